@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The way of a report to user space: the rings, the spill map, the tally. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "connection.h"
+
+/* The closes. User space reads on a timer; it is woken only when the ring
+ * holds more than wakeup_bytes, because a wake-up costs more than the rest.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+	__type(value, struct record);
+} ends SEC(".maps");
+
+/* The reports of open connections: a burst of these must not displace a close. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+	__type(value, struct record);
+} opens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tally);
+} tallies SEC(".maps");
+
+/* User space puts an empty map in the place of the full one and then owns the
+ * full one alone: the kernel ends the update only when no program uses it.
+ */
+struct spills {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct spill_key);
+	__type(value, struct spill);
+} spills SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct spills);
+} spilling SEC(".maps") = {
+	.values = { &spills },
+};
+
+const volatile __u64 wakeup_bytes = 1 << 20;
+
+/* Set by user space before it runs the iterator, more than once where the ring had
+ * not the room: an end that was told of since sweep_began is not told of again.
+ */
+__u64 sweep_began;
+bool sweep_all;
+
+static __always_inline struct tally *tally(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tallies, &zero);
+}
+
+/* The iterator and the transitions can meet on one CPU, and soft interrupts
+ * come in between: an addition must be one instruction.
+ */
+static __always_inline void bump(__u64 *counter, __u64 by)
+{
+	__sync_fetch_and_add(counter, by);
+}
+
+static __always_inline void add(struct counters *sum, const struct counters *delta)
+{
+	for (int i = 0; i < COUNTERS; i++)
+		bump((__u64 *)sum + i, ((const __u64 *)delta)[i]);
+}
+
+static __always_inline void count_opened(void)
+{
+	struct tally *t = tally();
+
+	if (t)
+		bump(&t->opened, 1);
+}
+
+static __always_inline void count_untracked(void)
+{
+	struct tally *t = tally();
+
+	if (t)
+		bump(&t->untracked, 1);
+}
+
+static __always_inline __u64 wakeup(void *ring)
+{
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
+									      BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void fill_addresses(struct endpoint *source, struct endpoint *destination,
+					   struct endpoint *original, const struct tcp_sock *tp,
+					   const struct connection *conn)
+{
+	if (conn->direction == OUTBOUND)
+		fill_endpoints(source, destination, tp);
+	else
+		fill_endpoints(destination, source, tp);
+	*original = conn->original;
+}
+
+static __always_inline void fill_record(struct record *r, struct sock *sk, struct tcp_sock *tp,
+					struct connection *conn, int state, enum record_kind kind)
+{
+	r->id = bpf_get_socket_cookie(sk) | (__u64)conn->uses << 56;
+	r->start = conn->start;
+	r->previous = conn->told;
+	r->now = bpf_ktime_get_boot_ns();
+	r->cgroup = sk->sk_cgrp_data.cgroup->kn->id;
+	r->srtt_us = tp->srtt_us;
+	r->min_rtt_us = tp->rtt_min.s[0].v;
+	r->process = conn->process;
+	fill_addresses(&r->source, &r->destination, &r->original, tp, conn);
+	r->kind = kind;
+	r->direction = conn->direction;
+	r->state = state;
+	r->unsent = kind == RECORD_FAILED && !tp->segs_out;
+	r->error = sk->sk_err;
+}
+
+static __always_inline void spill(const struct sock *sk, const struct tcp_sock *tp,
+				  const struct connection *conn,
+				  const struct counters *delta, enum record_kind kind)
+{
+	struct spill_key key = {};
+	struct spill fresh = {}, *s;
+	struct tally *t = tally();
+	__u32 zero = 0;
+	void *map;
+
+	fill_addresses(&key.source, &key.destination, &key.original, tp, conn);
+	key.source.port = 0;
+	key.process = conn->process;
+	key.cgroup = sk->sk_cgrp_data.cgroup->kn->id;
+	key.direction = conn->direction;
+	key.failed = kind == RECORD_FAILED;
+
+	if (t)
+		bump(&t->lost, 1);
+	map = bpf_map_lookup_elem(&spilling, &zero);
+	if (!map)
+		return;
+	s = bpf_map_lookup_elem(map, &key);
+	if (!s) {
+		fresh.start = conn->start;
+		/* EEXIST: another CPU was first, which is as good. */
+		bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(map, &key);
+	}
+	if (s) {
+		bump(&s->ends, 1);
+		add(&s->delta, delta);
+	} else if (t) {
+		add(&t->spill_lost, delta);
+		bump(key.failed ? &t->spill_lost_failed : &t->spill_lost_closed, 1);
+	}
+}
+
+/* Reports an end that is over. The exchange takes each counter out for good:
+ * what the iterator reported before is in the old value, and what it may be
+ * about to report will find TAKEN and be dropped.
+ */
+static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, struct connection *conn,
+				       int state, enum record_kind kind)
+{
+	struct counters total, delta;
+	struct tally *t = tally();
+	struct record *r;
+
+	if (t)
+		bump(kind == RECORD_FAILED ? &t->failed : &t->closed, 1);
+	fill_totals(&total, conn, sk, tp, state);
+	for (int i = 0; i < COUNTERS; i++)
+		((__u64 *)&delta)[i] = ((__u64 *)&total)[i] -
+			__sync_lock_test_and_set((__u64 *)&conn->reported + i, TAKEN);
+
+	r = bpf_ringbuf_reserve(&ends, sizeof(*r), 0);
+	if (!r) {
+		spill(sk, tp, conn, &delta, kind);
+		return;
+	}
+	__builtin_memset(r, 0, sizeof(*r));
+	r->total = total;
+	r->delta = delta;
+	fill_record(r, sk, tp, conn, state, kind);
+	bpf_ringbuf_submit(r, wakeup(&ends));
+}
+
+/* Reports an end that is open, without its lock. `reported` is read before the
+ * socket's counter, and is replaced only if it still stands: then the difference
+ * is this report's alone. If it does not, the close has told of everything.
+ *
+ * A total may be one too high for a moment, when a FIN is counted but not yet
+ * marked; the next difference takes it back, as all of them add up to the last total.
+ */
+static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, struct connection *conn)
+{
+	__u64 *shared = (__u64 *)&conn->reported, reported[COUNTERS];
+	bool moved = false, told = false;
+	int state = sk->__sk_common.skc_state;
+	struct counters total;
+	struct record *r;
+
+	for (int i = 0; i < COUNTERS; i++)
+		reported[i] = *(volatile __u64 *)&shared[i];
+	fill_totals(&total, conn, sk, tp, state);
+	for (int i = 0; i < COUNTERS; i++)
+		moved |= ((__u64 *)&total)[i] != reported[i];
+	if (!moved && (!sweep_all || conn->told >= sweep_began))
+		return;
+	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
+	if (!r) {
+		struct tally *t = tally();
+
+		if (t)
+			bump(&t->postponed, 1);
+		return;
+	}
+	__builtin_memset(r, 0, sizeof(*r));
+	r->total = total;
+	for (int i = 0; i < COUNTERS; i++) {
+		__u64 now = ((__u64 *)&total)[i];
+
+		if (reported[i] != TAKEN &&
+		    __sync_val_compare_and_swap(&shared[i], reported[i], now) == reported[i]) {
+			((__u64 *)&r->delta)[i] = now - reported[i];
+			told = true;
+		}
+	}
+	if (!told) {
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	fill_record(r, sk, tp, conn, state, RECORD_OPEN);
+	conn->told = r->now;
+	bpf_ringbuf_submit(r, wakeup(&opens));
+}
+
+#endif

@@ -1,0 +1,189 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
+)
+
+// Options say where and what to watch. The zero value watches all but loopback.
+type Options struct {
+	// CgroupPath is the cgroup v2 folder whose processes' connects are watched for
+	// the original destination; empty: the mount that is there.
+	CgroupPath string
+	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
+	IncludeLoopback bool
+	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
+	// reports of open ones; a power of two and whole pages. 0: as compiled.
+	EndsBytes, OpensBytes uint32
+}
+
+// Probe holds the loaded programs. One goroutine uses it; nothing it attached
+// outlives it, nor the process.
+type Probe struct {
+	objects  bpf.TCPObjects
+	links    []link.Link
+	open     *link.Iter
+	ends     *ringbuf.Reader
+	opens    *ringbuf.Reader
+	buffer   ringbuf.Record
+	spare    *ebpf.Map // takes the place of the spill map that is drained
+	spill    *ebpf.MapSpec
+	clock    Clock
+	round    uint64
+	counts   Counts
+	preorder bool
+}
+
+// Counts are what Probe itself counted since it was opened.
+type Counts struct {
+	Read      uint64 // records of both rings
+	Malformed uint64 // records that were skipped because nothing could be made of them
+	Spilled   uint64 // ends whose totals came by the spill map
+}
+
+// Open loads and attaches the programs and finds the connections that are older
+// than they are. Its error names all that is missing and the remedy.
+func Open(options Options) (*Probe, error) {
+	if err := checkRequirements(); err != nil {
+		return nil, err
+	}
+	cgroup, err := cgroupRoot(options.CgroupPath)
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{clock: readClock(systemTime)}
+	if err := p.start(options, cgroup); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) start(options Options, cgroup string) error {
+	if err := p.load(options); err != nil {
+		return err
+	}
+	var err error
+	if p.ends, err = ringbuf.NewReader(p.objects.Ends); err != nil {
+		return fmt.Errorf("map the ring of closed connections: %w", err)
+	}
+	if p.opens, err = ringbuf.NewReader(p.objects.Opens); err != nil {
+		return fmt.Errorf("map the ring of open connections: %w", err)
+	}
+	if p.spare, err = ebpf.NewMap(p.spill); err != nil {
+		return fmt.Errorf("make the second spill map: %w", err)
+	}
+	if p.open, err = link.AttachIter(link.IterOptions{Program: p.objects.OpenConnections, Map: p.objects.Connections}); err != nil {
+		return fmt.Errorf("attach the iterator over open connections: %w", err)
+	}
+	return p.attach(cgroup)
+}
+
+func (p *Probe) load(options Options) error {
+	spec, err := bpf.LoadTCP()
+	if err != nil {
+		return fmt.Errorf("read the compiled programs: %w", err)
+	}
+	if options.EndsBytes != 0 {
+		spec.Maps["ends"].MaxEntries = options.EndsBytes
+	}
+	if options.OpensBytes != 0 {
+		spec.Maps["opens"].MaxEntries = options.OpensBytes
+	}
+	// A quarter full wakes the reader, which otherwise comes by a timer.
+	if err := spec.Variables["wakeup_bytes"].Set(uint64(spec.Maps["opens"].MaxEntries / 4)); err != nil {
+		return fmt.Errorf("set wakeup_bytes: %w", err)
+	}
+	if err := spec.Variables["include_loopback"].Set(options.IncludeLoopback); err != nil {
+		return fmt.Errorf("set include_loopback: %w", err)
+	}
+	p.spill = spec.Maps["spills"].Copy()
+	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
+		var verifier *ebpf.VerifierError
+		if errors.As(err, &verifier) {
+			return fmt.Errorf("the kernel's verifier refuses the programs: %+v", verifier)
+		}
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	return nil
+}
+
+// attach takes the hooks in the order that loses nothing: transitions before the
+// search for older connections, so that every connection is seen by one of them.
+func (p *Probe) attach(cgroup string) error {
+	state, err := link.AttachTracing(link.TracingOptions{Program: p.objects.SetState})
+	if err != nil {
+		return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
+	}
+	p.links = append(p.links, state)
+
+	folder, err := os.Open(cgroup)
+	if err != nil {
+		return fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err)
+	}
+	defer func() { _ = folder.Close() }()
+	for _, hook := range []struct {
+		attach  ebpf.AttachType
+		program *ebpf.Program
+	}{
+		{ebpf.AttachCGroupInet4Connect, p.objects.Connect4},
+		{ebpf.AttachCGroupInet6Connect, p.objects.Connect6},
+	} {
+		l, first, err := attachFirst(int(folder.Fd()), hook.attach, hook.program)
+		if err != nil {
+			return fmt.Errorf("attach to %s of %s: %w", hook.attach, cgroup, err)
+		}
+		p.preorder = first
+		p.links = append(p.links, l)
+	}
+	return p.findOlder()
+}
+
+// attachFirst attaches so as to run before programs that rewrite the destination,
+// on kernels that let it (first), beside them elsewhere. The kernel gives either
+// link up with the process.
+func attachFirst(cgroup int, attach ebpf.AttachType, program *ebpf.Program) (l link.Link, first bool, err error) {
+	const preorder = 1 << 6 // BPF_F_PREORDER of linux/bpf.h
+	options := link.RawLinkOptions{Target: cgroup, Program: program, Attach: attach, Flags: preorder}
+	if raw, err := link.AttachRawLink(options); err == nil {
+		return raw, true, nil
+	}
+	options.Flags = 0
+	raw, err := link.AttachRawLink(options)
+	if err != nil {
+		return nil, false, err
+	}
+	return raw, false, nil
+}
+
+// Close detaches and frees everything. It is safe on a Probe that was opened in part.
+func (p *Probe) Close() error {
+	var errs []error
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
+	}
+	p.links = nil
+	if p.open != nil {
+		errs = append(errs, p.open.Close())
+	}
+	for _, reader := range []*ringbuf.Reader{p.ends, p.opens} {
+		if reader != nil {
+			errs = append(errs, reader.Close())
+		}
+	}
+	if p.spare != nil {
+		errs = append(errs, p.spare.Close())
+	}
+	if p.objects.SetState != nil {
+		errs = append(errs, p.objects.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,51 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// Clock turns a record's times into those on the wall. It is measured at the start
+// of every Read and Sweep.
+func (p *Probe) Clock() Clock {
+	return p.clock
+}
+
+// Read hands over the ends that closed, until the time `until`. The programs do not
+// wake it for a record, only when the ring fills: it sleeps till `until` and then
+// takes all that is there. The record is valid only during the call of handle.
+func (p *Probe) Read(until time.Time, handle func(*Record)) error {
+	p.clock = readClock(systemTime)
+	return p.drain(p.ends, until, handle)
+}
+
+// drain reads a ring to its end, but no longer than a while past until: producers
+// that are as fast as the reader must not keep it here.
+func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record)) error {
+	const grace = 100 * time.Millisecond
+	ring.SetDeadline(until)
+	for n := 1; ; n++ {
+		if err := ring.ReadInto(&p.buffer); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			}
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+		p.counts.Read++
+		record, err := decode(p.buffer.RawSample)
+		if err != nil {
+			p.counts.Malformed++
+			continue
+		}
+		handle(record)
+		if n%1024 == 0 && time.Since(until) > grace {
+			return nil
+		}
+	}
+}

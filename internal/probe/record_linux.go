@@ -1,0 +1,78 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"unsafe"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
+)
+
+// Record is one report of one connection end, as bpf/record.h lays it out; the others
+// are its parts.
+type (
+	Record    = bpf.TCPRecord
+	Counters  = bpf.TCPCounters
+	Process   = bpf.TCPProcess
+	Direction = bpf.TCPDirection
+	State     = bpf.TCPTcpState
+)
+
+// Spilled are the totals of connection ends that found the ring full.
+type Spilled struct {
+	Key    bpf.TCPSpillKey
+	Totals bpf.TCPSpill
+}
+
+// The kinds of a Record, its directions, and the states that are told apart.
+const (
+	KindOpen   = bpf.TCPRecordKindRECORD_OPEN
+	KindClosed = bpf.TCPRecordKindRECORD_CLOSED
+	KindFailed = bpf.TCPRecordKindRECORD_FAILED
+
+	Outbound = bpf.TCPDirectionOUTBOUND
+	Inbound  = bpf.TCPDirectionINBOUND
+
+	FinWait2 = bpf.TCPTcpStateTCP_FIN_WAIT2
+	TimeWait = bpf.TCPTcpStateTCP_TIME_WAIT
+	LastACK  = bpf.TCPTcpStateTCP_LAST_ACK
+	Closing  = bpf.TCPTcpStateTCP_CLOSING
+)
+
+const recordSize = int(unsafe.Sizeof(Record{}))
+
+// decode gives the record that raw holds; it is valid as long as raw is. The ring
+// hands over exactly what the program reserved, so any other length, and a kind or
+// direction that no program writes, is an error.
+func decode(raw []byte) (*Record, error) {
+	if len(raw) != recordSize {
+		return nil, fmt.Errorf("a record of %d bytes, expected %d", len(raw), recordSize)
+	}
+	// #nosec G103 -- the length is checked, the ring aligns records to 8 bytes, and
+	// both kinds of machine that we build for are little endian as the kernel's side is.
+	record := (*Record)(unsafe.Pointer(unsafe.SliceData(raw)))
+	if record.Kind < KindOpen || record.Kind > KindFailed {
+		return nil, fmt.Errorf("a record of the unknown kind %d", record.Kind)
+	}
+	if record.Direction != Outbound && record.Direction != Inbound {
+		return nil, fmt.Errorf("a record of the unknown direction %d", record.Direction)
+	}
+	return record, nil
+}
+
+// AddrPort gives an endpoint's address, an IPv4-mapped one as IPv4. It is invalid
+// where the endpoint is not known.
+func AddrPort(endpoint *bpf.TCPEndpoint) netip.AddrPort {
+	port := endpoint.Port>>8 | endpoint.Port<<8 // the wire's order
+	var addr [16]byte
+	for i, word := range endpoint.Addr {
+		binary.NativeEndian.PutUint32(addr[4*i:], word)
+	}
+	if port == 0 && addr == [16]byte{} {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(addr).Unmap(), port)
+}

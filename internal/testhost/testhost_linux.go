@@ -1,0 +1,143 @@
+// Package testhost makes hosts for tests: network namespaces with an address of
+// their own that reach each other over a bridge. The namespace of the test itself is
+// left as it is. Everything is gone when the test ends, also when it failed.
+package testhost
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// RequireRoot skips the test loudly without root, and fails it where the environment
+// says that the kernel tests must run (KMESH_REQUIRE_KERNEL=1).
+func RequireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("KMESH_REQUIRE_KERNEL") == "1" {
+		t.Fatal("kernel tests must run here (KMESH_REQUIRE_KERNEL=1) and need root")
+	}
+	t.Skip("SKIPPED, NOT TESTED: loading BPF programs and making network namespaces need root")
+}
+
+// Network joins hosts: a namespace with a bridge in it.
+type Network struct {
+	t      testing.TB
+	bridge string
+	hosts  int
+}
+
+// Host is one network namespace.
+type Host struct {
+	t    testing.TB
+	name string // of the namespace
+}
+
+var networks atomic.Uint32
+
+// NewNetwork makes a network without hosts.
+func NewNetwork(t testing.TB) *Network {
+	t.Helper()
+	RequireRoot(t)
+	// The process's number keeps packages that are tested at the same time apart.
+	n := &Network{t: t, bridge: fmt.Sprintf("kmesh-%d-%d", os.Getpid(), networks.Add(1))}
+	addNamespace(t, n.bridge)
+	run(t, "ip", "-n", n.bridge, "link", "add", "bridge", "type", "bridge")
+	run(t, "ip", "-n", n.bridge, "link", "set", "bridge", "up")
+	return n
+}
+
+// Host adds a host with the addresses, each in CIDR form, IPv4 or IPv6. All the
+// network's addresses must be in one subnet to reach each other.
+func (n *Network) Host(name string, cidrs ...string) *Host {
+	n.t.Helper()
+	n.hosts++
+	h := &Host{t: n.t, name: n.bridge + "-" + name}
+	port := fmt.Sprintf("port%d", n.hosts)
+	addNamespace(n.t, h.name)
+	run(n.t, "ip", "-n", n.bridge, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", h.name)
+	run(n.t, "ip", "-n", n.bridge, "link", "set", port, "master", "bridge", "up")
+	h.Run("ip", "link", "set", "lo", "up")
+	for _, cidr := range cidrs {
+		args := []string{"addr", "add", cidr, "dev", "eth0"}
+		if strings.Contains(cidr, ":") {
+			args = append(args, "nodad") // usable at once, not after duplicate detection
+		}
+		h.Run("ip", args...)
+	}
+	h.Run("ip", "link", "set", "eth0", "up")
+	return h
+}
+
+// Run runs a command in the host's namespace; it fails the test if the command does.
+func (h *Host) Run(name string, args ...string) string {
+	h.t.Helper()
+	return run(h.t, "ip", append([]string{"netns", "exec", h.name, name}, args...)...)
+}
+
+// Command gives a command that will run in the host's namespace.
+func (h *Host) Command(name string, args ...string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", h.name, name}, args...)...) // #nosec G204 -- the test's own words
+}
+
+// Do calls f on a thread that is in the host's namespace: sockets that f makes
+// itself, and not in other goroutines, belong to the host wherever they are used.
+func (h *Host) Do(f func()) {
+	h.t.Helper()
+	if err := within("/run/netns/"+h.name, f); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func within(path string, f func()) error {
+	namespace, err := os.Open(path) // #nosec G304 -- made by this package
+	if err != nil {
+		return err
+	}
+	defer func() { _ = namespace.Close() }()
+	done := make(chan error, 1)
+	go func() {
+		// The thread is never unlocked: it ends with the goroutine, and no other
+		// goroutine finds itself in the namespace.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter %s: %w", path, err)
+			return
+		}
+		// Also when f ends the goroutine, as a failed assertion does.
+		defer close(done)
+		f()
+	}()
+	return <-done
+}
+
+func addNamespace(t testing.TB, name string) {
+	t.Helper()
+	run(t, "ip", "netns", "add", name)
+	t.Cleanup(func() {
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil { // #nosec G204
+			t.Errorf("remove the namespace %s: %v: %s", name, err, out)
+		}
+	})
+}
+
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput() // #nosec G204 -- the test's own words
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("%s is missing: install iproute2", name)
+	}
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
