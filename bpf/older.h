@@ -64,10 +64,13 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 	if (bpf_map_lookup_elem(&listeners, &key))
 		conn->direction = INBOUND;
 	fill_totals(&conn->reported, conn, sk, tp, state);
-	__sync_val_compare_and_swap(&conn->phase, IDLE, OPEN);
+	if (__sync_val_compare_and_swap(&conn->phase, IDLE, OPEN) != IDLE)
+		return;
 	/* Closed before the storage was there: nobody else will end it. */
-	if (sk->__sk_common.skc_state == TCP_CLOSE)
-		__sync_val_compare_and_swap(&conn->phase, OPEN, ENDED);
+	if (sk->__sk_common.skc_state == TCP_CLOSE &&
+	    __sync_val_compare_and_swap(&conn->phase, OPEN, ENDED) == OPEN)
+		return;
+	count_found();
 }
 
 #endif

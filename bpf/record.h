@@ -66,6 +66,7 @@ struct tally {
 	__u64 opened;
 	__u64 closed;
 	__u64 failed;
+	__u64 found;		/* connections that were older than the program */
 	__u64 lost;		/* close records that the ring had no room for */
 	__u64 postponed;	/* reports of open ends that had to wait for room */
 	__u64 untracked;	/* ends that got no socket storage */

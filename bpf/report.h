@@ -85,6 +85,14 @@ static __always_inline void count_opened(void)
 		bump(&t->opened, 1);
 }
 
+static __always_inline void count_found(void)
+{
+	struct tally *t = tally();
+
+	if (t)
+		bump(&t->found, 1);
+}
+
 static __always_inline void count_untracked(void)
 {
 	struct tally *t = tally();

@@ -115,6 +115,7 @@ type TCPTally struct {
 	Opened          uint64
 	Closed          uint64
 	Failed          uint64
+	Found           uint64
 	Lost            uint64
 	Postponed       uint64
 	Untracked       uint64

@@ -21,6 +21,9 @@ type Options struct {
 	CgroupPath string
 	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
 	IncludeLoopback bool
+	// Exclusive refuses to open beside another exclusive Probe on the same cgroup tree:
+	// two would tell everything twice.
+	Exclusive bool
 	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
 	// reports of open ones; a power of two and whole pages. 0: as compiled.
 	EndsBytes, OpensBytes uint32
@@ -29,18 +32,19 @@ type Options struct {
 // Probe holds the loaded programs. One goroutine uses it; nothing it attached
 // outlives it, nor the process.
 type Probe struct {
-	objects  bpf.TCPObjects
-	links    []link.Link
-	open     *link.Iter
-	ends     *ringbuf.Reader
-	opens    *ringbuf.Reader
-	buffer   ringbuf.Record
-	spare    *ebpf.Map // takes the place of the spill map that is drained
-	spill    *ebpf.MapSpec
-	clock    Clock
-	round    uint64
-	counts   Counts
-	preorder bool
+	objects bpf.TCPObjects
+	links   []link.Link
+	open    *link.Iter
+	ends    *ringbuf.Reader
+	opens   *ringbuf.Reader
+	buffer  ringbuf.Record
+	spare   *ebpf.Map // takes the place of the spill map that is drained
+	spill   *ebpf.MapSpec
+	clock   Clock
+	round   uint64
+	counts  Counts
+	first   bool
+	lock    *os.File
 }
 
 // Counts are what Probe itself counted since it was opened.
@@ -61,6 +65,11 @@ func Open(options Options) (*Probe, error) {
 		return nil, err
 	}
 	p := &Probe{clock: readClock(systemTime)}
+	if options.Exclusive {
+		if p.lock, err = lock(cgroup); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.start(options, cgroup); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -141,7 +150,7 @@ func (p *Probe) attach(cgroup string) error {
 		if err != nil {
 			return fmt.Errorf("attach to %s of %s: %w", hook.attach, cgroup, err)
 		}
-		p.preorder = first
+		p.first = first
 		p.links = append(p.links, l)
 	}
 	return p.findOlder()
@@ -164,6 +173,10 @@ func attachFirst(cgroup int, attach ebpf.AttachType, program *ebpf.Program) (l l
 	return raw, false, nil
 }
 
+// FirstAtConnect tells whether the connect hooks run before programs that rewrite the
+// destination. If not, the original destination may be what such a program made of it.
+func (p *Probe) FirstAtConnect() bool { return p.first }
+
 // Close detaches and frees everything. It is safe on a Probe that was opened in part.
 func (p *Probe) Close() error {
 	var errs []error
@@ -184,6 +197,10 @@ func (p *Probe) Close() error {
 	}
 	if p.objects.SetState != nil {
 		errs = append(errs, p.objects.Close())
+	}
+	if p.lock != nil {
+		errs = append(errs, p.lock.Close())
+		p.lock = nil
 	}
 	return errors.Join(errs...)
 }

@@ -26,6 +26,7 @@ func (p *Probe) Tally() (Tally, error) {
 		sum.Opened += t.Opened
 		sum.Closed += t.Closed
 		sum.Failed += t.Failed
+		sum.Found += t.Found
 		sum.Lost += t.Lost
 		sum.Postponed += t.Postponed
 		sum.Untracked += t.Untracked

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -66,6 +67,26 @@ func withCapabilities(t *testing.T, change func(uint64) uint64, f func()) {
 		}
 	}()
 	<-done
+}
+
+func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
+	testhost.RequireRoot(t)
+	// A folder of the test's own: the root may be locked by a collector that runs here.
+	root, err := cgroupRoot("")
+	require.NoError(t, err)
+	cgroup, err := os.MkdirTemp(root, "kmesh-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.Remove(cgroup)) })
+
+	first, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
+	require.NoError(t, err)
+	_, err = Open(Options{CgroupPath: cgroup, Exclusive: true})
+	require.ErrorContains(t, err, "another kmesh receiver watches this node already")
+	assert.ErrorContains(t, err, "run one collector with it per node")
+	require.NoError(t, first.Close())
+	again, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
+	require.NoError(t, err)
+	assert.NoError(t, again.Close())
 }
 
 func TestTheCgroupMountIsFound(t *testing.T) {

@@ -1,0 +1,84 @@
+# What a developer does here; `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BINARY := dist/otelcol-kmesh
+TOOLS := .tools
+# Tools of the pinned versions win over whatever the machine has.
+export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+
+# What ends up in the binary. A tree without a folder yet must not stop make.
+SOURCES := $(shell find bpf internal receiver \
+	\( -path internal/tools -o -path internal/e2e -o -path internal/distribution -o -path internal/testhost \) -prune -o \
+	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
+SCRIPTS := .ci/run $(shell find internal deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
+
+# The race detector needs cgo, and cgo a C compiler.
+RACE ?= $(if $(shell command -v gcc),-race)
+
+.PHONY: help build run test e2e bench generate lint
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BINARY) ## Builds the distribution into dist/otelcol-kmesh (needs Go only)
+
+# OCB writes sources, go.mod and binary into dist/.
+$(BINARY): builder-config.yaml go.mod go.sum $(SOURCES) | $(TOOLS)/builder
+	$(TOOLS)/builder --config builder-config.yaml
+	@touch $@
+
+# Without root the programs cannot be loaded: say so before the collector does. grep drops the debug exporter's
+# headings; it ignores Ctrl-C, because a collector that loses its reader dies in the middle of its shutdown.
+run: build ## Builds, then shows every TCP connection of this machine
+	@if [ "$$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
+		echo "make run: loading eBPF programs takes root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and there is no sudo here." >&2; \
+		echo "make run: become root, or: setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(BINARY) and start it yourself." >&2; \
+		exit 1; \
+	fi; \
+	echo "Metrics: http://127.0.0.1:9464/metrics   Health: http://127.0.0.1:13133   Stop: Ctrl-C" >&2; \
+	$$as $(BINARY) --config deploy/examples/quickstart.yaml | { trap '' INT; grep --line-buffered '^src\.addr=' || true; }
+
+test: ## Runs the unit tests; as root those against the kernel too
+	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
+	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
+	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
+
+# One package at a time: each starts collectors that watch the whole machine.
+e2e: build $(TOOLS)/builder ## Runs the distribution with a real Prometheus and a real Loki (root)
+	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
+	internal/e2e/servers/build.sh
+	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./internal/e2e/... ./internal/distribution/...
+
+bench: ## Runs the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+# Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
+generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the receiver's metadata
+	@for tool in clang-19:clang-19 llvm-strip-19:llvm-19; do \
+		command -v "$${tool%:*}" >/dev/null || { \
+			echo "make generate: $${tool%:*} is missing: apt-get install $${tool#*:}" >&2; exit 1; }; \
+	done
+	@[ -e /usr/include/bpf/bpf_helpers.h ] || { echo "make generate: bpf/bpf_helpers.h is missing: apt-get install libbpf-dev" >&2; exit 1; }
+	go generate ./...
+
+# Vet runs for every platform that the module must build on.
+lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
+	golangci-lint run ./...
+	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
+	go vet -tags e2e ./...
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
+
+$(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum
+	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/builder
+
+$(TOOLS)/mdatagen: internal/tools/go.mod internal/tools/go.sum
+	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/mdatagen
+
+$(TOOLS)/bpf2go: internal/tools/go.mod internal/tools/go.sum
+	go -C internal/tools build -o $(CURDIR)/$@ github.com/cilium/ebpf/cmd/bpf2go
+
+$(TOOLS)/golangci-lint: internal/tools/lint/go.mod internal/tools/lint/go.sum
+	go -C internal/tools/lint build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,74 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// collector is the distribution, watching the whole machine.
+type collector struct {
+	program
+	telemetry string // URL of its own metrics
+}
+
+// startCollector runs the distribution with testdata/e2e/collector.yaml. The probe is attached when it returns.
+func startCollector(t testing.TB, p *prometheus, l *loki) *collector {
+	t.Helper()
+	health, telemetry := freePort(t), freePort(t)
+	c := &collector{telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry)}
+	c.program = program{
+		name: "otelcol-kmesh",
+		path: collectorPath,
+		args: []string{"--config", filepath.Join(configurations, "collector.yaml")},
+		env: []string{
+			"E2E_IDENTITY=" + filepath.Join(configurations, "identity.yaml"),
+			"E2E_PROMETHEUS=" + p.url,
+			"E2E_LOKI=" + l.url,
+			fmt.Sprintf("E2E_HEALTH=127.0.0.1:%d", health),
+			fmt.Sprintf("E2E_TELEMETRY_PORT=%d", telemetry),
+		},
+		ready: fmt.Sprintf("http://127.0.0.1:%d/", health),
+	}
+	c.start(t)
+	t.Cleanup(func() { // before the program's own, which stops it
+		if t.Failed() && c.cmd != nil {
+			t.Logf("--- the collector's own metrics:\n%s", c.ownMetrics())
+		}
+	})
+	return c
+}
+
+var ownMetric = regexp.MustCompile(`^otelcol_(kmesh|receiver|exporter)_`)
+
+// ownMetrics are the collector's metrics about the receiver and the exporters, a line each.
+func (c *collector) ownMetrics() string {
+	body, err := get(c.telemetry)
+	if err != nil {
+		return err.Error()
+	}
+	var kept []string
+	for line := range strings.Lines(string(body)) {
+		if ownMetric.MatchString(line) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// stack is what a scenario runs on.
+type stack struct {
+	prometheus *prometheus
+	loki       *loki
+	collector  *collector
+}
+
+func startStack(t testing.TB) *stack {
+	t.Helper()
+	p, l := startPrometheus(t), startLoki(t)
+	return &stack{prometheus: p, loki: l, collector: startCollector(t, p, l)}
+}

@@ -1,0 +1,75 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What make builds, and what the tests configure it with; relative to this folder, where `go test` runs.
+const (
+	prometheusPath = "../../.tools/prometheus"
+	lokiPath       = "../../.tools/loki"
+	collectorPath  = "../../dist/otelcol-kmesh"
+	configurations = "../../testdata/e2e"
+)
+
+// prometheus is a real Prometheus with its remote write receiver on.
+type prometheus struct {
+	program
+	url string
+}
+
+func startPrometheus(t testing.TB) *prometheus {
+	t.Helper()
+	dir := t.TempDir()
+	// Nothing is scraped: an empty configuration.
+	configuration := filepath.Join(dir, "prometheus.yaml")
+	require.NoError(t, os.WriteFile(configuration, nil, 0o600))
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p := &prometheus{url: "http://" + address}
+	p.program = program{
+		name: "prometheus",
+		path: prometheusPath,
+		args: []string{
+			"--config.file=" + configuration,
+			"--storage.tsdb.path=" + filepath.Join(dir, "data"),
+			"--web.listen-address=" + address,
+			"--web.enable-remote-write-receiver",
+			"--log.level=warn",
+		},
+		ready: p.url + "/-/ready",
+	}
+	p.start(t)
+	return p
+}
+
+// loki is a real Loki of one process on a file system.
+type loki struct {
+	program
+	url string
+}
+
+func startLoki(t testing.TB) *loki {
+	t.Helper()
+	port := freePort(t)
+	l := &loki{url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	l.program = program{
+		name: "loki",
+		path: lokiPath,
+		args: []string{"-config.file=" + filepath.Join(configurations, "loki.yaml"), "-config.expand-env"},
+		env: []string{
+			"E2E_DIR=" + t.TempDir(),
+			fmt.Sprintf("E2E_PORT=%d", port),
+			fmt.Sprintf("E2E_GRPC_PORT=%d", freePort(t)),
+		},
+		ready: l.url + "/ready",
+	}
+	l.start(t)
+	return l
+}

@@ -1,0 +1,126 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// Aggregator names the ends of connections, adds them to series and hands them to the access log.
+type Aggregator struct {
+	settings Settings
+	resolver identity.Resolver
+	log      LogSink // nil: no access log
+	epoch    time.Time
+
+	waiting    queue
+	generation uint64 // of the resolver when the waiting records were last tried
+
+	service    set[serviceKey]
+	workload   set[workloadKey]
+	connection set[connectionKey]
+	clock      stamps
+
+	flow   Flow       // the one being added: handing out a pointer to it costs no allocation
+	opened Connection // what an `opened` record tells, likewise
+
+	counted Counters // all that series were given
+	pending Counters // counted, as of the last snapshot
+	stats   Stats
+}
+
+// New makes an Aggregator.  log may be nil.
+func New(settings Settings, resolver identity.Resolver, log LogSink) *Aggregator {
+	settings = settings.withDefaults()
+	limit := settings.CardinalityLimit
+	return &Aggregator{
+		settings:   settings,
+		resolver:   resolver,
+		log:        log,
+		epoch:      time.Now(),
+		waiting:    newQueue(settings.SettleLimit),
+		generation: resolver.Generation(),
+		service:    newSet[serviceKey](limit),
+		workload:   newSet[workloadKey](limit),
+		connection: newSet[connectionKey](limit),
+		clock:      stamps{next: 1},
+	}
+}
+
+// Add names c and counts it, or lets it wait for its identities.  now is the moment at which c was read.
+//
+// c is not kept: its owner may use it for the next record.  A record whose series is known costs no allocation.
+func (a *Aggregator) Add(c *Connection, now time.Time) {
+	// Records of one end stay in their order, so one that follows a waiting record waits behind it.
+	if !a.waiting.holds(c.ID) {
+		a.flow = Flow{Connection: c, Observed: now}
+		if a.resolve(&a.flow) || a.settings.Settle <= 0 {
+			a.account(&a.flow, now)
+			return
+		}
+	}
+	if a.waiting.full() {
+		a.stats.SettleRefused++
+		a.resolveOldest(now)
+	}
+	a.waiting.push(c, now, now.Add(a.settings.Settle))
+}
+
+// account counts a flow whose ends are as well named as they will ever be.
+func (a *Aggregator) account(f *Flow, now time.Time) {
+	if f.Source == nil {
+		a.stats.UnknownSource++
+	}
+	if f.Destination == nil {
+		a.stats.UnknownDestination++
+	}
+	if !a.inScope(f) {
+		a.stats.OutOfScopeRecords++
+		a.stats.OutOfScope.Add(f.Connection.Delta)
+		return
+	}
+	a.counted.Add(f.Connection.Delta)
+	a.addToSets(f, now)
+	a.writeLog(f)
+}
+
+// addToSets splits what failed from the rest: a failed connect counts on the series whose response_flags say so.
+func (a *Aggregator) addToSets(f *Flow, now time.Time) {
+	if a.settings.ConnectionMetrics {
+		a.addConnection(f, now)
+	}
+	delta := f.Connection.Delta
+	switch {
+	case f.Connection.Event == EventFailed: // its SYNs may have been sent again: that stays with it
+		a.addDelta(f, flagConnect, delta, now)
+	case delta.Failed == 0:
+		a.addDelta(f, flagNone, delta, now)
+	default: // an aggregate of failed and other ends
+		a.addDelta(f, flagConnect, Counters{Failed: delta.Failed}, now)
+		delta.Failed = 0
+		a.addDelta(f, flagNone, delta, now)
+	}
+}
+
+func (a *Aggregator) addDelta(f *Flow, flags responseFlags, delta Counters, now time.Time) {
+	if delta == (Counters{}) {
+		return // an idle connection must not keep its series alive
+	}
+	traits := a.traits(f, flags)
+	if a.settings.ServiceMetrics {
+		a.touch(get(&a.service, serviceKeyOf(f, traits), traits, a.settings.SecurityPolicy), delta, now)
+	}
+	if a.settings.WorkloadMetrics {
+		a.touch(get(&a.workload, workloadKeyOf(f, traits), traits, a.settings.SecurityPolicy), delta, now)
+	}
+}
+
+// touch adds delta to s, which the next snapshot will be the first to hold.
+func (a *Aggregator) touch(s *series, delta Counters, now time.Time) {
+	if s.start == 0 {
+		s.start = a.clock.begin(now)
+	}
+	s.sum.Add(delta)
+	s.fresh = a.clock.next
+	s.active = now.Sub(a.epoch)
+}

@@ -1,0 +1,137 @@
+package flow
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// entry is a series with its place in the set.
+type entry[K comparable] struct {
+	series
+	key   K
+	index int
+}
+
+// set holds series by key, at most limit of them; what it refuses goes to one overflow series.
+type set[K comparable] struct {
+	limit    int
+	byKey    map[K]*entry[K]
+	entries  []*entry[K] // dense: a flush walks all of them
+	overflow *entry[K]   // one of entries; nil until the limit was reached
+	refused  uint64      // flows that the limit refused
+}
+
+func newSet[K comparable](limit int) set[K] {
+	return set[K]{limit: limit, byKey: make(map[K]*entry[K])}
+}
+
+// find gives the series of key if there is one, begun anew if it was ended; else nil.
+func (s *set[K]) find(key K) *series {
+	e := s.byKey[key]
+	if e == nil {
+		return nil
+	}
+	if e.ended != 0 {
+		e.renew()
+	}
+	return &e.series
+}
+
+// labelled is a key that is written as attributes.
+type labelled interface {
+	comparable
+	attributes(policy string) pcommon.Map
+}
+
+// get gives the series of key, a new one when there is none, or the overflow series when there may be no more.
+func get[K labelled](s *set[K], key K, t traits, policy string) *series {
+	if found := s.find(key); found != nil {
+		return found
+	}
+	if s.full() {
+		s.refused++
+		return s.beyond()
+	}
+	made := s.insert(key, key.attributes(policy))
+	made.failure = t.flags == flagConnect
+	return made
+}
+
+// full says whether another key must go to the overflow series, which itself counts for the limit.
+func (s *set[K]) full() bool {
+	return len(s.byKey) >= s.limit-1
+}
+
+// insert adds a series for a key that has none; the set must not be full.
+func (s *set[K]) insert(key K, attributes pcommon.Map) *series {
+	e := &entry[K]{key: key, series: series{attributes: attributes}}
+	s.byKey[key] = e
+	s.append(e)
+	return &e.series
+}
+
+// beyond gives the overflow series.
+func (s *set[K]) beyond() *series {
+	if s.overflow == nil {
+		s.overflow = &entry[K]{series: series{attributes: overflowAttributes()}}
+		s.append(s.overflow)
+	} else if s.overflow.ended != 0 {
+		s.overflow.renew()
+	}
+	return &s.overflow.series
+}
+
+func (s *set[K]) append(e *entry[K]) {
+	e.index = len(s.entries)
+	s.entries = append(s.entries, e)
+}
+
+// remove forgets e; the last entry takes its place.
+func (s *set[K]) remove(e *entry[K]) {
+	last := len(s.entries) - 1
+	moved := s.entries[last]
+	s.entries[e.index] = moved
+	moved.index = e.index
+	s.entries[last] = nil
+	s.entries = s.entries[:last]
+	if e == s.overflow {
+		s.overflow = nil
+		return
+	}
+	delete(s.byKey, e.key)
+}
+
+// discard forgets the series of key, which no snapshot ever held.
+func (s *set[K]) discard(key K) {
+	if e := s.byKey[key]; e != nil {
+		s.remove(e)
+	}
+}
+
+// moment is what every series of a snapshot is held against.
+type moment struct {
+	id        uint64        // of the snapshot
+	delivered uint64        // the newest snapshot that was delivered
+	elapsed   time.Duration // since the aggregator's epoch
+	idle      time.Duration // how long a series may rest; 0: for ever
+}
+
+// snapshot gives the points of all series and lets the ended ones go.
+func (s *set[K]) snapshot(m moment) Points {
+	points := Points{Live: make([]Point, 0, len(s.entries))}
+	for i := 0; i < len(s.entries); {
+		e := s.entries[i]
+		switch e.step(m) {
+		case showLive:
+			points.Live = append(points.Live, e.point())
+		case showEnded:
+			points.Ended = append(points.Ended, e.point())
+		case forget:
+			s.remove(e) // another entry is at i now
+			continue
+		}
+		i++
+	}
+	return points
+}

@@ -1,0 +1,255 @@
+package file
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+const (
+	pollInterval = time.Second
+	// patience bounds how many polls wait for a file that never rests.
+	patience = 5
+	// maxSize is far more than a cluster's identities take: what is larger is not an identity file.
+	maxSize = 64 << 20
+)
+
+// Settings of a Source.
+type Settings struct {
+	Path   string        // of the identity file
+	Retain time.Duration // how long a removed workload still answers for its last connections
+	Logger *zap.Logger   // default: none
+	// OnStatus is told, from another goroutine, that the file's new version cannot be used (the one before stays), and with
+	// nil that a later one can.  On changes only.
+	OnStatus func(error)
+}
+
+// Source answers from an identity file.
+type Source struct {
+	identity.Resolver
+	settings Settings
+	index    *identity.Index
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+	inSync   atomic.Bool
+
+	// Of the goroutine that polls.
+	loaded   [sha256.Size]byte // what the index has
+	seen     [sha256.Size]byte // what the last poll read
+	restless int               // how many polls in a row read something new
+	rejected [sha256.Size]byte // what cannot be used
+	reason   error             // why
+	failure  string            // what was told last; empty: all is well
+	uids     map[string]struct{}
+	services map[identity.ServiceKey]struct{}
+}
+
+// New gives a source that knows nothing before Start.
+func New(settings Settings) (*Source, error) {
+	if settings.Path == "" {
+		return nil, errors.New("identity::file::path is empty: give the path of an identity file, or choose another identity::source")
+	}
+	if settings.Logger == nil {
+		settings.Logger = zap.NewNop()
+	}
+	if settings.OnStatus == nil {
+		settings.OnStatus = func(error) {}
+	}
+	index := identity.NewIndex(settings.Retain)
+	return &Source{Resolver: index, settings: settings, index: index}, nil
+}
+
+// Start reads the file and follows its changes until Close.  The error names the path and the remedy.
+func (s *Source) Start(context.Context) error {
+	if err := s.load(time.Now()); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
+	s.stop = stop
+	s.done.Go(func() {
+		ticker := time.NewTicker(pollInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-ticker.C:
+				s.poll(now)
+			}
+		}
+	})
+	return nil
+}
+
+// Close stops following the file.  It may be called without Start, and twice.
+func (s *Source) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.done.Wait()
+	return nil
+}
+
+// Held counts the identities of the version in use.
+func (s *Source) Held() identity.Held { return s.index.Held() }
+
+// InSync is true while the file's present version is in use.
+func (s *Source) InSync() bool { return s.inSync.Load() }
+
+// load reads the first version: its identities have been there before us.
+func (s *Source) load(now time.Time) error {
+	text, err := read(s.settings.Path)
+	if err != nil {
+		return err
+	}
+	found, err := s.parse(text)
+	if err != nil {
+		return err
+	}
+	s.apply(found, time.Time{}, now)
+	s.loaded = sha256.Sum256(text)
+	s.seen = s.loaded
+	s.inSync.Store(true)
+	return nil
+}
+
+// poll looks whether the file changed.  By content: a Kubernetes ConfigMap is swapped behind a symbolic link, and a
+// time stamp is too coarse for two changes at once.
+func (s *Source) poll(now time.Time) {
+	s.index.Expire(now)
+	text, err := read(s.settings.Path)
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	sum := sha256.Sum256(text)
+	switch {
+	case sum == s.loaded:
+		s.seen, s.restless = sum, 0
+		s.recovered()
+		return
+	case s.reason != nil && sum == s.rejected:
+		s.seen, s.restless = sum, 0
+		s.fail(s.reason)
+		return
+	case sum != s.seen && s.restless < patience:
+		// It may be half written: wait until it rests.
+		s.seen = sum
+		s.restless++
+		return
+	}
+	s.restless = 0
+	found, err := s.parse(text)
+	if err != nil {
+		s.rejected, s.reason = sum, err
+		s.fail(err)
+		return
+	}
+	s.apply(found, now, now)
+	s.loaded = sum
+	s.settings.Logger.Info("Reloaded the identity file", zap.String("path", s.settings.Path),
+		zap.Int("workloads", len(found.Workloads)), zap.Int("services", len(found.Services)))
+	s.recovered()
+}
+
+func (s *Source) parse(text []byte) (*Identities, error) {
+	found, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("identity file %s: %w", s.settings.Path, err)
+	}
+	return found, nil
+}
+
+// fail tells a failure once.
+func (s *Source) fail(err error) {
+	s.inSync.Store(false)
+	if s.failure == err.Error() {
+		return
+	}
+	s.failure = err.Error()
+	s.settings.Logger.Error("Cannot use the identity file's new version; the one before stays", zap.Error(err))
+	s.settings.OnStatus(err)
+}
+
+func (s *Source) recovered() {
+	s.inSync.Store(true)
+	if s.failure == "" {
+		return
+	}
+	s.failure = ""
+	s.settings.Logger.Info("The identity file can be used again", zap.String("path", s.settings.Path))
+	s.settings.OnStatus(nil)
+}
+
+// apply makes the index say what was found.  Removals come first: an address that is handed on belongs to one only.
+func (s *Source) apply(found *Identities, since, now time.Time) {
+	uids := make(map[string]struct{}, len(found.Workloads))
+	for _, w := range found.Workloads {
+		uids[w.UID] = struct{}{}
+	}
+	services := make(map[identity.ServiceKey]struct{}, len(found.Services))
+	for _, service := range found.Services {
+		services[service.Key()] = struct{}{}
+	}
+	for uid := range s.uids {
+		if _, stays := uids[uid]; !stays {
+			s.index.Remove(uid, now)
+		}
+	}
+	for key := range s.services {
+		if _, stays := services[key]; !stays {
+			s.index.RemoveService(key, now)
+		}
+	}
+	for _, service := range found.Services {
+		s.index.UpsertService(service, since, now)
+	}
+	for _, w := range found.Workloads {
+		s.index.Upsert(w, since, now)
+	}
+	s.uids, s.services = uids, services
+}
+
+func read(path string) ([]byte, error) {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, unreadable(path, err)
+	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("identity file %s: not a regular file: mend identity::file::path", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	if len(text) > maxSize {
+		return nil, fmt.Errorf("identity file %s: larger than %d MiB: is identity::file::path right?", path, maxSize>>20)
+	}
+	return text, nil
+}
+
+func unreadable(path string, err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err // the path is named already
+	}
+	remedy := "check identity::file::path, and that the collector may read it"
+	if errors.Is(err, os.ErrNotExist) {
+		remedy = "create it, or mend identity::file::path"
+	}
+	return fmt.Errorf("identity file %s: %w: %s", path, err, remedy)
+}

@@ -1,0 +1,63 @@
+package host
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/elastic/go-freelru"
+)
+
+// locality knows which addresses are this machine's.
+type locality struct {
+	interfaces map[netip.Addr]struct{}
+	// met are the addresses of ends whose sockets were read here: containers have theirs in other network namespaces.
+	met *freelru.LRU[netip.Addr, struct{}]
+}
+
+func newLocality() locality {
+	return locality{met: newCache[netip.Addr, struct{}](maxAddresses, hashAddr)}
+}
+
+func (l *locality) has(a netip.Addr) bool {
+	if a.IsLoopback() || a.IsUnspecified() { // who connects to 0.0.0.0 connects to this host
+		return true
+	}
+	if _, ok := l.interfaces[a]; ok {
+		return true
+	}
+	_, ok := l.met.Get(a)
+	return ok
+}
+
+// meet notes the address of a local end.
+func (l *locality) meet(a netip.Addr) {
+	if a.IsValid() && !l.has(a) {
+		l.met.Add(a, struct{}{})
+	}
+}
+
+// interfaceAddresses are the addresses of the network namespace that this process is in.
+func interfaceAddresses() ([]netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var addresses []netip.Addr
+	for _, a := range all {
+		if prefix, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(prefix.IP); ok {
+				addresses = append(addresses, plainAddr(addr))
+			}
+		}
+	}
+	return addresses, nil
+}
+
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+func plain(a netip.AddrPort) netip.AddrPort {
+	if !a.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(plainAddr(a.Addr()), a.Port())
+}

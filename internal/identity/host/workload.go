@@ -1,0 +1,55 @@
+package host
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// namespace of all local processes.
+const namespace = "host"
+
+// processWorkload is what a local process is called.
+func processWorkload(host string, p identity.Process) *identity.Workload {
+	name, pid := printable(p.Name), strconv.FormatUint(uint64(p.PID), 10)
+	pod := name + "-" + pid
+	switch {
+	case name == "" && p.PID == 0:
+		pod = identity.Unknown // the socket's process is not known
+	case name == "":
+		pod = "pid-" + pid
+	}
+	return &identity.Workload{
+		UID: host + "//Process/" + pid + "/" + name, Name: pod, Namespace: namespace,
+		Names: identity.Names{Workload: name, Namespace: namespace, Cluster: host}.Handle(),
+	}
+}
+
+// remoteWorkload is what an end on another machine is called.
+func remoteWorkload(a netip.Addr) *identity.Workload {
+	text := a.String()
+	return &identity.Workload{
+		UID: "//Address/" + text, Name: text, Namespace: identity.Unknown, Addresses: []netip.Addr{a},
+		Names: unique.Make(identity.Names{
+			Workload: text, CanonicalService: text, CanonicalRevision: identity.Unknown,
+			Namespace: identity.Unknown, Principal: identity.Unknown, Cluster: identity.Unknown,
+		}),
+	}
+}
+
+// printable makes text of a process's name, which any process can set to any bytes: a line break in it must not become
+// one in an access log.
+func printable(name string) string {
+	name, _, _ = strings.Cut(name, "\x00")
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name))
+}

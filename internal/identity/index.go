@@ -1,0 +1,151 @@
+package identity
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxLag bounds how much older than the word of its holder a connection may be.
+const maxLag = 30 * time.Second
+
+// Index is a Resolver over workloads and services that a source tells it of.
+//
+// An address answers with whoever had it when the connection began, also after they gave it up, until retain is over.
+// Where several workloads had it at once:
+//   - of workloads with an address of their own the one that got it last is right: the word that the other one gave it up
+//     is still on its way.  Two that got it together are decided by the lowest UID, so that the answer is always the same;
+//   - workloads on the host's network share the node's address with each other and with what is no workload at all.  Alone,
+//     one answers; of several, the one behind whose service the port is; else nobody does, as any guess would credit
+//     one of them with the others' bytes.
+type Index struct {
+	retain, lag time.Duration
+	generation  atomic.Uint64
+
+	mu        sync.Mutex // of the writers
+	workloads map[string]*Workload
+	services  map[ServiceKey]*Service
+
+	holders    *ledger[netip.Addr, Workload]
+	byAddress  *ledger[netip.Addr, Service]
+	byIdentity *ledger[ServiceKey, Service]
+}
+
+var _ Resolver = (*Index)(nil)
+
+// NewIndex gives an empty index that knows a removed holder for the time retain.
+//
+// A connection may be older than the first word of its holder by 30 s, but not by more than retain: that is how it is
+// certain that nobody who was forgotten meanwhile had the address.
+func NewIndex(retain time.Duration) *Index {
+	return &Index{
+		retain:    retain,
+		lag:       min(retain, maxLag),
+		workloads: make(map[string]*Workload),
+		services:  make(map[ServiceKey]*Service),
+		// The lowest UID comes last: the reader begins there.
+		holders:    newLedger[netip.Addr](func(a, b *Workload) bool { return a.UID < b.UID }),
+		byAddress:  newLedger[netip.Addr](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
+		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
+	}
+}
+
+// Upsert publishes a workload that has its addresses since then (zero: always had).  If its UID is known, the workload
+// is its new version: addresses that it lost end now, and those that it keeps tell the new names, whenever a
+// connection began.
+func (x *Index) Upsert(w *Workload, since, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.workloads[w.UID]
+	if old != nil && old.equal(w) {
+		return
+	}
+	var gone []netip.Addr
+	if old != nil {
+		gone = plain(old.Addresses)
+	}
+	x.holders.move(old, gone, w, plain(w.Addresses), wall(since), wall(now))
+	x.workloads[w.UID] = w
+	x.generation.Add(1)
+}
+
+// Remove ends the workload's tenure of its addresses.  It does nothing if there is no such workload.
+func (x *Index) Remove(uid string, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.workloads[uid]
+	if old == nil {
+		return
+	}
+	x.holders.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
+	delete(x.workloads, uid)
+	x.generation.Add(1)
+}
+
+// UpsertService is Upsert for a service.
+func (x *Index) UpsertService(s *Service, since, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.services[s.Key()]
+	if old != nil && old.equal(s) {
+		return
+	}
+	var gone []netip.Addr
+	var key []ServiceKey
+	if old != nil {
+		gone, key = plain(old.Addresses), []ServiceKey{s.Key()}
+	}
+	x.byAddress.move(old, gone, s, plain(s.Addresses), wall(since), wall(now))
+	x.byIdentity.move(old, key, s, []ServiceKey{s.Key()}, wall(since), wall(now))
+	x.services[s.Key()] = s
+	x.generation.Add(1)
+}
+
+// RemoveService is Remove for a service.
+func (x *Index) RemoveService(key ServiceKey, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.services[key]
+	if old == nil {
+		return
+	}
+	x.byAddress.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
+	x.byIdentity.move(old, []ServiceKey{key}, nil, nil, time.Time{}, wall(now))
+	delete(x.services, key)
+	x.generation.Add(1)
+}
+
+// Expire forgets whoever ended more than retain ago.  Call it every second or so.
+func (x *Index) Expire(now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	until := wall(now).Add(-x.retain)
+	x.holders.expire(until)
+	x.byAddress.expire(until)
+	x.byIdentity.expire(until)
+}
+
+// Generation changes with everything that is published or removed.
+func (x *Index) Generation() uint64 { return x.generation.Load() }
+
+// Held counts what is there now, without what is retained.
+func (x *Index) Held() Held {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return Held{Workloads: len(x.workloads), Services: len(x.services)}
+}
+
+// plain gives the addresses as the index is keyed: as the probe tells them, IPv4 never mapped and without a zone.
+func plain(addresses []netip.Addr) []netip.Addr {
+	all := make([]netip.Addr, len(addresses))
+	for i, a := range addresses {
+		all[i] = plainAddr(a)
+	}
+	return all
+}
+
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// wall drops the monotonic clock: connections begin at times that have none.
+func wall(t time.Time) time.Time { return t.Round(0) }

@@ -1,0 +1,130 @@
+package identity
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Resolve tells who had the address.  Not knowing anybody settles nothing: they may be told of yet.
+func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
+	h := x.holders.read(plainAddr(end.Address.Addr()))
+	if h == nil {
+		return nil, false
+	}
+	at, ok, settled := h.moment(at, x.lag)
+	if !ok {
+		return nil, settled
+	}
+	return holderOf(h, at, end.Address.Port()), true
+}
+
+// holderOf decides between the workloads that had an address at once.
+func holderOf(h *history[Workload], at time.Time, port uint16) *Workload {
+	var sharing, serving *Workload
+	shared := 0
+	for i := len(h.tenures) - 1; i >= 0; i-- {
+		t := &h.tenures[i]
+		if !t.covers(at) {
+			continue
+		}
+		w := t.holder
+		if !w.HostNetwork {
+			return w
+		}
+		shared++
+		sharing = w
+		if w.serves(port) && (serving == nil || w.UID < serving.UID) {
+			serving = w
+		}
+	}
+	if shared == 1 {
+		return sharing
+	}
+	return serving
+}
+
+// Service tells the destination's service.
+func (x *Index) Service(original, destination netip.AddrPort, w *Workload, at time.Time) *Service {
+	asked := original
+	if !asked.IsValid() {
+		asked = destination
+	}
+	if s := x.serviceAt(asked, at); s != nil {
+		return s
+	}
+	if w == nil {
+		return nil
+	}
+	if s := x.serviceOf(w, destination.Port(), at); s != nil {
+		return s
+	}
+	// A mesh that takes the connection to another port of the same workload hides the port that was meant.
+	if plainAddr(asked.Addr()) == plainAddr(destination.Addr()) && asked.Port() != destination.Port() {
+		if s := x.serviceOf(w, asked.Port(), at); s != nil {
+			return s
+		}
+	}
+	if len(w.Services) == 1 {
+		return x.service(w.Services[0].Service, at)
+	}
+	return nil
+}
+
+// serviceAt is the service that listens at an address.
+func (x *Index) serviceAt(asked netip.AddrPort, at time.Time) *Service {
+	h := x.byAddress.read(plainAddr(asked.Addr()))
+	if h == nil {
+		return nil
+	}
+	at, ok, _ := h.moment(at, x.lag)
+	if !ok {
+		return nil
+	}
+	var best *Service
+	for i := range h.tenures {
+		t := &h.tenures[i]
+		if t.covers(at) && t.holder.listens(asked.Port()) {
+			best = lower(best, t.holder)
+		}
+	}
+	return best
+}
+
+// serviceOf is the service of a workload that ends at the workload's port.
+func (x *Index) serviceOf(w *Workload, target uint16, at time.Time) *Service {
+	var best *Service
+	for i := range w.Services {
+		if !w.Services[i].serves(target) {
+			continue
+		}
+		if s := x.service(w.Services[i].Service, at); s != nil {
+			best = lower(best, s)
+		}
+	}
+	return best
+}
+
+func (x *Index) service(key ServiceKey, at time.Time) *Service {
+	h := x.byIdentity.read(key)
+	if h == nil {
+		return nil
+	}
+	at, ok, _ := h.moment(at, x.lag)
+	if !ok {
+		return nil
+	}
+	for i := len(h.tenures) - 1; i >= 0; i-- {
+		if h.tenures[i].covers(at) {
+			return h.tenures[i].holder
+		}
+	}
+	return nil
+}
+
+// lower gives the one that wins a tie; a may be nil.
+func lower(a, b *Service) *Service {
+	if a == nil || b.Key().Compare(a.Key()) < 0 {
+		return b
+	}
+	return a
+}

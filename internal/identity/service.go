@@ -1,0 +1,41 @@
+package identity
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Service is immutable once it is published.  A series should be keyed by its three names, not by its pointer: a service
+// that is published anew has another one.
+type Service struct {
+	Host      string // `httpbin.default.svc.cluster.local`
+	Name      string // short; [Unknown], never empty
+	Namespace string // [Unknown], never empty
+	Addresses []netip.Addr
+	Ports     []Port // none: the ports are not known, any may be the service's
+}
+
+// ServiceKey identifies a service, as `default/httpbin.default.svc.cluster.local` does in the workload API.
+type ServiceKey struct{ Namespace, Host string }
+
+// Port of a service, and the port of the workloads behind it; Target is 0 where it differs from workload to workload.
+type Port struct{ Service, Target uint16 }
+
+// Key identifies the service.
+func (s *Service) Key() ServiceKey { return ServiceKey{s.Namespace, s.Host} }
+
+// Compare orders services by host name in byte order, then by namespace: the order in which ties are decided.
+func (k ServiceKey) Compare(o ServiceKey) int {
+	return cmp.Or(cmp.Compare(k.Host, o.Host), cmp.Compare(k.Namespace, o.Namespace))
+}
+
+// listens says whether the port is, or may be, one of the service's.
+func (s *Service) listens(port uint16) bool {
+	return len(s.Ports) == 0 || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Service == port })
+}
+
+func (s *Service) equal(o *Service) bool {
+	return s.Host == o.Host && s.Name == o.Name && s.Namespace == o.Namespace &&
+		slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Ports, o.Ports)
+}

@@ -1,0 +1,57 @@
+package identity
+
+import (
+	"net/netip"
+	"slices"
+	"unique"
+)
+
+// Tunnel is the protocol that a workload's proxy takes connections with.
+type Tunnel uint8
+
+// The tunnels of the workload API.
+const (
+	TunnelNone Tunnel = iota
+	TunnelHBONE
+)
+
+// Workload is a pod, a VM or a process.  It is shared by pointer, and immutable once it is published.
+type Workload struct {
+	UID         string
+	Name        string // of the pod (VM, process); [Unknown], never empty
+	Namespace   string // of the pod; [Unknown], never empty
+	Names       unique.Handle[Names]
+	Tunnel      Tunnel
+	HostNetwork bool // its addresses are the node's, which it shares with others
+	Addresses   []netip.Addr
+	Services    []Membership // sorted by service
+}
+
+// Membership says that a workload is behind a service.
+type Membership struct {
+	Service ServiceKey
+	Ports   []Port
+}
+
+// serves says whether one of the service's ports ends at the workload's port.
+func (m *Membership) serves(target uint16) bool {
+	return slices.ContainsFunc(m.Ports, func(p Port) bool { return p.Target == target })
+}
+
+// serves says whether any service of the workload ends at its port.
+func (w *Workload) serves(target uint16) bool {
+	for i := range w.Services {
+		if w.Services[i].serves(target) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *Workload) equal(o *Workload) bool {
+	return w.UID == o.UID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
+		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && slices.Equal(w.Addresses, o.Addresses) &&
+		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {
+			return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)
+		})
+}

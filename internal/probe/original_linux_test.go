@@ -1,0 +1,73 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+)
+
+// balance attaches a socket load balancer: a connect to `from` goes to `to`, as those
+// of Cilium and Kmesh do it.
+func balance(t *testing.T, from, to netip.AddrPort) {
+	t.Helper()
+	root, err := cgroupRoot("")
+	require.NoError(t, err)
+	wire := func(a netip.Addr) int32 {
+		bytes := a.As4()
+		return int32(binary.NativeEndian.Uint32(bytes[:]))
+	}
+	port := func(n uint16) int32 { return int32(n>>8 | n<<8) }
+	const userIP4, userPort = 4, 24 // in struct bpf_sock_addr
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.LoadMem(asm.R2, asm.R1, userIP4, asm.Word),
+			asm.JNE.Imm32(asm.R2, wire(from.Addr()), "out"),
+			asm.Mov.Imm32(asm.R2, wire(to.Addr())),
+			asm.StoreMem(asm.R1, userIP4, asm.R2, asm.Word),
+			asm.Mov.Imm32(asm.R2, port(to.Port())),
+			asm.StoreMem(asm.R1, userPort, asm.R2, asm.Word),
+			asm.Mov.Imm(asm.R0, 1).WithSymbol("out"),
+			asm.Return(),
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = program.Close() })
+	attached, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupInet4Connect, Program: program})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, attached.Close()) })
+}
+
+func TestTheOriginalDestinationIsWhatTheApplicationAskedFor(t *testing.T) {
+	testhost.RequireRoot(t)
+	service, pod := netip.MustParseAddrPort("10.96.5.5:8000"), netip.MustParseAddrPort("10.244.0.11:80")
+	sleep, httpbin := hosts(t)
+	listener := listen(t, httpbin, pod.String())
+	balance(t, service, pod) // there before us, so that it would run before us
+	p := open(t, Options{})
+
+	client := dial(t, sleep, service.String())
+	server, err := listener.AcceptTCP()
+	require.NoError(t, err)
+	exchange(t, client, server, 1, 1)
+
+	records := readUntil(t, p, toPort(80), atLeast(2))
+	outbound := end(t, records, uint32(Outbound), uint32(KindClosed))
+	assert.Equal(t, pod, AddrPort(&outbound.Destination))
+	if version, err := features.LinuxVersionCode(); err == nil && version < 6<<16|15<<8 && !p.FirstAtConnect() {
+		t.Skip("SKIPPED, NOT TESTED: this kernel cannot run us before programs that were attached earlier")
+	}
+	assert.True(t, p.FirstAtConnect())
+	assert.Equal(t, service, AddrPort(&outbound.Original))
+}

@@ -1,0 +1,172 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+// decoder turns the probe's records into what flow reads. It is the only place that
+// knows both; names of processes are kept, so that a record costs no allocation.
+type decoder struct {
+	connection flow.Connection // the one at hand: its reader keeps nothing of it
+	names      map[[16]byte]string
+}
+
+// maxNames bounds the kept process names; a host has some hundreds.
+const maxNames = 4096
+
+func newDecoder() *decoder {
+	return &decoder{names: make(map[[16]byte]string)}
+}
+
+// record decodes r; what it returns is valid until the next call.
+func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
+	c := &d.connection
+	*c = flow.Connection{
+		ID:          r.Id,
+		Direction:   direction(r.Direction),
+		Source:      probe.AddrPort(&r.Source),
+		Destination: probe.AddrPort(&r.Destination),
+		Original:    probe.AddrPort(&r.Original),
+		Local:       d.process(&r.Process, r.Cgroup),
+		Start:       clock.Wall(r.Start),
+		At:          clock.Wall(r.Now),
+		Duration:    time.Duration(r.Now - r.Start),
+		Opened:      r.Delta.Opened == 1,
+		Sent:        r.Total.Sent,
+		Received:    r.Total.Received,
+		Retransmits: r.Total.Retransmits,
+		Lost:        r.Total.Lost,
+		Delta:       counters(&r.Delta),
+		SRTT:        time.Duration(r.SrttUs) * time.Microsecond / 8,
+		State:       flow.StateClose,
+	}
+	if r.MinRttUs != ^uint32(0) {
+		c.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
+	}
+	if r.Previous != 0 {
+		c.Previous = clock.Wall(r.Previous)
+	}
+	switch r.Kind {
+	case probe.KindOpen:
+		c.Event = flow.EventOpen
+		c.State = flow.StateEstablished
+	case probe.KindClosed:
+		c.Event = flow.EventClosed
+		c.Delta.Closed = 1
+		c.Reason = closeReason(r.State, syscall.Errno(r.Error))
+	case probe.KindFailed:
+		c.Event = flow.EventFailed
+		c.Delta.Failed = 1
+		c.ErrorType = errorType(syscall.Errno(r.Error), r.Unsent != 0)
+	}
+	return c
+}
+
+// spilled decodes the totals of ends whose own records are lost.
+func (d *decoder) spilled(s *probe.Spilled, clock probe.Clock, now time.Time) *flow.Connection {
+	c := &d.connection
+	*c = flow.Connection{
+		Event:       flow.EventRecovered,
+		Direction:   direction(s.Key.Direction),
+		Source:      probe.AddrPort(&s.Key.Source),
+		Destination: probe.AddrPort(&s.Key.Destination),
+		Original:    probe.AddrPort(&s.Key.Original),
+		Local:       d.process(&s.Key.Process, s.Key.Cgroup),
+		Start:       clock.Wall(s.Totals.Start),
+		At:          now,
+		Delta:       counters(&s.Totals.Delta),
+		State:       flow.StateClose,
+	}
+	if s.Key.Failed != 0 {
+		c.Delta.Failed = int64(s.Totals.Ends) //nolint:gosec // a count of connections
+	} else {
+		c.Delta.Closed = int64(s.Totals.Ends) //nolint:gosec // a count of connections
+	}
+	return c
+}
+
+func (d *decoder) process(p *probe.Process, cgroup uint64) identity.Process {
+	name, known := d.names[p.Comm]
+	if !known {
+		if len(d.names) >= maxNames {
+			clear(d.names)
+		}
+		name = unix.ByteSliceToString(p.Comm[:])
+		d.names[p.Comm] = name
+	}
+	return identity.Process{PID: p.Pid, Name: name, Cgroup: cgroup}
+}
+
+func direction(d probe.Direction) flow.Direction {
+	if d == probe.Inbound {
+		return flow.Inbound
+	}
+	return flow.Outbound
+}
+
+// counters reads differences, which are signed though the kernel's type is not.
+func counters(c *probe.Counters) flow.Counters {
+	return flow.Counters{
+		Opened:      int64(c.Opened),      //nolint:gosec // wraps as it was meant to
+		Sent:        int64(c.Sent),        //nolint:gosec // likewise
+		Received:    int64(c.Received),    //nolint:gosec // likewise
+		Retransmits: int64(c.Retransmits), //nolint:gosec // likewise
+		Lost:        int64(c.Lost),        //nolint:gosec // likewise
+	}
+}
+
+// closeReason tells how a connection ended from the state that it left and from the
+// socket's error, which only the kernel sets.
+func closeReason(left probe.State, err syscall.Errno) flow.CloseReason {
+	switch err {
+	case 0:
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter when ICMP said why nobody answered
+		return flow.ReasonTimeout
+	case unix.ECONNABORTED: // ss --kill
+		return flow.ReasonAbort
+	default:
+		return flow.ReasonReset
+	}
+	switch left {
+	case probe.FinWait2, probe.TimeWait, probe.Closing, probe.LastACK:
+		return flow.ReasonFIN // our FIN was sent, and acknowledged or crossed by theirs
+	default:
+		return flow.ReasonAbort
+	}
+}
+
+// errorType tells why a connect failed. Without an error the application gave it up,
+// or the kernel found no way to send the SYN: no free local port, as a rule.
+func errorType(err syscall.Errno, unsent bool) string {
+	switch err {
+	case 0:
+		if unsent {
+			return unix.ErrnoName(unix.EADDRNOTAVAIL)
+		}
+		return flow.ErrorCancelled
+	case unix.ECONNREFUSED:
+		return flow.ErrorConnectionRefused
+	case unix.ETIMEDOUT:
+		return flow.ErrorTimedOut
+	case unix.EHOSTUNREACH:
+		return flow.ErrorHostUnreachable
+	case unix.ENETUNREACH:
+		return flow.ErrorNetworkUnreachable
+	case unix.ECONNRESET:
+		return flow.ErrorReset
+	}
+	if name := unix.ErrnoName(err); name != "" {
+		return name
+	}
+	return "errno " + strconv.Itoa(int(err))
+}

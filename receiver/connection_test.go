@@ -1,0 +1,137 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+func comm(name string) (c [16]uint8) {
+	copy(c[:], name)
+	return c
+}
+
+func TestARecordIsDecodedInTheContractsUnits(t *testing.T) {
+	d := newDecoder()
+	c := d.record(&probe.Record{
+		Id: 7, Start: 1e9, Previous: 2e9, Now: 3_500_000_000, Cgroup: 9,
+		Total:  probe.Counters{Opened: 1, Sent: 5 << 30, Received: 10, Retransmits: 3, Lost: 2},
+		Delta:  probe.Counters{Opened: 1, Sent: 5 << 30, Received: ^uint64(0), Retransmits: 3, Lost: 2},
+		SrttUs: 8 * 40515, MinRttUs: 33, Kind: probe.KindClosed, Direction: probe.Inbound, State: probe.LastACK,
+		Process: probe.Process{Pid: 42, Comm: comm("sixteen-letters!")},
+	}, probe.Clock{})
+	assert.Equal(t, flow.EventClosed, c.Event)
+	assert.Equal(t, flow.Inbound, c.Direction)
+	assert.Equal(t, uint64(5<<30), c.Sent)
+	assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Sent: 5 << 30, Received: -1, Retransmits: 3, Lost: 2}, c.Delta)
+	assert.Equal(t, 2500*time.Millisecond, c.Duration)
+	assert.Equal(t, time.Second, c.At.Sub(c.Previous)-500*time.Millisecond)
+	assert.Equal(t, 40515*time.Microsecond, c.SRTT, "the kernel keeps it shifted left by 3")
+	assert.Equal(t, 33*time.Microsecond, c.MinRTT)
+	assert.Equal(t, "sixteen-letters!", c.Local.Name, "no NUL at the end")
+	assert.Equal(t, uint32(42), c.Local.PID)
+	assert.Equal(t, uint64(9), c.Local.Cgroup)
+	assert.True(t, c.Opened)
+	assert.Equal(t, flow.StateClose, c.State)
+	assert.Equal(t, flow.ReasonFIN, c.Reason)
+
+	c = d.record(&probe.Record{Kind: probe.KindOpen, Direction: probe.Outbound, MinRttUs: ^uint32(0)}, probe.Clock{})
+	assert.Equal(t, flow.EventOpen, c.Event)
+	assert.Equal(t, flow.StateEstablished, c.State)
+	assert.Zero(t, c.MinRTT, "never measured")
+	assert.True(t, c.Previous.IsZero())
+	assert.Zero(t, c.Delta)
+}
+
+func TestTotalsThatCameByTheSpillMapCountTheirEnds(t *testing.T) {
+	d := newDecoder()
+	now := time.Now()
+	spilled := &probe.Spilled{}
+	spilled.Key.Direction = probe.Outbound
+	spilled.Totals.Ends = 12
+	spilled.Totals.Delta = probe.Counters{Opened: 11, Sent: 100, Received: 200}
+	c := d.spilled(spilled, probe.Clock{}, now)
+	assert.Equal(t, flow.EventRecovered, c.Event)
+	assert.Zero(t, c.ID)
+	assert.Equal(t, flow.Counters{Opened: 11, Closed: 12, Sent: 100, Received: 200}, c.Delta)
+
+	spilled.Key.Failed = 1
+	spilled.Totals.Delta = probe.Counters{}
+	assert.Equal(t, flow.Counters{Failed: 12}, d.spilled(spilled, probe.Clock{}, now).Delta)
+}
+
+func TestWhyAConnectionClosed(t *testing.T) {
+	const established, finWait1, closeWait = 1, 4, 8
+	for _, test := range []struct {
+		left probe.State
+		err  syscall.Errno
+		want flow.CloseReason
+	}{
+		{probe.FinWait2, 0, flow.ReasonFIN},
+		{probe.LastACK, 0, flow.ReasonFIN},
+		{probe.Closing, 0, flow.ReasonFIN},
+		{probe.TimeWait, 0, flow.ReasonFIN},
+		{established, 0, flow.ReasonAbort},
+		{closeWait, 0, flow.ReasonAbort},
+		{finWait1, 0, flow.ReasonAbort},
+		{established, unix.ECONNABORTED, flow.ReasonAbort},
+		{established, unix.ECONNRESET, flow.ReasonReset},
+		{closeWait, unix.EPIPE, flow.ReasonReset},
+		{probe.LastACK, unix.ECONNRESET, flow.ReasonReset},
+		{established, unix.ETIMEDOUT, flow.ReasonTimeout},
+		{finWait1, unix.EHOSTUNREACH, flow.ReasonTimeout},
+	} {
+		assert.Equal(t, test.want, closeReason(test.left, test.err), "%+v", test)
+	}
+}
+
+func TestWhyAConnectFailed(t *testing.T) {
+	for err, want := range map[syscall.Errno]string{
+		unix.ECONNREFUSED: "connection_refused",
+		unix.ETIMEDOUT:    "timed_out",
+		unix.EHOSTUNREACH: "host_unreachable",
+		unix.ENETUNREACH:  "network_unreachable",
+		unix.ECONNRESET:   "reset",
+		0:                 "cancelled",
+		unix.EACCES:       "EACCES",
+		unix.EPROTO:       "EPROTO",
+		9999:              "errno 9999",
+	} {
+		assert.Equal(t, want, errorType(err, false))
+	}
+	assert.Equal(t, "EADDRNOTAVAIL", errorType(0, true))
+}
+
+func TestProcessNamesAreKeptWithinABound(t *testing.T) {
+	d := newDecoder()
+	for i := range 2 * maxNames {
+		var r probe.Record
+		r.Process.Comm[0], r.Process.Comm[1] = uint8(i), uint8(i>>8)
+		d.record(&r, probe.Clock{})
+	}
+	assert.LessOrEqual(t, len(d.names), maxNames)
+}
+
+func TestDecodingAllocatesNothing(t *testing.T) {
+	d := newDecoder()
+	r := &probe.Record{Kind: probe.KindClosed, Process: probe.Process{Comm: comm("curl")}}
+	d.record(r, probe.Clock{})
+	assert.Zero(t, testing.AllocsPerRun(100, func() { d.record(r, probe.Clock{}) }))
+}
+
+func BenchmarkDecodeRecord(b *testing.B) {
+	d := newDecoder()
+	r := &probe.Record{Kind: probe.KindClosed, Process: probe.Process{Comm: comm("curl")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		d.record(r, probe.Clock{})
+	}
+}

@@ -1,0 +1,23 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/receiver"
+)
+
+func createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
+	i := running.of(config.(*Config))
+	i.metrics = &pipeline[consumer.Metrics]{settings, next}
+	return i.component(), nil
+}
+
+func createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
+	i := running.of(config.(*Config))
+	i.logs = &pipeline[consumer.Logs]{settings, next}
+	return i.component(), nil
+}

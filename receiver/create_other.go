@@ -1,0 +1,26 @@
+//go:build !linux || !(amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/receiver"
+)
+
+func createMetrics(context.Context, receiver.Settings, component.Config, consumer.Metrics) (receiver.Metrics, error) {
+	return nil, unsupported()
+}
+
+func createLogs(context.Context, receiver.Settings, component.Config, consumer.Logs) (receiver.Logs, error) {
+	return nil, unsupported()
+}
+
+func unsupported() error {
+	return fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: take it out of this collector's pipelines",
+		runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,207 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+// readInterval is how long records wait in the ring. A wake-up for each would cost
+// more than all the rest.
+const readInterval = 50 * time.Millisecond
+
+// logBatch is how many access log records go to the next consumer at once, at most:
+// they also go at every reading.
+const logBatch = 1000
+
+// prober is what the loop needs of probe.Probe.
+type prober interface {
+	Read(until time.Time, handle func(*probe.Record)) error
+	Sweep(all bool, handle func(*probe.Record)) error
+	Drain(handle func(*probe.Spilled)) error
+	Clock() probe.Clock
+	Tally() (probe.Tally, error)
+	Counts() probe.Counts
+	Maps() []probe.MapUse
+	Programs() []probe.ProgramUse
+	FirstAtConnect() bool
+	Close() error
+}
+
+// run is the one goroutine between the probe and the deliveries: records in, series
+// and log records out. Nothing in it waits for a downstream.
+type run struct {
+	probe   prober
+	source  identitySource
+	flows   *flow.Aggregator
+	decoder *decoder
+	logs    *otlp.Logs            // nil without a logs pipeline
+	logsOut *otlp.LogsDelivery    // likewise
+	metrics *otlp.MetricsDelivery // nil without a metrics pipeline
+
+	interval time.Duration
+	period   time.Duration // of periodic log records; 0: none
+	sweepAll bool          // also idle connections are to be told of
+
+	health    func(error) // of reading; nil: well again
+	refused   func(error) // of the metrics' next consumer, likewise
+	telemetry *telemetry
+	logger    *zap.Logger
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// start begins to read. The context that ends it is its own: Start's ends with Start.
+func (r *run) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	if r.metrics != nil {
+		r.metrics.Start()
+	}
+	if r.logsOut != nil {
+		r.logsOut.Start()
+	}
+	r.done.Go(func() { r.loop(ctx) })
+}
+
+// stop ends the loop, hands over all that was read, and frees the probe. It ends with
+// ctx at the latest.
+func (r *run) stop(ctx context.Context) error {
+	r.cancel()
+	r.done.Wait()
+	var errs []error
+	now := time.Now()
+	errs = append(errs, r.collect(now, false))
+	r.flows.Drain(now)
+	r.flushLogs()
+	if r.metrics != nil {
+		errs = append(errs, r.metrics.Shutdown(ctx, r.flows.Snapshot(time.Now())))
+	}
+	if r.logsOut != nil {
+		errs = append(errs, r.logsOut.Shutdown(ctx))
+	}
+	r.telemetry.shutdown()
+	return errors.Join(append(errs, r.source.Close(), r.probe.Close())...)
+}
+
+func (r *run) loop(ctx context.Context) {
+	now := time.Now()
+	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
+	var failed error
+	for ctx.Err() == nil {
+		now = time.Now()
+		until := now.Add(readInterval)
+		if collectAt.Before(until) {
+			until = collectAt
+		}
+		err := r.probe.Read(until, r.add)
+		now = time.Now()
+		if r.period > 0 && !now.Before(periodAt) {
+			err = errors.Join(err, r.probe.Sweep(true, r.add))
+			periodAt = later(periodAt, r.period, now)
+		}
+		r.flows.Settle(now)
+		r.flushLogs()
+		if !now.Before(collectAt) {
+			err = errors.Join(err, r.collect(now, r.sweepAll))
+			r.deliver()
+			r.observe()
+			collectAt = later(collectAt, r.interval, now)
+		}
+		r.health(err)
+		if err != nil {
+			if failed == nil {
+				r.logger.Error("reading from the kernel failed; it is tried again", zap.Error(err))
+			}
+			pause(ctx, until)
+		}
+		failed = err
+	}
+}
+
+// later gives the next moment of a regular series after now: one that was missed is
+// left out.
+func later(at time.Time, interval time.Duration, now time.Time) time.Time {
+	at = at.Add(interval)
+	if at.Before(now) {
+		return now.Add(interval)
+	}
+	return at
+}
+
+// pause waits until a moment when reading could not.
+func pause(ctx context.Context, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (r *run) add(record *probe.Record) {
+	r.flows.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
+}
+
+// collect brings in what is still in the kernel: totals that found the ring full, and
+// those of open connections.
+func (r *run) collect(now time.Time, all bool) error {
+	err := r.probe.Drain(func(s *probe.Spilled) {
+		r.flows.Add(r.decoder.spilled(s, r.probe.Clock(), now), now)
+	})
+	return errors.Join(err, r.probe.Sweep(all, r.add))
+}
+
+// deliver takes a snapshot if the one before it is through, and hears what became of
+// that one.
+func (r *run) deliver() {
+	if r.metrics == nil {
+		return
+	}
+	select {
+	case result := <-r.metrics.Results():
+		if result.Err == nil {
+			r.flows.Delivered(result.ID)
+		}
+		r.refused(result.Err)
+	default:
+	}
+	if r.metrics.Ready() {
+		r.metrics.Offer(r.flows.Snapshot(time.Now()))
+	}
+}
+
+func (r *run) flushLogs() {
+	if r.logs != nil {
+		r.logs.Flush()
+	}
+}
+
+// observe takes what self telemetry will show.
+func (r *run) observe() {
+	tally, err := r.probe.Tally()
+	if err != nil {
+		return // it will be the reading's error too
+	}
+	o := &observation{
+		flows:    r.flows.Stats(),
+		tally:    tally,
+		counts:   r.probe.Counts(),
+		maps:     r.probe.Maps(),
+		programs: r.probe.Programs(),
+	}
+	if r.logsOut != nil {
+		o.logs = r.logsOut.Stats()
+	}
+	r.telemetry.newest.Store(o)
+}

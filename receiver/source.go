@@ -1,0 +1,67 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+)
+
+// identitySource is what every source of identities can do.
+type identitySource interface {
+	identity.Resolver
+	Start(context.Context) error
+	Close() error
+	Held() identity.Held
+	InSync() bool
+}
+
+const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path, no secret
+
+// sourceName tells which source is meant: `auto` is kubernetes in a pod that has a
+// service account, else host.
+func (c *IdentityConfig) sourceName() string {
+	if c.Source != sourceAuto {
+		return c.Source
+	}
+	if _, err := os.Stat(serviceAccountToken); err == nil && os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		return sourceKubernetes
+	}
+	return sourceHost
+}
+
+// newSource makes the source that the configuration names; onStatus hears when it
+// fails later, and when it is well again.
+func newSource(c *IdentityConfig, hostName string, logger *zap.Logger, onStatus func(error)) (identitySource, error) {
+	switch name := c.sourceName(); name {
+	case sourceFile:
+		return file.New(file.Settings{Path: c.File.Path, Retain: c.Retain, Logger: logger, OnStatus: onStatus})
+	case sourceHost:
+		return host.New(host.Settings{Name: hostName})
+	default:
+		return nil, fmt.Errorf("identity.source %s is not in this version yet: write host, or file with identity.file.path", name)
+	}
+}
+
+// scope gives what is counted: a host's processes talk to anybody, a mesh's workloads
+// are what its users asked about.
+func (c *Config) scope() flow.Scope {
+	switch {
+	case c.Scope == scopeAll:
+		return flow.ScopeAll
+	case c.Scope == scopeKnown:
+		return flow.ScopeKnown
+	case c.Identity.sourceName() == sourceHost:
+		return flow.ScopeAll
+	default:
+		return flow.ScopeKnown
+	}
+}

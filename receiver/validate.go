@@ -1,0 +1,87 @@
+package kmeshreceiver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate tells all that is wrong at once, each with its key and what to write instead.
+func (c *Config) Validate() error {
+	return errors.Join(
+		atLeast("collection_interval", c.CollectionInterval, 100*time.Millisecond),
+		atLeast("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0),
+		c.AccessLog.validate(),
+		c.Identity.validate(),
+		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant that the label shall have"),
+		oneOf("scope", c.Scope, "", scopeKnown, scopeAll),
+		c.validateSeries(),
+		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
+	)
+}
+
+func (c *Config) validateSeries() error {
+	var errs []error
+	// One of them is the overflow series.
+	if c.AggregationCardinalityLimit < 2 {
+		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be at least 2, the default is 50000", c.AggregationCardinalityLimit))
+	}
+	if c.SeriesExpiration < 2*c.CollectionInterval {
+		errs = append(errs, fmt.Errorf("series_expiration is %s: it must be at least twice collection_interval (%s), or series end between two flushes",
+			c.SeriesExpiration, c.CollectionInterval))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *AccessLogConfig) validate() error {
+	var errs []error
+	for _, event := range c.Events {
+		errs = append(errs, oneOf("access_log.events", event, eventClosed, eventFailed, eventOpened, eventPeriodic))
+	}
+	errs = append(errs, atLeast("access_log.period", c.Period, 100*time.Millisecond))
+	return errors.Join(errs...)
+}
+
+func (c *IdentityConfig) validate() error {
+	errs := []error{
+		oneOf("identity.source", c.Source, sourceAuto, sourceKubernetes, sourceIstio, sourceFile, sourceHost),
+		atLeast("identity.settle", c.Settle, 0),
+		atLeast("identity.retain", c.Retain, 0),
+	}
+	if c.Settle > time.Minute {
+		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, as records wait in memory", c.Settle))
+	}
+	switch c.Source {
+	case sourceFile:
+		errs = append(errs, notEmpty("identity.file.path", c.File.Path, "the path of the identity file"))
+	case sourceKubernetes, sourceAuto:
+		errs = append(errs, oneOf("identity.kubernetes.auth_type", c.Kubernetes.AuthType, "serviceAccount", "kubeConfig", "none"))
+	case sourceIstio:
+		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"))
+	}
+	return errors.Join(errs...)
+}
+
+func atLeast(key string, value, least time.Duration) error {
+	if value >= least {
+		return nil
+	}
+	return fmt.Errorf("%s is %s: it must be at least %s", key, value, least)
+}
+
+func notEmpty(key, value, what string) error {
+	if value != "" {
+		return nil
+	}
+	return fmt.Errorf("%s is empty: write %s", key, what)
+}
+
+func oneOf(key, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	named := slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" })
+	return fmt.Errorf("%s is %q: it must be one of %s", key, value, strings.Join(named, ", "))
+}
