@@ -23,6 +23,7 @@ enum phase {
 struct connection {
 	__u64 start;
 	__u64 opened;	/* 1: it was established while the program watched */
+	struct counters before;	/* of an older connection: what it had counted when it was found */
 	struct counters reported;
 	__u64 told;	/* when a report told of it last; 0: never */
 	struct process process;
@@ -123,7 +124,8 @@ static __always_inline bool fin_acked(const struct tcp_sock *tp, int state)
 	return false;
 }
 
-/* Fills in what the socket counted since it was opened. `state` is the one
+/* Fills in what the socket counted since it was opened, or since it was found if it
+ * is older than the program. `state` is the one
  * before CLOSE for an end that closes, the present one for one that is open.
  *
  * sent is what the peer acknowledged: data in flight is not counted before it
@@ -138,13 +140,13 @@ static __always_inline void fill_totals(struct counters *total, const struct con
 	__u64 fin = fin_acked(tp, state);
 
 	total->opened = conn->opened;
-	total->sent = sent > syn + fin ? sent - syn - fin : 0;
+	total->sent = (sent > syn + fin ? sent - syn - fin : 0) - conn->before.sent;
 	/* bytes_received counts the peer's FIN, which alone sets SOCK_DONE. */
 	if (received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
 		received--;
-	total->received = received;
-	total->retransmits = tp->total_retrans;
-	total->lost = tp->lost;
+	total->received = received - conn->before.received;
+	total->retransmits = tp->total_retrans - conn->before.retransmits;
+	total->lost = tp->lost - conn->before.lost;
 }
 
 #endif

@@ -30,7 +30,7 @@ static __always_inline void find_listener(struct sock *sk, struct task_struct *t
 	conn->phase = LISTENING;
 }
 
-/* Takes the present totals as reported: only what comes after them counts. The
+/* Notes the present totals: only what comes after them counts. The
  * close handler can run at the same moment; the exchanges of `phase` let exactly
  * one of the two have the connection.
  */
@@ -38,6 +38,7 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 {
 	struct local_port key = local_port(sk);
 	int state = sk->__sk_common.skc_state;
+	struct counters before;
 	struct connection *conn;
 	struct tcp_sock *tp;
 
@@ -63,7 +64,8 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 	}
 	if (bpf_map_lookup_elem(&listeners, &key))
 		conn->direction = INBOUND;
-	fill_totals(&conn->reported, conn, sk, tp, state);
+	fill_totals(&before, conn, sk, tp, state);
+	conn->before = before;
 	if (__sync_val_compare_and_swap(&conn->phase, IDLE, OPEN) != IDLE)
 		return;
 	/* Closed before the storage was there: nobody else will end it. */

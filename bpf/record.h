@@ -46,7 +46,7 @@ struct record {
 	__u64 previous;	/* when this end was told of before; 0: never */
 	__u64 now;	/* CLOCK_BOOTTIME, ns */
 	__u64 cgroup;	/* cgroup v2 id */
-	struct counters total;	/* since it was opened */
+	struct counters total;	/* since it was opened; if it is older than the program, since that */
 	struct counters delta;	/* since the last report of this end */
 	__u32 srtt_us;		/* shifted left by 3, as the kernel keeps it */
 	__u32 min_rtt_us;	/* ~0 when never measured */

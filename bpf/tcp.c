@@ -32,6 +32,7 @@ static __always_inline void begin(struct connection *conn, enum direction direct
 	conn->start = bpf_ktime_get_boot_ns();
 	conn->opened = 0;
 	conn->told = 0;
+	__builtin_memset(&conn->before, 0, sizeof(conn->before));
 	__builtin_memset(&conn->reported, 0, sizeof(conn->reported));
 	conn->direction = direction;
 	conn->uses++;

@@ -17,6 +17,7 @@ type TCPConnection struct {
 	_         structs.HostLayout
 	Start     uint64
 	Opened    uint64
+	Before    TCPCounters
 	Reported  TCPCounters
 	Told      uint64
 	Process   TCPProcess

@@ -88,9 +88,9 @@ func (d *decoder) spilled(s *probe.Spilled, clock probe.Clock, now time.Time) *f
 		State:       flow.StateClose,
 	}
 	if s.Key.Failed != 0 {
-		c.Delta.Failed = int64(s.Totals.Ends) //nolint:gosec // a count of connections
+		c.Delta.Failed = int64(s.Totals.Ends)
 	} else {
-		c.Delta.Closed = int64(s.Totals.Ends) //nolint:gosec // a count of connections
+		c.Delta.Closed = int64(s.Totals.Ends)
 	}
 	return c
 }
@@ -117,11 +117,11 @@ func direction(d probe.Direction) flow.Direction {
 // counters reads differences, which are signed though the kernel's type is not.
 func counters(c *probe.Counters) flow.Counters {
 	return flow.Counters{
-		Opened:      int64(c.Opened),      //nolint:gosec // wraps as it was meant to
-		Sent:        int64(c.Sent),        //nolint:gosec // likewise
-		Received:    int64(c.Received),    //nolint:gosec // likewise
-		Retransmits: int64(c.Retransmits), //nolint:gosec // likewise
-		Lost:        int64(c.Lost),        //nolint:gosec // likewise
+		Opened:      int64(c.Opened),
+		Sent:        int64(c.Sent),
+		Received:    int64(c.Received),
+		Retransmits: int64(c.Retransmits),
+		Lost:        int64(c.Lost),
 	}
 }
 

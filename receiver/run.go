@@ -7,10 +7,12 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unique"
 
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
@@ -40,13 +42,15 @@ type prober interface {
 // run is the one goroutine between the probe and the deliveries: records in, series
 // and log records out. Nothing in it waits for a downstream.
 type run struct {
-	probe   prober
-	source  identitySource
-	flows   *flow.Aggregator
-	decoder *decoder
-	logs    *otlp.Logs            // nil without a logs pipeline
-	logsOut *otlp.LogsDelivery    // likewise
-	metrics *otlp.MetricsDelivery // nil without a metrics pipeline
+	probe  prober
+	source identitySource
+	// generation of the source when series were last held against it.
+	generation uint64
+	flows      *flow.Aggregator
+	decoder    *decoder
+	logs       *otlp.Logs            // nil without a logs pipeline
+	logsOut    *otlp.LogsDelivery    // likewise
+	metrics    *otlp.MetricsDelivery // nil without a metrics pipeline
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
@@ -114,6 +118,7 @@ func (r *run) loop(ctx context.Context) {
 		r.flushLogs()
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll))
+			r.endGone()
 			r.deliver()
 			r.observe()
 			collectAt = later(collectAt, r.interval, now)
@@ -160,6 +165,17 @@ func (r *run) collect(now time.Time, all bool) error {
 		r.flows.Add(r.decoder.spilled(s, r.probe.Clock(), now), now)
 	})
 	return errors.Join(err, r.probe.Sweep(all, r.add))
+}
+
+// endGone ends the series of workloads that are gone, where the source knows who is.
+func (r *run) endGone() {
+	source, knows := r.source.(interface {
+		Named(names unique.Handle[identity.Names]) bool
+	})
+	if generation := r.source.Generation(); knows && generation != r.generation {
+		r.generation = generation
+		r.flows.EndGone(source.Named)
+	}
 }
 
 // deliver takes a snapshot if the one before it is through, and hears what became of

@@ -66,7 +66,7 @@ func (t *telemetry) observe(tell func(*observation, metric.Int64Observer)) metri
 
 // count is a single number.
 func (t *telemetry) count(of func(*observation) uint64) metric.Int64Callback {
-	return t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(of(o))) }) //nolint:gosec // counts
+	return t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(of(o))) })
 }
 
 // kinds are opens, closes and failures.
@@ -91,7 +91,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshConnectionsUntrackedCallback(t.count(func(o *observation) uint64 { return o.tally.Untracked })),
 		b.RegisterKmeshConnectionsTrackedCallback(t.count(func(o *observation) uint64 { return o.tally.Opened + o.tally.Found - o.tally.Closed })),
 		b.RegisterKmeshConnectionsKernelCallback(t.kinds(func(o *observation) (int64, int64, int64) {
-			return int64(o.tally.Opened), int64(o.tally.Closed), int64(o.tally.Failed) //nolint:gosec // counts
+			return int64(o.tally.Opened), int64(o.tally.Closed), int64(o.tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *observation) (int64, int64, int64) { return counted(&o.flows.Exported) })),
 		b.RegisterKmeshConnectionsExcludedCallback(t.kinds(func(o *observation) (int64, int64, int64) { return counted(&o.flows.OutOfScope) })),
@@ -116,7 +116,7 @@ func lost(o *observation, to metric.Int64Observer) {
 		"log_refused":    o.logs.DroppedRefused,
 		"log_shutdown":   o.logs.DroppedShutdown,
 	} {
-		to.Observe(int64(n), label("reason", reason)) //nolint:gosec // counts
+		to.Observe(int64(n), label("reason", reason))
 	}
 }
 
@@ -127,7 +127,7 @@ func totalsLost(o *observation, to metric.Int64Observer) {
 		"sent": t.SpillLost.Sent, "received": t.SpillLost.Received,
 		"retransmits": t.SpillLost.Retransmits, "lost": t.SpillLost.Lost,
 	} {
-		to.Observe(int64(n), label("kind", kind)) //nolint:gosec // counts
+		to.Observe(int64(n), label("kind", kind))
 	}
 }
 
@@ -138,25 +138,25 @@ func series(o *observation, to metric.Int64Observer) {
 }
 
 func seriesRefused(o *observation, to metric.Int64Observer) {
-	to.Observe(int64(o.flows.Service.Refused), label("set", "service"))       //nolint:gosec // a count
-	to.Observe(int64(o.flows.Workload.Refused), label("set", "workload"))     //nolint:gosec // a count
-	to.Observe(int64(o.flows.Connection.Refused), label("set", "connection")) //nolint:gosec // a count
+	to.Observe(int64(o.flows.Service.Refused), label("set", "service"))
+	to.Observe(int64(o.flows.Workload.Refused), label("set", "workload"))
+	to.Observe(int64(o.flows.Connection.Refused), label("set", "connection"))
 }
 
 func lookups(o *observation, to metric.Int64Observer) {
-	to.Observe(int64(o.flows.UnknownSource), label("side", "source"))           //nolint:gosec // a count
-	to.Observe(int64(o.flows.UnknownDestination), label("side", "destination")) //nolint:gosec // a count
+	to.Observe(int64(o.flows.UnknownSource), label("side", "source"))
+	to.Observe(int64(o.flows.UnknownDestination), label("side", "destination"))
 }
 
 func mapMemory(o *observation, to metric.Int64Observer) {
 	for _, m := range o.maps {
-		to.Observe(int64(m.Bytes), label("bpf_map", m.Name)) //nolint:gosec // bytes of memory
+		to.Observe(int64(m.Bytes), label("bpf_map", m.Name))
 	}
 }
 
 func programRuns(o *observation, to metric.Int64Observer) {
 	for _, p := range o.programs {
-		to.Observe(int64(p.Runs), label("bpf_program", p.Name)) //nolint:gosec // a count
+		to.Observe(int64(p.Runs), label("bpf_program", p.Name))
 	}
 }
 

@@ -58,29 +58,56 @@ func newHost(t *testing.T) *testhost.Host {
 type collector struct {
 	host *testhost.Host
 	cmd  *exec.Cmd
-	out  output // standard output
-	log  output // standard error, where the collector logs
+	// before is called on the thread that starts the process.
+	before []func() error
+
+	out output // standard output
+	log output // standard error, where the collector logs
 
 	exited chan struct{} // closed when it ended, err is then its end
 	err    error
 }
 
 // setting changes how a collector is started.
-type setting func(*collector, *[]uintptr)
+type setting func(*collector)
 
 // withEnv adds KEY=value to the environment.
 func withEnv(pairs ...string) setting {
-	return func(c *collector, _ *[]uintptr) { c.cmd.Env = append(c.cmd.Env, pairs...) }
+	return func(c *collector) { c.cmd.Env = append(c.cmd.Env, pairs...) }
 }
 
 // withArgs adds arguments behind --config.
 func withArgs(args ...string) setting {
-	return func(c *collector, _ *[]uintptr) { c.cmd.Args = append(c.cmd.Args, args...) }
+	return func(c *collector) { c.cmd.Args = append(c.cmd.Args, args...) }
 }
 
 // without takes capabilities away, for good: they leave the bounding set.
 func without(capabilities ...uintptr) setting {
-	return func(_ *collector, dropped *[]uintptr) { *dropped = append(*dropped, capabilities...) }
+	return func(c *collector) {
+		c.before = append(c.before, func() error {
+			for _, capability := range capabilities {
+				if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// withMounts changes the mounts that the collector sees, in a namespace of its own.
+func withMounts(change func() error) setting {
+	return func(c *collector) {
+		c.before = append(c.before, func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				return err
+			}
+			return change()
+		})
+	}
 }
 
 // start runs the distribution with a configuration (a file's name, or yaml:...) on the host.
@@ -95,15 +122,14 @@ func start(t *testing.T, host *testhost.Host, config string, settings ...setting
 	// Nothing of this machine's environment decides what a configuration means.
 	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.log
-	var dropped []uintptr
 	for _, set := range settings {
-		set(c, &dropped)
+		set(c)
 	}
 	var err error
-	// Network namespace and bounding set are the thread's, and the child inherits them.
+	// Namespaces and bounding set are the thread's, and the child inherits them.
 	host.Do(func() {
-		for _, capability := range dropped {
-			if err = unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+		for _, prepare := range c.before {
+			if err = prepare(); err != nil {
 				return
 			}
 		}

@@ -64,7 +64,7 @@ func TestExamplesAreValid(t *testing.T) {
 }
 
 // validateOnly checks the configuration without running it.
-func validateOnly(c *collector, _ *[]uintptr) {
+func validateOnly(c *collector) {
 	c.cmd.Args = append([]string{c.cmd.Args[0], "validate"}, c.cmd.Args[1:]...)
 }
 

@@ -147,3 +147,27 @@ func TestIgnoredStartErrorShowsInTheHealth(t *testing.T) {
 		})
 	}
 }
+
+func TestNoBTFIsNamedWithItsRemedy(t *testing.T) {
+	hidden := withMounts(func() error { return unix.Mount("none", "/sys/kernel/btf", "tmpfs", 0, "") })
+	c := start(t, newHost(t), kmeshConfig(t, "identity: {source: host}"), withArgs(statusGate), hidden)
+	message := finalError(t, c.requireFailure(t))
+	require.Contains(t, message, "BTF")
+	require.Contains(t, message, "CONFIG_DEBUG_INFO_BTF")
+}
+
+func TestNoCgroupV2IsNamedWithItsRemedy(t *testing.T) {
+	hidden := withMounts(func() error { return unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH) })
+	c := start(t, newHost(t), kmeshConfig(t, "identity: {source: host}"), withArgs(statusGate), hidden)
+	message := finalError(t, c.requireFailure(t))
+	require.Contains(t, message, "cgroup v2")
+	require.Contains(t, message, "cgroup_path")
+}
+
+func TestSecondReceiverOnTheNodeIsRefused(t *testing.T) {
+	first := start(t, newHost(t), kmeshConfig(t, "identity: {source: host}"), withArgs(statusGate))
+	first.requireHealth(t, statusURL, 200)
+	second := start(t, newHost(t), kmeshConfig(t, "identity: {source: host}"), withArgs(statusGate))
+	require.Contains(t, finalError(t, second.requireFailure(t)), "another kmesh receiver watches this node already")
+	first.stop(t)
+}

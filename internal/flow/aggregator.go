@@ -47,14 +47,15 @@ func New(settings Settings, resolver identity.Resolver, log LogSink) *Aggregator
 	}
 }
 
-// Add names c and counts it, or lets it wait for its identities.  now is the moment at which c was read.
+// Add names c and counts it, or lets it wait for its identities: a source is a moment behind a new connection, not
+// behind an old one.  now is the moment at which c was read.
 //
 // c is not kept: its owner may use it for the next record.  A record whose series is known costs no allocation.
 func (a *Aggregator) Add(c *Connection, now time.Time) {
 	// Records of one end stay in their order, so one that follows a waiting record waits behind it.
 	if !a.waiting.holds(c.ID) {
 		a.flow = Flow{Connection: c, Observed: now}
-		if a.resolve(&a.flow) || a.settings.Settle <= 0 {
+		if a.resolve(&a.flow) || now.Sub(c.Start) >= a.settings.Settle {
 			a.account(&a.flow, now)
 			return
 		}

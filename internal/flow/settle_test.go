@@ -116,7 +116,7 @@ func TestRecordsOfOneEndKeepTheirOrder(t *testing.T) {
 	w, log, settings := unsettledWorld(), &sink{}, settling()
 	settings.Log.Opened = true
 	a := New(settings, w, log)
-	a.Add(openConnection(7, 1, time.Minute), noon)
+	a.Add(openConnection(7, 1, time.Second), noon)
 	w.learn(httpbinAddr.Addr(), httpbinPod)
 	other := closedConnection()
 	other.ID, other.Opened = 9, false
@@ -133,9 +133,21 @@ func TestRecordsOfOneEndKeepTheirOrder(t *testing.T) {
 	require.Zero(t, a.Stats().Waiting)
 }
 
+func TestAnOldConnectionDoesNotWait(t *testing.T) {
+	log, settings := &sink{}, settling()
+	a := New(settings, unsettledWorld(), log)
+	a.Add(openConnection(7, 1, settings.Settle-time.Millisecond), noon)
+	require.Equal(t, 1, a.Stats().Waiting)
+	c := closedConnection()
+	c.ID, c.Start = 9, noon.Add(-settings.Settle)
+	a.Add(c, noon)
+	require.Equal(t, 1, a.Stats().Waiting)
+	require.Equal(t, []uint64{9}, ids(log))
+}
+
 func TestAggregatesDoNotWaitForEachOther(t *testing.T) {
 	a := New(settling(), unsettledWorld(), nil)
-	c := Connection{Event: EventRecovered, Source: sleepAddr, Destination: httpbinAddr, Delta: Counters{Sent: 1}}
+	c := Connection{Event: EventRecovered, Start: noon, Source: sleepAddr, Destination: httpbinAddr, Delta: Counters{Sent: 1}}
 	a.Add(&c, noon)
 	c.Destination = sleepAddr
 	a.Add(&c, noon)

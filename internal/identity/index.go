@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // maxLag bounds how much older than the word of its holder a connection may be.
@@ -26,6 +27,8 @@ type Index struct {
 	mu        sync.Mutex // of the writers
 	workloads map[string]*Workload
 	services  map[ServiceKey]*Service
+	named     map[unique.Handle[Names]]int // of how many workloads, those that are retained included
+	gone      []departure                  // in the order of their departure
 
 	holders    *ledger[netip.Addr, Workload]
 	byAddress  *ledger[netip.Addr, Service]
@@ -44,6 +47,7 @@ func NewIndex(retain time.Duration) *Index {
 		lag:       min(retain, maxLag),
 		workloads: make(map[string]*Workload),
 		services:  make(map[ServiceKey]*Service),
+		named:     make(map[unique.Handle[Names]]int),
 		// The lowest UID comes last: the reader begins there.
 		holders:    newLedger[netip.Addr](func(a, b *Workload) bool { return a.UID < b.UID }),
 		byAddress:  newLedger[netip.Addr](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
@@ -66,7 +70,11 @@ func (x *Index) Upsert(w *Workload, since, now time.Time) {
 		gone = plain(old.Addresses)
 	}
 	x.holders.move(old, gone, w, plain(w.Addresses), wall(since), wall(now))
+	if old != nil {
+		x.gone = append(x.gone, departure{old.Names, wall(now)})
+	}
 	x.workloads[w.UID] = w
+	x.named[w.Names]++
 	x.generation.Add(1)
 }
 
@@ -80,7 +88,21 @@ func (x *Index) Remove(uid string, now time.Time) {
 	}
 	x.holders.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
 	delete(x.workloads, uid)
+	x.gone = append(x.gone, departure{old.Names, wall(now)})
 	x.generation.Add(1)
+}
+
+// departure is when a workload went, or got other names.
+type departure struct {
+	names unique.Handle[Names]
+	at    time.Time
+}
+
+// Named says whether a workload has the names, or had them within retain.
+func (x *Index) Named(names unique.Handle[Names]) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.named[names] > 0
 }
 
 // UpsertService is Upsert for a service.
@@ -121,6 +143,14 @@ func (x *Index) Expire(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	until := wall(now).Add(-x.retain)
+	for len(x.gone) > 0 && !x.gone[0].at.After(until) {
+		names := x.gone[0].names
+		x.gone = x.gone[1:]
+		if x.named[names]--; x.named[names] == 0 {
+			delete(x.named, names)
+			x.generation.Add(1) // their series can end
+		}
+	}
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)

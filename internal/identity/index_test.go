@@ -226,3 +226,29 @@ func TestReadersAndWritersRace(t *testing.T) {
 	close(stop)
 	require.Empty(t, <-done)
 }
+
+func TestNamesAreKnownUntilTheLastOfThemIsForgotten(t *testing.T) {
+	x := NewIndex(time.Minute)
+	names := Names{Workload: "httpbin"}.Handle()
+	start := time.Now()
+	x.Upsert(&Workload{UID: "a", Names: names}, start, start)
+	x.Upsert(&Workload{UID: "b", Names: names}, start, start)
+	x.Remove("a", start)
+	x.Expire(start.Add(time.Hour))
+	if !x.Named(names) {
+		t.Fatal("b has them")
+	}
+	x.Upsert(&Workload{UID: "b", Names: Names{Workload: "other"}.Handle()}, start, start.Add(time.Hour))
+	x.Expire(start.Add(time.Hour + 59*time.Second))
+	if !x.Named(names) {
+		t.Fatal("b had them less than a minute ago")
+	}
+	before := x.Generation()
+	x.Expire(start.Add(time.Hour + time.Minute))
+	if x.Named(names) {
+		t.Fatal("nobody has them")
+	}
+	if x.Generation() == before {
+		t.Fatal("nobody was told")
+	}
+}

@@ -24,8 +24,8 @@ type Process struct {
 	Cgroup uint64 // id in cgroup v2; 0: unknown
 }
 
-// Resolver is what naming a connection needs of a source.  It is safe for concurrent use; an answer that is known takes
-// no lock and allocates nothing.
+// Resolver is what naming a connection needs of a source.  It is safe for concurrent use; an answer that is known
+// allocates nothing, and from an [Index] takes no lock.
 type Resolver interface {
 	// Resolve tells who had the end at the time at, which is when the connection began.  With settled false a later call
 	// may know better: the caller waits, and takes the last answer when it has waited long enough.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -41,7 +42,6 @@ type Probe struct {
 	spare   *ebpf.Map // takes the place of the spill map that is drained
 	spill   *ebpf.MapSpec
 	clock   Clock
-	round   uint64
 	counts  Counts
 	first   bool
 	lock    *os.File
@@ -118,7 +118,7 @@ func (p *Probe) load(options Options) error {
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		var verifier *ebpf.VerifierError
 		if errors.As(err, &verifier) {
-			return fmt.Errorf("the kernel's verifier refuses the programs: %+v", verifier)
+			return fmt.Errorf("the kernel's verifier refuses the programs: %w\n%s", err, strings.Join(verifier.Log, "\n"))
 		}
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}

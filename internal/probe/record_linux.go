@@ -11,14 +11,19 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
 
-// Record is one report of one connection end, as bpf/record.h lays it out; the others
-// are its parts.
+// Record is one report of one connection end, as bpf/record.h lays it out.
+type Record = bpf.TCPRecord
+
+// The parts of a Record.
 type (
-	Record    = bpf.TCPRecord
-	Counters  = bpf.TCPCounters
-	Process   = bpf.TCPProcess
+	// Counters are totals, or differences, which are signed.
+	Counters = bpf.TCPCounters
+	// Process is whose socket it is.
+	Process = bpf.TCPProcess
+	// Direction tells which end it is.
 	Direction = bpf.TCPDirection
-	State     = bpf.TCPTcpState
+	// State is the TCP state.
+	State = bpf.TCPTcpState
 )
 
 // Spilled are the totals of connection ends that found the ring full.

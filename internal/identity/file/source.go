@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"go.uber.org/zap"
 
@@ -102,6 +103,9 @@ func (s *Source) Close() error {
 
 // Held counts the identities of the version in use.
 func (s *Source) Held() identity.Held { return s.index.Held() }
+
+// Named says whether a workload of the file has the names, or had them a moment ago.
+func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
 // InSync is true while the file's present version is in use.
 func (s *Source) InSync() bool { return s.inSync.Load() }
