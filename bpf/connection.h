@@ -124,29 +124,70 @@ static __always_inline bool fin_acked(const struct tcp_sock *tp, int state)
 	return false;
 }
 
+/* What a socket has counted, as it counts: SYN and FIN are bytes there. */
+struct raw_bytes {
+	__u64 acked;
+	__u64 received;
+};
+
+static __always_inline struct raw_bytes read_bytes(const struct tcp_sock *tp)
+{
+	struct raw_bytes bytes = {
+		.acked = *(volatile __u64 *)&tp->bytes_acked,
+		.received = *(volatile __u64 *)&tp->bytes_received,
+	};
+
+	return bytes;
+}
+
 /* Fills in what the socket counted since it was opened, or since it was found if it
- * is older than the program. `state` is the one
- * before CLOSE for an end that closes, the present one for one that is open.
+ * is older than the program. `state` is the one before CLOSE for an end that closes,
+ * the present one for one that is open; it must be read after the bytes.
  *
  * sent is what the peer acknowledged: data in flight is not counted before it
  * arrives, so that nothing has to be taken back when the connection is reset.
  */
 static __always_inline void fill_totals(struct counters *total, const struct connection *conn,
-					const struct sock *sk, const struct tcp_sock *tp, int state)
+					const struct sock *sk, const struct tcp_sock *tp,
+					struct raw_bytes bytes, int state)
 {
-	__u64 sent = tp->bytes_acked;
-	__u64 received = tp->bytes_received;
 	__u64 syn = conn->direction == OUTBOUND;
 	__u64 fin = fin_acked(tp, state);
 
 	total->opened = conn->opened;
-	total->sent = (sent > syn + fin ? sent - syn - fin : 0) - conn->before.sent;
-	/* bytes_received counts the peer's FIN, which alone sets SOCK_DONE. */
-	if (received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
-		received--;
-	total->received = received - conn->before.received;
+	total->sent = (bytes.acked > syn + fin ? bytes.acked - syn - fin : 0) - conn->before.sent;
+	/* The peer's FIN is counted too, and alone sets SOCK_DONE. */
+	if (bytes.received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
+		bytes.received--;
+	total->received = bytes.received - conn->before.received;
 	total->retransmits = tp->total_retrans - conn->before.retransmits;
 	total->lost = tp->lost - conn->before.lost;
+}
+
+/* Orders the reads before it against those after it: an atomic operation whose result
+ * is used is a full barrier, the only one that all our kernels' BPF has.
+ */
+static __always_inline __u64 fence(struct connection *conn)
+{
+	return __sync_fetch_and_add(&conn->told, 0);
+}
+
+/* Waits a little for a moment at which nobody holds the socket's lock; false if there
+ * was none. A FIN is counted and marked under the lock: once the lock was free after
+ * the bytes were read, the mark of a FIN that is among them can be read.
+ */
+static __always_inline bool was_unlocked(const struct sock *sk)
+{
+	/* With PREEMPT_RT it is another kind of lock: do without. */
+	if (!bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val.counter))
+		return true;
+	for (int i = 0; i < 512; i++) {
+		const volatile int *spin = &sk->sk_lock.slock.rlock.raw_lock.val.counter;
+
+		if (!*spin && !*(const volatile int *)&sk->sk_lock.owned)
+			return true;
+	}
+	return false;
 }
 
 #endif

@@ -64,7 +64,7 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 	}
 	if (bpf_map_lookup_elem(&listeners, &key))
 		conn->direction = INBOUND;
-	fill_totals(&before, conn, sk, tp, state);
+	fill_totals(&before, conn, sk, tp, read_bytes(tp), state);
 	conn->before = before;
 	if (__sync_val_compare_and_swap(&conn->phase, IDLE, OPEN) != IDLE)
 		return;

@@ -188,7 +188,7 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 
 	if (t)
 		bump(kind == RECORD_FAILED ? &t->failed : &t->closed, 1);
-	fill_totals(&total, conn, sk, tp, state);
+	fill_totals(&total, conn, sk, tp, read_bytes(tp), state);
 	for (int i = 0; i < COUNTERS; i++)
 		((__u64 *)&delta)[i] = ((__u64 *)&total)[i] -
 			__sync_lock_test_and_set((__u64 *)&conn->reported + i, TAKEN);
@@ -205,28 +205,45 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 	bpf_ringbuf_submit(r, wakeup(&ends));
 }
 
+static __always_inline bool differ(const struct counters *total, const __u64 reported[COUNTERS])
+{
+	bool differ = false;
+
+	for (int i = 0; i < COUNTERS; i++)
+		differ |= ((const __u64 *)total)[i] != reported[i];
+	return differ;
+}
+
 /* Reports an end that is open, without its lock. `reported` is read before the
  * socket's counter, and is replaced only if it still stands: then the difference
  * is this report's alone. If it does not, the close has told of everything.
  *
- * A total may be one too high for a moment, when a FIN is counted but not yet
- * marked; the next difference takes it back, as all of them add up to the last total.
+ * A total may still be one too low or too high for a moment, as the fields are not
+ * read at one; the next difference makes up for it, as all add up to the last total.
  */
 static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, struct connection *conn)
 {
-	__u64 *shared = (__u64 *)&conn->reported, reported[COUNTERS];
-	bool moved = false, told = false;
-	int state = sk->__sk_common.skc_state;
+	__u64 *shared = (__u64 *)&conn->reported, reported[COUNTERS], told;
+	struct raw_bytes bytes;
 	struct counters total;
+	bool taken = false;
 	struct record *r;
+	int state;
 
 	for (int i = 0; i < COUNTERS; i++)
 		reported[i] = *(volatile __u64 *)&shared[i];
-	fill_totals(&total, conn, sk, tp, state);
-	for (int i = 0; i < COUNTERS; i++)
-		moved |= ((__u64 *)&total)[i] != reported[i];
-	if (!moved && (!sweep_all || conn->told >= sweep_began))
+	/* A first look: most connections rest. */
+	fill_totals(&total, conn, sk, tp, read_bytes(tp), sk->__sk_common.skc_state);
+	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
 		return;
+
+	bytes = read_bytes(tp);
+	told = fence(conn);
+	if (!was_unlocked(sk) || fence(conn) != told)
+		return;	/* the next round will tell */
+	state = sk->__sk_common.skc_state;
+	fill_totals(&total, conn, sk, tp, bytes, state);
+
 	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
 	if (!r) {
 		struct tally *t = tally();
@@ -236,21 +253,22 @@ static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, st
 		return;
 	}
 	__builtin_memset(r, 0, sizeof(*r));
+	fill_record(r, sk, tp, conn, state, RECORD_OPEN);
 	r->total = total;
 	for (int i = 0; i < COUNTERS; i++) {
 		__u64 now = ((__u64 *)&total)[i];
 
-		if (reported[i] != TAKEN &&
+		if (now != reported[i] && reported[i] != TAKEN &&
 		    __sync_val_compare_and_swap(&shared[i], reported[i], now) == reported[i]) {
 			((__u64 *)&r->delta)[i] = now - reported[i];
-			told = true;
+			taken = true;
 		}
 	}
-	if (!told) {
+	/* The close was first: whatever there is to tell, it tells. */
+	if (!taken && (!sweep_all || conn->phase != OPEN)) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	fill_record(r, sk, tp, conn, state, RECORD_OPEN);
 	conn->told = r->now;
 	bpf_ringbuf_submit(r, wakeup(&opens));
 }

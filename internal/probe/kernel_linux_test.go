@@ -48,8 +48,11 @@ func readUntil(t *testing.T, p *Probe, keep func(*Record) bool, done func([]Reco
 
 func port(r *Record) uint16 { return AddrPort(&r.Destination).Port() }
 
+// ours tells the test's own connections from those of whatever else runs here.
+func ours(r *Record) bool { return r.Process.Pid == uint32(os.Getpid()) }
+
 func toPort(n uint16) func(*Record) bool {
-	return func(r *Record) bool { return port(r) == n }
+	return func(r *Record) bool { return ours(r) && port(r) == n }
 }
 
 func atLeast(n int) func([]Record) bool {

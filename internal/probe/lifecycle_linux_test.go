@@ -36,11 +36,11 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
 	sendAndRead(t, client, server, 5)
 	sendAndRead(t, server, client, 7)
-	ours := func(r *Record) bool {
+	isIt := func(r *Record) bool {
 		return AddrPort(&r.Source) == client.LocalAddr().(*net.TCPAddr).AddrPort()
 	}
 
-	first := sweep(t, p, false, ours)
+	first := sweep(t, p, false, isIt)
 	require.Len(t, first, 2)
 	outbound := end(t, first, uint32(Outbound), uint32(KindOpen))
 	// What the server sent last may not be acknowledged yet: the receiver's side is exact.
@@ -51,8 +51,8 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	assert.Equal(t, bpf.TCPTcpStateTCP_ESTABLISHED, inbound.State)
 
 	// Once everything is acknowledged nothing moves any more.
-	require.Eventually(t, func() bool { return len(sweep(t, p, false, ours)) == 0 }, within, 10*time.Millisecond)
-	resting := sweep(t, p, true, ours)
+	require.Eventually(t, func() bool { return len(sweep(t, p, false, isIt)) == 0 }, within, 10*time.Millisecond)
+	resting := sweep(t, p, true, isIt)
 	require.Len(t, resting, 2, "all of them are told when asked for")
 	for _, r := range resting {
 		assert.Zero(t, r.Delta)
@@ -62,11 +62,11 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	sendAndRead(t, client, server, 3)
 	require.NoError(t, client.Close())
 	require.NoError(t, server.Close())
-	closed := readUntil(t, p, ours, atLeast(2))
+	closed := readUntil(t, p, isIt, atLeast(2))
 	outbound = end(t, closed, uint32(Outbound), uint32(KindClosed))
 	assert.Equal(t, [2]uint64{3, 0}, [2]uint64{outbound.Delta.Sent, outbound.Delta.Opened})
 	assert.Equal(t, [2]uint64{8, 7}, [2]uint64{outbound.Total.Sent, outbound.Total.Received})
-	assert.Empty(t, sweep(t, p, true, ours), "a connection that is over is told no more")
+	assert.Empty(t, sweep(t, p, true, isIt), "a connection that is over is told no more")
 }
 
 // connect makes a blocking connect(2), which an ICMP error ends only while the socket
@@ -146,7 +146,8 @@ func TestAnAcceptedConnectionBelongsToItsListenersProcess(t *testing.T) {
 	client := dial(t, sleep, "10.244.0.11:80")
 	require.NoError(t, client.Close())
 	require.NoError(t, server.Wait())
-	records := readUntil(t, p, toPort(80), atLeast(2))
+	source := client.LocalAddr().(*net.TCPAddr).AddrPort()
+	records := readUntil(t, p, func(r *Record) bool { return AddrPort(&r.Source) == source && port(r) == 80 }, atLeast(2))
 	inbound := end(t, records, uint32(Inbound), uint32(KindClosed))
 	assert.Equal(t, uint32(server.Process.Pid), inbound.Process.Pid) // ip(8) execs the command
 	assert.Equal(t, "probe.test", unix.ByteSliceToString(inbound.Process.Comm[:]))
@@ -160,14 +161,14 @@ func TestAConnectionOlderThanTheProbeCountsFromItsStart(t *testing.T) {
 	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
 	sendAndRead(t, client, server, 1000)
 	sendAndRead(t, server, client, 2000)
-	ours := func(r *Record) bool {
+	isIt := func(r *Record) bool {
 		return AddrPort(&r.Source) == client.LocalAddr().(*net.TCPAddr).AddrPort()
 	}
 
 	p := open(t, Options{})
 	sendAndRead(t, client, server, 3)
 	exchange(t, client, server, 1, 4)
-	records := readUntil(t, p, ours, atLeast(2))
+	records := readUntil(t, p, isIt, atLeast(2))
 	outbound := end(t, records, uint32(Outbound), uint32(KindClosed))
 	inbound := end(t, records, uint32(Inbound), uint32(KindClosed))
 	assert.Zero(t, outbound.Delta.Opened+inbound.Delta.Opened)
@@ -200,13 +201,13 @@ func TestAFullRingLosesNoTotals(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		require.NoError(t, p.Read(time.Now(), func(r *Record) {
-			if port(r) == 80 {
+			if ours(r) && port(r) == 80 {
 				logged++
 				add(r.Direction, 1, r.Delta)
 			}
 		}))
 		require.NoError(t, p.Drain(func(s *Spilled) {
-			if AddrPort(&s.Key.Destination).Port() == 80 {
+			if s.Key.Process.Pid == uint32(os.Getpid()) && AddrPort(&s.Key.Destination).Port() == 80 {
 				add(s.Key.Direction, s.Totals.Ends, s.Totals.Delta)
 			}
 		}))
@@ -255,10 +256,10 @@ func TestLoopbackIsLeftOutUnlessAskedFor(t *testing.T) {
 
 		loopback := 0
 		readUntil(t, p, func(r *Record) bool {
-			if port(r) == 80 {
+			if ours(r) && port(r) == 80 {
 				loopback++
 			}
-			return port(r) == 81
+			return ours(r) && port(r) == 81
 		}, atLeast(2))
 		assert.Equal(t, map[bool]int{false: 0, true: 4}[include], loopback)
 	}
@@ -280,8 +281,8 @@ func TestASocketThatConnectsAgainIsAnotherConnection(t *testing.T) {
 	require.NoError(t, unix.Shutdown(fd, unix.SHUT_RDWR))
 	require.NoError(t, unix.Close(fd))
 
-	ours := func(r *Record) bool { return r.Direction == Outbound && (port(r) == 80 || port(r) == 81) }
-	records := readUntil(t, p, ours, atLeast(1))
+	isIt := func(r *Record) bool { return r.Direction == Outbound && (port(r) == 80 || port(r) == 81) }
+	records := readUntil(t, p, isIt, atLeast(1))
 	first := end(t, records, uint32(Outbound), uint32(KindFailed))
 	assert.Equal(t, "10.244.0.11:81", AddrPort(&first.Original).String())
 }
