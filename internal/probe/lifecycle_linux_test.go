@@ -178,50 +178,6 @@ func TestAConnectionOlderThanTheProbeCountsFromItsStart(t *testing.T) {
 	assert.Equal(t, uint32(os.Getpid()), inbound.Process.Pid)
 }
 
-func TestAFullRingLosesNoTotals(t *testing.T) {
-	const connections, up, down = 300, 100, 10
-	p := open(t, Options{EndsBytes: 4096})
-	sleep, httpbin := hosts(t)
-	listener := listen(t, httpbin, "10.244.0.11:80")
-	for range connections {
-		client, server := pair(t, sleep, listener)
-		exchange(t, client, server, up, down)
-	}
-
-	type sums struct{ opened, closed, sent, received uint64 }
-	got := map[bpf.TCPDirection]sums{}
-	add := func(direction bpf.TCPDirection, ends uint64, delta bpf.TCPCounters) {
-		s := got[direction]
-		got[direction] = sums{s.opened + delta.Opened, s.closed + ends, s.sent + delta.Sent, s.received + delta.Received}
-	}
-	logged := uint64(0)
-	want := map[bpf.TCPDirection]sums{
-		Outbound: {connections, connections, connections * up, connections * down},
-		Inbound:  {connections, connections, connections * down, connections * up},
-	}
-	require.Eventually(t, func() bool {
-		require.NoError(t, p.Read(time.Now(), func(r *Record) {
-			if ours(r) && port(r) == 80 {
-				logged++
-				add(r.Direction, 1, r.Delta)
-			}
-		}))
-		require.NoError(t, p.Drain(func(s *Spilled) {
-			if s.Key.Process.Pid == uint32(os.Getpid()) && AddrPort(&s.Key.Destination).Port() == 80 {
-				add(s.Key.Direction, s.Totals.Ends, s.Totals.Delta)
-			}
-		}))
-		return got[Outbound].closed+got[Inbound].closed >= 2*connections
-	}, within, 10*time.Millisecond)
-	assert.Equal(t, want, got)
-
-	tally, err := p.Tally()
-	require.NoError(t, err)
-	assert.Equal(t, uint64(2*connections), tally.Lost+logged, "each missing record is counted")
-	assert.Positive(t, tally.Lost, "the ring must have been full, or this shows nothing")
-	assert.Zero(t, tally.SpillLost)
-}
-
 func TestASweepThatFindsNoRoomGoesOn(t *testing.T) {
 	const connections = 100
 	p := open(t, Options{OpensBytes: 4096})

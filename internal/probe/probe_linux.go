@@ -28,6 +28,8 @@ type Options struct {
 	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
 	// reports of open ones; a power of two and whole pages. 0: as compiled.
 	EndsBytes, OpensBytes uint32
+	// SpillEntries bounds the map beside the ring; 0: as compiled.
+	SpillEntries uint32
 }
 
 // Probe holds the loaded programs. One goroutine uses it; nothing it attached
@@ -106,6 +108,10 @@ func (p *Probe) load(options Options) error {
 	}
 	if options.OpensBytes != 0 {
 		spec.Maps["opens"].MaxEntries = options.OpensBytes
+	}
+	if options.SpillEntries != 0 {
+		spec.Maps["spills"].MaxEntries = options.SpillEntries
+		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
 	}
 	// A quarter full wakes the reader, which otherwise comes by a timer.
 	if err := spec.Variables["wakeup_bytes"].Set(uint64(spec.Maps["opens"].MaxEntries / 4)); err != nil {
