@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -69,6 +70,13 @@ type stack struct {
 
 func startStack(t testing.TB) *stack {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			// Another test's hosts with the same addresses would explain numbers that are too large.
+			hosts, err := exec.Command("ip", "netns", "list").CombinedOutput()
+			t.Logf("--- network namespaces of this machine (%v):\n%s", err, hosts)
+		}
+	})
 	p, l := startPrometheus(t), startLoki(t)
 	return &stack{prometheus: p, loki: l, collector: startCollector(t, p, l)}
 }

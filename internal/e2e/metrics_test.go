@@ -90,31 +90,34 @@ func testMetrics(t *testing.T, s *stack, lossy ended) {
 		{"kmesh_tcp_packet_loss_total", workloadSet, "-", lost["OUTBOUND"], lost["INBOUND"]},
 	}
 	var names []string
+	want := map[string][]string{}
 	for _, test := range tests {
 		names = append(names, test.metric)
-		t.Run(test.metric, func(t *testing.T) {
-			var want []string
-			for reporter, value := range map[string]int64{"source": test.source, "destination": test.destination} {
-				if value == absent {
-					continue
-				}
-				labels := maps.Clone(shared)
-				maps.Copy(labels, test.set)
-				labels["__name__"], labels["reporter"], labels["response_flags"] = test.metric, reporter, test.flags
-				require.Len(t, labels, 23+len([]string{"__name__", "job", "instance"}))
-				want = append(want, sample{labels: labels, value: float64(value)}.String())
+		for reporter, value := range map[string]int64{"source": test.source, "destination": test.destination} {
+			if value == absent {
+				continue
 			}
-			var got []string
-			eventually(t, func(c *assert.CollectT) {
-				samples, err := s.prometheus.query(test.metric + `{source_workload="sleep"}`)
-				require.NoError(c, err)
-				got = texts(samples)
-				require.ElementsMatch(c, want, got)
-			})
-			for _, text := range got {
-				t.Log(text)
-			}
-		})
+			labels := maps.Clone(shared)
+			maps.Copy(labels, test.set)
+			labels["__name__"], labels["reporter"], labels["response_flags"] = test.metric, reporter, test.flags
+			require.Len(t, labels, 23+len([]string{"__name__", "job", "instance"}))
+			want[test.metric] = append(want[test.metric], sample{labels: labels, value: float64(value)}.String())
+		}
+		slices.Sort(want[test.metric])
+	}
+	got := map[string][]string{}
+	eventually(t, func(c *assert.CollectT) {
+		for _, name := range names {
+			samples, err := s.prometheus.query(name + `{source_workload="sleep"}`)
+			require.NoError(c, err)
+			got[name] = texts(samples)
+			require.Equal(c, want[name], got[name])
+		}
+	})
+	for _, name := range names {
+		for _, text := range got[name] {
+			t.Log(text)
+		}
 	}
 	samples, err := s.prometheus.query(`count by (__name__) ({__name__=~"kmesh_.*",source_workload="sleep"})`)
 	require.NoError(t, err)
@@ -123,10 +126,12 @@ func testMetrics(t *testing.T, s *stack, lossy ended) {
 	require.ElementsMatch(t, names, slices.Collect(maps.Keys(counts)), "the metrics of the two sets, and no others")
 }
 
+// texts are the samples in Prometheus' text format, sorted.
 func texts(samples []sample) []string {
 	lines := make([]string, len(samples))
 	for i, s := range samples {
 		lines[i] = s.String()
 	}
+	slices.Sort(lines)
 	return lines
 }
