@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
 // TestOutage kills Prometheus and Loki for 20 s while connections go on at a steady rate: afterwards the counters are
@@ -21,33 +24,7 @@ func TestOutage(t *testing.T) {
 	client, targets, counted := loadHosts(t)
 	s := startStack(t)
 
-	jobs, stop, done := make(chan job), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(jobs)
-		ticker := time.NewTicker(pace)
-		defer ticker.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-				jobs <- job{address: targets[i%len(targets)], size: mixedSize(uint64(i))}
-			}
-		}
-	}()
-	go func() {
-		defer close(done)
-		drive(t, client, atOnce, jobs, mixedAnswer, &counted.client)
-	}()
-	// Also when an assertion ends the test: the servers and hosts go after it.
-	end := func() {
-		if stop != nil {
-			close(stop)
-			<-done
-			stop = nil
-		}
-	}
-	t.Cleanup(end)
+	load := startLoad(t, client, targets, pace, atOnce, counted)
 
 	arrives(t, s, counted, 200)
 	before := counted.client.connections.Load()
@@ -60,11 +37,50 @@ func TestOutage(t *testing.T) {
 	s.loki.launch()
 	back := counted.client.connections.Load()
 	arrives(t, s, counted, back)
-	end()
+	load.end()
 
 	t.Logf("%d connections, %d of them while both servers were gone", counted.client.connections.Load(), missed)
 	requireEqualSums(t, s, counted)
 	requireEachLineOnce(t, s.loki, counted)
+}
+
+// load is a steady rate of connections.
+type load struct {
+	once sync.Once
+	stop chan struct{}
+	done chan struct{}
+}
+
+// startLoad makes a connection every pace, so many at once at most, until its end or the test's.
+func startLoad(t testing.TB, from *testhost.Host, targets []string, pace time.Duration, atOnce int, counted *tally) *load {
+	l := &load{stop: make(chan struct{}), done: make(chan struct{})}
+	jobs := make(chan job)
+	go func() {
+		defer close(jobs)
+		ticker := time.NewTicker(pace)
+		defer ticker.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-l.stop:
+				return
+			case <-ticker.C:
+				jobs <- job{address: targets[i%len(targets)], size: mixedSize(uint64(i))}
+			}
+		}
+	}()
+	go func() {
+		defer close(l.done)
+		drive(t, from, atOnce, jobs, mixedAnswer, &counted.client)
+	}()
+	// Also when an assertion ends the test: the servers and hosts go after it.
+	t.Cleanup(l.end)
+	return l
+}
+
+// end stops the load and waits for its last connection. It is safe to call again.
+func (l *load) end() {
+	l.once.Do(func() { close(l.stop) })
+	<-l.done
 }
 
 // arrives waits until both servers know of more closed connections than n.
