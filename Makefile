@@ -18,7 +18,7 @@ SCRIPTS := .ci/run $(shell find internal deploy -name '*.sh' -not -path '*/.tool
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test e2e bench generate lint
+.PHONY: help build run test e2e soak bench generate lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ e2e: build $(TOOLS)/builder ## Runs the distribution with a real Prometheus and 
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	internal/e2e/servers/build.sh
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./internal/e2e/... ./internal/distribution/...
+
+SOAK ?= 30m
+soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or growth (root)
+	internal/e2e/servers/build.sh
+	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./internal/e2e/
 
 bench: ## Runs the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -15,13 +15,17 @@ import (
 type collector struct {
 	program
 	telemetry string // URL of its own metrics
+	pprof     string // URL of its profiles
 }
 
 // startCollector runs the distribution with testdata/e2e/collector.yaml. The probe is attached when it returns.
 func startCollector(t testing.TB, p *prometheus, l *loki) *collector {
 	t.Helper()
-	health, telemetry := freePort(t), freePort(t)
-	c := &collector{telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry)}
+	health, telemetry, pprof := freePort(t), freePort(t), freePort(t)
+	c := &collector{
+		telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry),
+		pprof:     fmt.Sprintf("http://127.0.0.1:%d", pprof),
+	}
 	c.program = program{
 		name: "otelcol-kmesh",
 		path: collectorPath,
@@ -32,6 +36,7 @@ func startCollector(t testing.TB, p *prometheus, l *loki) *collector {
 			"E2E_LOKI=" + l.url,
 			fmt.Sprintf("E2E_HEALTH=127.0.0.1:%d", health),
 			fmt.Sprintf("E2E_TELEMETRY_PORT=%d", telemetry),
+			fmt.Sprintf("E2E_PPROF=127.0.0.1:%d", pprof),
 		},
 		ready: fmt.Sprintf("http://127.0.0.1:%d/", health),
 	}

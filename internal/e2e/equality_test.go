@@ -33,13 +33,20 @@ func TestEverySumIsTheSame(t *testing.T) {
 // sides count.
 func loadHosts(t testing.TB) (client *testhost.Host, targets []string, counted *tally) {
 	t.Helper()
+	counted = &tally{}
+	client, targets = loadHostsFor(t, counted)
+	return client, targets, counted
+}
+
+// loadHostsFor is loadHosts that goes on with what was counted before.
+func loadHostsFor(t testing.TB, counted *tally) (client *testhost.Host, targets []string) {
+	t.Helper()
 	network := testhost.NewNetwork(t)
 	client = network.Host("client", "10.244.7.10/24", "fd00:244:7::10/64")
 	server := network.Host("server", "10.244.7.11/24", "fd00:244:7::11/64")
 	targets = []string{"10.244.7.11:80", "[fd00:244:7::11]:80"}
-	counted = &tally{}
 	for _, target := range targets {
 		serve(t, server, target, mixedAnswer, &counted.server)
 	}
-	return client, targets, counted
+	return client, targets
 }
