@@ -83,19 +83,31 @@ func (r *run) start() {
 func (r *run) stop(ctx context.Context) error {
 	r.cancel()
 	r.done.Wait()
-	var errs []error
 	now := time.Now()
-	errs = append(errs, r.collect(now, false))
+	errs := []error{
+		r.probe.Read(now, r.add), // what closed while the loop ended
+		r.collect(now, false),
+	}
 	r.flows.Drain(now)
 	r.flushLogs()
-	if r.metrics != nil {
-		errs = append(errs, r.metrics.Shutdown(ctx, r.flows.Snapshot(time.Now())))
-	}
-	if r.logsOut != nil {
-		errs = append(errs, r.logsOut.Shutdown(ctx))
-	}
+	errs = append(errs, r.finish(ctx))
 	r.telemetry.shutdown()
 	return errors.Join(append(errs, r.source.Close(), r.probe.Close())...)
+}
+
+// finish ends both deliveries at once: one whose consumer blocks must not take the
+// other one's time.
+func (r *run) finish(ctx context.Context) error {
+	var ofMetrics, ofLogs error
+	var logs sync.WaitGroup
+	if r.logsOut != nil {
+		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
+	}
+	if r.metrics != nil {
+		ofMetrics = r.metrics.Shutdown(ctx, r.flows.Snapshot(time.Now()))
+	}
+	logs.Wait()
+	return errors.Join(ofMetrics, ofLogs)
 }
 
 func (r *run) loop(ctx context.Context) {

@@ -105,6 +105,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshBpfProgramTimeCallback(t.observe(programTime)),
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
 		b.RegisterKmeshIdentityInSyncCallback(t.inSync()),
+		b.RegisterKmeshIdentityEventsBehindCallback(t.behind),
 	)
 }
 
@@ -186,4 +187,10 @@ func (t *telemetry) inSync() metric.Int64Callback {
 		to.Observe(in, t.source)
 		return nil
 	}
+}
+
+// behind is 0: what a file or the host tells is taken in when it is read.
+func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
+	to.Observe(0, t.source)
+	return nil
 }

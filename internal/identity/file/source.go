@@ -58,7 +58,7 @@ type Source struct {
 // New gives a source that knows nothing before Start.
 func New(settings Settings) (*Source, error) {
 	if settings.Path == "" {
-		return nil, errors.New("identity::file::path is empty: give the path of an identity file, or choose another identity::source")
+		return nil, errors.New("identity.file.path is empty: give the path of an identity file, or choose another identity.source")
 	}
 	if settings.Logger == nil {
 		settings.Logger = zap.NewNop()
@@ -229,7 +229,7 @@ func read(path string) ([]byte, error) {
 	case err != nil:
 		return nil, unreadable(path, err)
 	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
-		return nil, fmt.Errorf("identity file %s: not a regular file: mend identity::file::path", path)
+		return nil, fmt.Errorf("identity file %s: not a regular file: mend identity.file.path", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -241,7 +241,7 @@ func read(path string) ([]byte, error) {
 		return nil, unreadable(path, err)
 	}
 	if len(text) > maxSize {
-		return nil, fmt.Errorf("identity file %s: larger than %d MiB: is identity::file::path right?", path, maxSize>>20)
+		return nil, fmt.Errorf("identity file %s: larger than %d MiB: is identity.file.path right?", path, maxSize>>20)
 	}
 	return text, nil
 }
@@ -251,9 +251,9 @@ func unreadable(path string, err error) error {
 	if errors.As(err, &pathError) {
 		err = pathError.Err // the path is named already
 	}
-	remedy := "check identity::file::path, and that the collector may read it"
+	remedy := "check identity.file.path, and that the collector may read it"
 	if errors.Is(err, os.ErrNotExist) {
-		remedy = "create it, or mend identity::file::path"
+		remedy = "create it, or mend identity.file.path"
 	}
 	return fmt.Errorf("identity file %s: %w: %s", path, err, remedy)
 }

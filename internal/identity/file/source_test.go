@@ -120,7 +120,7 @@ func TestABadVersionIsToldOnceAndTheOneBeforeStays(t *testing.T) {
 
 	require.NoError(t, os.Remove(w.path))
 	w.polls(5)
-	gone := "identity file FILE: no such file or directory: create it, or mend identity::file::path"
+	gone := "identity file FILE: no such file or directory: create it, or mend identity.file.path"
 	require.Equal(t, []string{complaint, gone}, w.statuses)
 	w.write(bad)
 	w.polls(5)
@@ -186,9 +186,9 @@ func TestAStartThatCannotBeSaysWhy(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.yaml"), []byte(bad), 0o600))
 	for _, c := range []struct{ path, want string }{
-		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or mend identity::file::path"},
-		{filepath.Join(dir, "bad.yaml", "x"), "identity file PATH: not a directory: check identity::file::path, and that the collector may read it"},
-		{dir, "identity file PATH: not a regular file: mend identity::file::path"},
+		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or mend identity.file.path"},
+		{filepath.Join(dir, "bad.yaml", "x"), "identity file PATH: not a directory: check identity.file.path, and that the collector may read it"},
+		{dir, "identity file PATH: not a regular file: mend identity.file.path"},
 		{filepath.Join(dir, "bad.yaml"), `identity file PATH: line 1: workload "c": address "10.0.0.x" is not an IP address: write one like 10.244.0.11 or fd00::11`},
 	} {
 		source, err := New(Settings{Path: c.path})
@@ -198,7 +198,7 @@ func TestAStartThatCannotBeSaysWhy(t *testing.T) {
 		require.False(t, source.InSync())
 	}
 	_, err := New(Settings{})
-	require.EqualError(t, err, "identity::file::path is empty: give the path of an identity file, or choose another identity::source")
+	require.EqualError(t, err, "identity.file.path is empty: give the path of an identity file, or choose another identity.source")
 }
 
 func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
@@ -206,7 +206,7 @@ func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.NoError(t, os.Truncate(path, maxSize+1))
 	_, err := read(path)
-	require.EqualError(t, err, "identity file "+path+": larger than 64 MiB: is identity::file::path right?")
+	require.EqualError(t, err, "identity file "+path+": larger than 64 MiB: is identity.file.path right?")
 }
 
 func TestStartFollowsTheFileUntilClose(t *testing.T) {

@@ -200,7 +200,7 @@ type metricKmeshTCPConnectionPacketLost struct {
 // init fills kmesh.tcp.connection.packet_lost metric with initial data.
 func (m *metricKmeshTCPConnectionPacketLost) init() {
 	m.data.SetName("kmesh.tcp.connection.packet_lost")
-	m.data.SetDescription("Segments of this end of the connection that were lost.")
+	m.data.SetDescription("TCP segments of the reporter's end that were lost on one connection.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -282,7 +282,7 @@ type metricKmeshTCPConnectionReceived struct {
 // init fills kmesh.tcp.connection.received metric with initial data.
 func (m *metricKmeshTCPConnectionReceived) init() {
 	m.data.SetName("kmesh.tcp.connection.received")
-	m.data.SetDescription("Payload that this end of the connection received.")
+	m.data.SetDescription("Payload bytes that the reporter's end received over one connection.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -364,7 +364,7 @@ type metricKmeshTCPConnectionRetrans struct {
 // init fills kmesh.tcp.connection.retrans metric with initial data.
 func (m *metricKmeshTCPConnectionRetrans) init() {
 	m.data.SetName("kmesh.tcp.connection.retrans")
-	m.data.SetDescription("Segments that this end of the connection sent again.")
+	m.data.SetDescription("TCP segments that the reporter's end sent again over one connection.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -446,7 +446,7 @@ type metricKmeshTCPConnectionSent struct {
 // init fills kmesh.tcp.connection.sent metric with initial data.
 func (m *metricKmeshTCPConnectionSent) init() {
 	m.data.SetName("kmesh.tcp.connection.sent")
-	m.data.SetDescription("Payload that this end of the connection sent and its peer acknowledged.")
+	m.data.SetDescription("Payload bytes that the reporter's end sent over one connection.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -528,7 +528,7 @@ type metricKmeshTCPConnectionsClosed struct {
 // init fills kmesh.tcp.connections.closed metric with initial data.
 func (m *metricKmeshTCPConnectionsClosed) init() {
 	m.data.SetName("kmesh.tcp.connections.closed")
-	m.data.SetDescription("Connections that were closed.")
+	m.data.SetDescription("TCP connections closed, by service.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -604,7 +604,7 @@ type metricKmeshTCPConnectionsOpened struct {
 // init fills kmesh.tcp.connections.opened metric with initial data.
 func (m *metricKmeshTCPConnectionsOpened) init() {
 	m.data.SetName("kmesh.tcp.connections.opened")
-	m.data.SetDescription("Connections that were opened.")
+	m.data.SetDescription("TCP connections opened, by service.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -680,7 +680,7 @@ type metricKmeshTCPConntectionsFailed struct {
 // init fills kmesh.tcp.conntections.failed metric with initial data.
 func (m *metricKmeshTCPConntectionsFailed) init() {
 	m.data.SetName("kmesh.tcp.conntections.failed")
-	m.data.SetDescription("Connects that never were established.")
+	m.data.SetDescription("TCP connects that failed, by service.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -756,7 +756,7 @@ type metricKmeshTCPPacketLoss struct {
 // init fills kmesh.tcp.packet_loss metric with initial data.
 func (m *metricKmeshTCPPacketLoss) init() {
 	m.data.SetName("kmesh.tcp.packet_loss")
-	m.data.SetDescription("Segments of the reporter that were lost.")
+	m.data.SetDescription("TCP segments of the reporter's end that were lost, by workload.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -832,7 +832,7 @@ type metricKmeshTCPReceived struct {
 // init fills kmesh.tcp.received metric with initial data.
 func (m *metricKmeshTCPReceived) init() {
 	m.data.SetName("kmesh.tcp.received")
-	m.data.SetDescription("Payload that the reporter received.")
+	m.data.SetDescription("Payload bytes that the reporter's end received, by service.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -908,7 +908,7 @@ type metricKmeshTCPRetrans struct {
 // init fills kmesh.tcp.retrans metric with initial data.
 func (m *metricKmeshTCPRetrans) init() {
 	m.data.SetName("kmesh.tcp.retrans")
-	m.data.SetDescription("Segments that the reporter sent again.")
+	m.data.SetDescription("TCP segments that the reporter's end sent again, by workload.")
 	m.data.SetUnit("{segment}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -984,7 +984,7 @@ type metricKmeshTCPSent struct {
 // init fills kmesh.tcp.sent metric with initial data.
 func (m *metricKmeshTCPSent) init() {
 	m.data.SetName("kmesh.tcp.sent")
-	m.data.SetDescription("Payload that the reporter sent and its peer acknowledged.")
+	m.data.SetDescription("Payload bytes that the reporter's end sent, by service.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1060,7 +1060,7 @@ type metricKmeshTCPWorkloadConnectionsClosed struct {
 // init fills kmesh.tcp.workload.connections.closed metric with initial data.
 func (m *metricKmeshTCPWorkloadConnectionsClosed) init() {
 	m.data.SetName("kmesh.tcp.workload.connections.closed")
-	m.data.SetDescription("Connections that were closed.")
+	m.data.SetDescription("TCP connections closed, by workload.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1136,7 +1136,7 @@ type metricKmeshTCPWorkloadConnectionsOpened struct {
 // init fills kmesh.tcp.workload.connections.opened metric with initial data.
 func (m *metricKmeshTCPWorkloadConnectionsOpened) init() {
 	m.data.SetName("kmesh.tcp.workload.connections.opened")
-	m.data.SetDescription("Connections that were opened.")
+	m.data.SetDescription("TCP connections opened, by workload.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1212,7 +1212,7 @@ type metricKmeshTCPWorkloadConntectionsFailed struct {
 // init fills kmesh.tcp.workload.conntections.failed metric with initial data.
 func (m *metricKmeshTCPWorkloadConntectionsFailed) init() {
 	m.data.SetName("kmesh.tcp.workload.conntections.failed")
-	m.data.SetDescription("Connects that never were established.")
+	m.data.SetDescription("TCP connects that failed, by workload.")
 	m.data.SetUnit("{connection}")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1288,7 +1288,7 @@ type metricKmeshTCPWorkloadReceived struct {
 // init fills kmesh.tcp.workload.received metric with initial data.
 func (m *metricKmeshTCPWorkloadReceived) init() {
 	m.data.SetName("kmesh.tcp.workload.received")
-	m.data.SetDescription("Payload that the reporter received.")
+	m.data.SetDescription("Payload bytes that the reporter's end received, by workload.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)
@@ -1364,7 +1364,7 @@ type metricKmeshTCPWorkloadSent struct {
 // init fills kmesh.tcp.workload.sent metric with initial data.
 func (m *metricKmeshTCPWorkloadSent) init() {
 	m.data.SetName("kmesh.tcp.workload.sent")
-	m.data.SetDescription("Payload that the reporter sent and its peer acknowledged.")
+	m.data.SetDescription("Payload bytes that the reporter's end sent, by workload.")
 	m.data.SetUnit("By")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

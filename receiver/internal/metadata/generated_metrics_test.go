@@ -153,7 +153,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connection.packet_lost"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments of this end of the connection that were lost.", mi.Description())
+					assert.Equal(t, "TCP segments of the reporter's end that were lost on one connection.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -254,7 +254,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connection.received"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that this end of the connection received.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end received over one connection.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -355,7 +355,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connection.retrans"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments that this end of the connection sent again.", mi.Description())
+					assert.Equal(t, "TCP segments that the reporter's end sent again over one connection.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -456,7 +456,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connection.sent"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that this end of the connection sent and its peer acknowledged.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end sent over one connection.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -557,7 +557,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connections.closed"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections that were closed.", mi.Description())
+					assert.Equal(t, "TCP connections closed, by service.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -640,7 +640,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.connections.opened"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections that were opened.", mi.Description())
+					assert.Equal(t, "TCP connections opened, by service.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -723,7 +723,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.conntections.failed"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connects that never were established.", mi.Description())
+					assert.Equal(t, "TCP connects that failed, by service.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -806,7 +806,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.packet_loss"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments of the reporter that were lost.", mi.Description())
+					assert.Equal(t, "TCP segments of the reporter's end that were lost, by workload.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -889,7 +889,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.received"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that the reporter received.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end received, by service.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -972,7 +972,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.retrans"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Segments that the reporter sent again.", mi.Description())
+					assert.Equal(t, "TCP segments that the reporter's end sent again, by workload.", mi.Description())
 					assert.Equal(t, "{segment}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1055,7 +1055,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.sent"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that the reporter sent and its peer acknowledged.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end sent, by service.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1138,7 +1138,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.workload.connections.closed"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections that were closed.", mi.Description())
+					assert.Equal(t, "TCP connections closed, by workload.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1221,7 +1221,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.workload.connections.opened"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connections that were opened.", mi.Description())
+					assert.Equal(t, "TCP connections opened, by workload.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1304,7 +1304,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.workload.conntections.failed"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Connects that never were established.", mi.Description())
+					assert.Equal(t, "TCP connects that failed, by workload.", mi.Description())
 					assert.Equal(t, "{connection}", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1387,7 +1387,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.workload.received"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that the reporter received.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end received, by workload.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())
@@ -1470,7 +1470,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["kmesh.tcp.workload.sent"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "Payload that the reporter sent and its peer acknowledged.", mi.Description())
+					assert.Equal(t, "Payload bytes that the reporter's end sent, by workload.", mi.Description())
 					assert.Equal(t, "By", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

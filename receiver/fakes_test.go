@@ -1,0 +1,176 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+// fakeProbe is a kernel that a test fills. Its clock is the wall's.
+type fakeProbe struct {
+	mu      sync.Mutex
+	ends    []*probe.Record  // for the next reading
+	opens   []*probe.Record  // for the next sweep
+	spills  []*probe.Spilled // for the next collection
+	failure error            // of every reading
+	sweeps  []bool           // what each sweep was asked for: all?
+	reads   int
+	closed  int
+	// notFirst: other programs run before ours at connect.
+	notFirst bool
+	tally    probe.Tally
+	counts   probe.Counts
+}
+
+func (p *fakeProbe) give(ends ...*probe.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ends = append(p.ends, ends...)
+}
+
+func (p *fakeProbe) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failure = err
+}
+
+// swept gives what the sweeps since the last call were asked for.
+func (p *fakeProbe) swept() []bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked := p.sweeps
+	p.sweeps = nil
+	return asked
+}
+
+func (p *fakeProbe) Read(until time.Time, handle func(*probe.Record)) error {
+	p.mu.Lock()
+	p.reads++
+	err := p.failure
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Until(until)) // as the probe does; the tests' clock is synctest's
+	p.mu.Lock()
+	ends := p.ends
+	p.ends = nil
+	p.mu.Unlock()
+	for _, record := range ends {
+		handle(record)
+	}
+	return nil
+}
+
+func (p *fakeProbe) Sweep(all bool, handle func(*probe.Record)) error {
+	p.mu.Lock()
+	opens := p.opens
+	p.opens = nil
+	p.sweeps = append(p.sweeps, all)
+	err := p.failure
+	p.mu.Unlock()
+	for _, record := range opens {
+		handle(record)
+	}
+	return err
+}
+
+func (p *fakeProbe) Drain(handle func(*probe.Spilled)) error {
+	p.mu.Lock()
+	spills := p.spills
+	p.spills = nil
+	p.mu.Unlock()
+	for _, spilled := range spills {
+		handle(spilled)
+	}
+	return nil
+}
+
+func (p *fakeProbe) Clock() probe.Clock          { return probe.Clock{} }
+func (p *fakeProbe) Tally() (probe.Tally, error) { return p.tally, nil }
+func (p *fakeProbe) Counts() probe.Counts        { return p.counts }
+func (p *fakeProbe) Maps() []probe.MapUse        { return []probe.MapUse{{Name: "ends", Bytes: 16 << 20}} }
+func (p *fakeProbe) FirstAtConnect() bool        { return !p.notFirst }
+
+func (p *fakeProbe) Programs() []probe.ProgramUse {
+	return []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}
+}
+
+func (p *fakeProbe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed++
+	return nil
+}
+
+// fakeSource knows the two workloads and the service of the contract's sample.
+type fakeSource struct {
+	started, closed atomic.Int32
+	generation      atomic.Uint64
+	sleepIsGone     atomic.Bool
+	startError      error
+}
+
+var (
+	sleepAddress   = netip.MustParseAddr("10.244.0.10")
+	httpbinAddress = netip.MustParseAddr("10.244.0.11")
+
+	sleep = &identity.Workload{
+		Name: "sleep-1", Namespace: "default",
+		Names: identity.Names{Workload: "sleep", Namespace: "default", Cluster: "Kubernetes"}.Handle(),
+	}
+	httpbin = &identity.Workload{
+		Name: "httpbin-1", Namespace: "default",
+		Names: identity.Names{Workload: "httpbin", CanonicalRevision: "v1", Namespace: "default", Cluster: "Kubernetes"}.Handle(),
+	}
+	httpbinService = &identity.Service{Host: "httpbin.default.svc.cluster.local", Name: "httpbin", Namespace: "default"}
+)
+
+func (s *fakeSource) Resolve(end identity.End, _ time.Time) (*identity.Workload, bool) {
+	switch end.Address.Addr() {
+	case sleepAddress:
+		return sleep, true
+	case httpbinAddress:
+		return httpbin, true
+	}
+	return nil, false
+}
+
+func (s *fakeSource) Service(_, destination netip.AddrPort, _ *identity.Workload, _ time.Time) *identity.Service {
+	if destination.Addr() == httpbinAddress {
+		return httpbinService
+	}
+	return nil
+}
+
+func (s *fakeSource) Named(names unique.Handle[identity.Names]) bool {
+	present := []unique.Handle[identity.Names]{httpbin.Names}
+	if !s.sleepIsGone.Load() {
+		present = append(present, sleep.Names)
+	}
+	return slices.Contains(present, names)
+}
+
+func (s *fakeSource) Generation() uint64 { return s.generation.Load() }
+
+func (s *fakeSource) Start(context.Context) error {
+	s.started.Add(1)
+	return s.startError
+}
+
+func (s *fakeSource) Close() error {
+	s.closed.Add(1)
+	return nil
+}
+
+func (s *fakeSource) Held() identity.Held { return identity.Held{Workloads: 2, Services: 1} }
+func (s *fakeSource) InSync() bool        { return true }
