@@ -100,6 +100,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(o.flows.Waiting)) })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *observation) uint64 { return o.flows.OutOfScopeRecords })),
+		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
 		b.RegisterKmeshBpfProgramRunsCallback(t.observe(programRuns)),
 		b.RegisterKmeshBpfProgramTimeCallback(t.observe(programTime)),
@@ -147,6 +148,12 @@ func seriesRefused(o *observation, to metric.Int64Observer) {
 func lookups(o *observation, to metric.Int64Observer) {
 	to.Observe(int64(o.flows.UnknownSource), label("side", "source"))
 	to.Observe(int64(o.flows.UnknownDestination), label("side", "destination"))
+}
+
+func mapEntries(o *observation, to metric.Int64Observer) {
+	for _, m := range o.maps {
+		to.Observe(int64(m.Entries), label("bpf_map", m.Name))
+	}
 }
 
 func mapMemory(o *observation, to metric.Int64Observer) {

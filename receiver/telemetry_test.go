@@ -41,7 +41,7 @@ var observed = &observation{
 		SpillLostClosed: 30, SpillLostFailed: 31,
 	},
 	counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
-	maps:     []probe.MapUse{{Name: "ends", Bytes: 35}, {Name: "opens", Bytes: 36}},
+	maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
 	programs: []probe.ProgramUse{{Name: "set_state", Runs: 37, Time: 38 * time.Nanosecond}},
 }
 
@@ -97,6 +97,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshLookupsUnknown, by("side", map[string]int64{"source": 2, "destination": 3})},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
+		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
 		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},
 		{metadatatest.AssertEqualKmeshBpfProgramRuns, by("bpf_program", map[string]int64{"set_state": 37})},
 		{metadatatest.AssertEqualKmeshBpfProgramTime, by("bpf_program", map[string]int64{"set_state": 38})},
@@ -115,7 +116,7 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 	t.Cleanup(telemetry.shutdown)
 	for name := range readMetadata(t).Telemetry.Metrics {
 		switch name {
-		case "kmesh_bpf_map_memory", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
+		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
 			continue // their names come with the first collection
 		}
 		_, err := to.GetMetric("otelcol_" + name)

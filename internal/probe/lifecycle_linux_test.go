@@ -59,6 +59,13 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 		assert.Equal(t, uint64(12), r.Total.Sent+r.Total.Received)
 	}
 
+	for _, use := range p.Maps() {
+		assert.NotZero(t, use.Bytes, use.Name)
+		if use.Name == "connections" {
+			assert.GreaterOrEqual(t, use.Entries, uint64(2), "both ends are followed")
+		}
+	}
+
 	sendAndRead(t, client, server, 3)
 	require.NoError(t, client.Close())
 	require.NoError(t, server.Close())

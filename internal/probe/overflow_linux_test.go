@@ -53,7 +53,10 @@ func settle(t *testing.T, p *Probe) (sheets map[Direction]*sheet, logged uint64)
 // TestAReaderThatStandsStillLosesNoTotals makes connections at the full rate of one CPU
 // for some ten seconds, with a ring of one page that nobody reads.
 func TestAReaderThatStandsStillLosesNoTotals(t *testing.T) {
-	const connections, refusals = 200_000, 1000
+	connections, refusals := uint64(200_000), uint64(1000)
+	if testing.Short() { // an emulated machine takes minutes for them
+		connections = 5000
+	}
 	p := open(t, Options{EndsBytes: 4096})
 	host := testhost.NewNetwork(t).Host("both", "10.244.0.11/24")
 	host.Run("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
@@ -61,8 +64,8 @@ func TestAReaderThatStandsStillLosesNoTotals(t *testing.T) {
 	var err error
 	began := time.Now()
 	host.Do(func() {
-		if up, down, err = churn(connections); err == nil {
-			err = refuse(refusals)
+		if up, down, err = churn(int(connections)); err == nil {
+			err = refuse(int(refusals))
 		}
 	})
 	took := time.Since(began)
@@ -74,7 +77,7 @@ func TestAReaderThatStandsStillLosesNoTotals(t *testing.T) {
 	tally, err := p.Tally()
 	require.NoError(t, err)
 	// What else runs here is in the tally too; where nothing does, they are equal.
-	assert.GreaterOrEqual(t, tally.Lost+logged, uint64(2*connections+refusals))
+	assert.GreaterOrEqual(t, tally.Lost+logged, 2*connections+refusals)
 	assert.Zero(t, tally.SpillLost)
 	t.Logf("%d connections and %d refusals in %s: %d records, %d lost and counted, all totals there",
 		connections, refusals, took.Round(time.Millisecond), logged, tally.Lost)

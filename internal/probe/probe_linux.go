@@ -47,6 +47,8 @@ type Probe struct {
 	counts  Counts
 	first   bool
 	lock    *os.File
+	// Entries of the spill map at the last Drain, and of older listeners.
+	drained, listeners uint64
 }
 
 // Counts are what Probe itself counted since it was opened.

@@ -14,6 +14,7 @@ import (
 // the place of the one that is read; the kernel returns from that exchange only when
 // no program still adds to the old one, so nothing is read twice or missed.
 func (p *Probe) Drain(handle func(*Spilled)) error {
+	p.drained = 0
 	if empty(p.objects.Spills) {
 		return nil
 	}
@@ -26,6 +27,7 @@ func (p *Probe) Drain(handle func(*Spilled)) error {
 	var spilled Spilled
 	entries := full.Iterate()
 	for entries.Next(&spilled.Key, &spilled.Totals) {
+		p.drained++
 		p.counts.Spilled += spilled.Totals.Ends
 		handle(&spilled)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
@@ -48,19 +49,33 @@ func (p *Probe) Counts() Counts {
 
 // MapUse is a map's present use.
 type MapUse struct {
-	Name  string
-	Bytes uint64 // as the kernel accounts for it
+	Name    string
+	Bytes   uint64 // as the kernel accounts for it; socket storage counts to the sockets
+	Entries uint64
 }
 
-// Maps tells the memory of each map. Socket storage is counted to the sockets.
+// Maps tells the use of each map. The entries of a ring are records that were not read
+// yet; those of the spill map are what the last Drain found.
 func (p *Probe) Maps() []MapUse {
+	const header = 8 // of a record in a ring
+	tally, _ := p.Tally()
+	unread := func(ring *ringbuf.Reader) uint64 { return uint64(ring.AvailableBytes()) / uint64(recordSize+header) }
 	var uses []MapUse
-	for _, m := range []*ebpf.Map{p.objects.Connections, p.objects.Ends, p.objects.Opens, p.objects.Spills, p.objects.Tallies, p.objects.Listeners} {
+	for _, m := range []struct {
+		*ebpf.Map
+		entries uint64
+	}{
+		{p.objects.Connections, tally.Opened + tally.Found - tally.Closed},
+		{p.objects.Ends, unread(p.ends)},
+		{p.objects.Opens, unread(p.opens)},
+		{p.objects.Spills, p.drained},
+		{p.objects.Listeners, p.listeners},
+	} {
 		described, err := m.Info()
 		if err != nil {
 			continue
 		}
-		use := MapUse{Name: described.Name}
+		use := MapUse{Name: described.Name, Entries: m.entries}
 		use.Bytes, _ = described.Memlock()
 		uses = append(uses, use)
 	}

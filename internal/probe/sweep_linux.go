@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
 
 // maxRounds bounds one Sweep. What did not find room in that many passes is still in
@@ -94,6 +96,10 @@ func (p *Probe) findOlder() error {
 		if err := runIterator(sockets); err != nil {
 			return fmt.Errorf("look for older connections: %w", err)
 		}
+	}
+	var at, process = bpf.TCPLocalPort{}, bpf.TCPProcess{}
+	for entries := p.objects.Listeners.Iterate(); entries.Next(&at, &process); {
+		p.listeners++
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type TelemetryBuilder struct {
 	meter                     metric.Meter
 	mu                        sync.Mutex
 	registrations             []metric.Registration
+	KmeshBpfMapEntries        metric.Int64ObservableGauge
 	KmeshBpfMapMemory         metric.Int64ObservableGauge
 	KmeshBpfProgramRuns       metric.Int64ObservableCounter
 	KmeshBpfProgramTime       metric.Int64ObservableCounter
@@ -59,6 +60,21 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterKmeshBpfMapEntriesCallback sets callback for observable KmeshBpfMapEntries metric.
+func (builder *TelemetryBuilder) RegisterKmeshBpfMapEntriesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshBpfMapEntries, obs: o})
+		return nil
+	}, builder.KmeshBpfMapEntries)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterKmeshBpfMapMemoryCallback sets callback for observable KmeshBpfMapMemory metric.
@@ -389,6 +405,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.KmeshBpfMapEntries, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_bpf_map_entries",
+		metric.WithDescription("Entries of a BPF map: connection ends that are followed, records that wait in a ring, totals that the spill map held at the last collection, listeners that are older than the receiver. [Alpha]"),
+		metric.WithUnit("{entry}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.KmeshBpfMapMemory, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_bpf_map_memory",
 		metric.WithDescription("Memory of a BPF map as the kernel accounts for it. [Alpha]"),
