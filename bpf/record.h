@@ -58,7 +58,7 @@ struct record {
 	enum direction direction;
 	enum tcp_state state;	/* the one before CLOSE; the present one while open */
 	__u16 error;	/* sk_err */
-	__u16 unsent;	/* 1: a failed connect that sent no SYN */
+	__u16 unsent;	/* 1: a failed connect for which the kernel could make no SYN */
 };
 
 /* What the programs counted since they were loaded, per CPU. */

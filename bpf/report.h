@@ -133,7 +133,8 @@ static __always_inline void fill_record(struct record *r, struct sock *sk, struc
 	r->kind = kind;
 	r->direction = conn->direction;
 	r->state = state;
-	r->unsent = kind == RECORD_FAILED && !tp->segs_out;
+	/* A Fast Open that waits for data has sent nothing, but has its first number. */
+	r->unsent = kind == RECORD_FAILED && !tp->segs_out && !tp->write_seq;
 	r->error = sk->sk_err;
 }
 

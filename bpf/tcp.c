@@ -54,11 +54,16 @@ static __always_inline void listening(struct sock *sk)
 static __always_inline void connecting(struct sock *sk)
 {
 	struct connection *conn = follow(sk);
+	struct tcp_sock *tp;
 
-	if (!conn)
+	if (!conn || conn->phase == CONNECTING)
 		return;
 	fill_process(&conn->process, bpf_get_current_task_btf());
 	begin(conn, OUTBOUND, CONNECTING);
+	/* The only counter that a socket keeps when it is disconnected. */
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		conn->before.lost = tp->lost;
 }
 
 /* For what is accepted by a listener whose storage could not be made. */
@@ -86,6 +91,8 @@ static __always_inline void established(struct sock *sk, int oldstate)
 			return;
 		if (conn->phase == CONNECTING) {	/* simultaneous open */
 			conn->phase = OPEN;
+		} else if (conn->phase == OPEN || conn->phase == ENDED) {
+			return;	/* set_state was here */
 		} else {
 			/* The original destination is not the listener's, and a
 			 * socket that connected before it listened may have one.
@@ -118,23 +125,53 @@ static __always_inline void closed(struct sock *sk, int oldstate)
 	report_end(sk, tp, conn, oldstate, phase == OPEN ? RECORD_CLOSED : RECORD_FAILED);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
+/* TCP Fast Open lets the server accept a connection with the SYN's data before the
+ * handshake is over: it can read, answer and close without ever being ESTABLISHED.
+ */
+static __always_inline bool used_in_handshake(struct sock *sk, int oldstate, int newstate)
+{
+	struct tcp_sock *tp;
+
+	if (oldstate != TCP_SYN_RECV)
+		return false;
+	if (newstate == TCP_FIN_WAIT1)
+		return true;
+	tp = bpf_skc_to_tcp_sock(sk);
+	return tp && tp->bytes_received;
+}
+
+static __always_inline int changed(struct sock *sk, int oldstate, int newstate)
 {
 	if (newstate != TCP_CLOSE && newstate != TCP_ESTABLISHED && newstate != TCP_SYN_SENT &&
-	    newstate != TCP_LISTEN)
+	    newstate != TCP_LISTEN && (newstate != TCP_FIN_WAIT1 || oldstate != TCP_SYN_RECV))
 		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
+	if (newstate == TCP_ESTABLISHED || used_in_handshake(sk, oldstate, newstate))
+		established(sk, oldstate);
 	if (newstate == TCP_CLOSE)
 		closed(sk, oldstate);
-	else if (newstate == TCP_ESTABLISHED)
-		established(sk, oldstate);
 	else if (newstate == TCP_SYN_SENT)
 		connecting(sk);
-	else
+	else if (newstate == TCP_LISTEN)
 		listening(sk);
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
+{
+	return changed(sk, oldstate, newstate);
+}
+
+/* The kernel runs no tracing program while the same one runs on this CPU: what a soft
+ * interrupt changes during set_state, set_state would miss. This one, after it, does not.
+ * Both seeing a change does no harm: the phase tells the later one that it is done.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state_again, struct sock *sk, int oldstate, int newstate)
+{
+	return changed(sk, oldstate, newstate);
 }
 
 /* Tells of the open connections whose counters moved since they were last told

@@ -157,6 +157,7 @@ const (
 	TCPProgOlderSockets    = "older_sockets"
 	TCPProgOpenConnections = "open_connections"
 	TCPProgSetState        = "set_state"
+	TCPProgSetStateAgain   = "set_state_again"
 	TCPVarIncludeLoopback  = "include_loopback"
 	TCPVarSeekListeners    = "seek_listeners"
 	TCPVarSweepAll         = "sweep_all"
@@ -211,6 +212,7 @@ type TCPProgramSpecs struct {
 	OlderSockets    *ebpf.ProgramSpec `ebpf:"older_sockets"`
 	OpenConnections *ebpf.ProgramSpec `ebpf:"open_connections"`
 	SetState        *ebpf.ProgramSpec `ebpf:"set_state"`
+	SetStateAgain   *ebpf.ProgramSpec `ebpf:"set_state_again"`
 }
 
 // TCPMapSpecs contains maps before they are loaded into the kernel.
@@ -298,6 +300,7 @@ type TCPPrograms struct {
 	OlderSockets    *ebpf.Program `ebpf:"older_sockets"`
 	OpenConnections *ebpf.Program `ebpf:"open_connections"`
 	SetState        *ebpf.Program `ebpf:"set_state"`
+	SetStateAgain   *ebpf.Program `ebpf:"set_state_again"`
 }
 
 func (p *TCPPrograms) Close() error {
@@ -307,6 +310,7 @@ func (p *TCPPrograms) Close() error {
 		p.OlderSockets,
 		p.OpenConnections,
 		p.SetState,
+		p.SetStateAgain,
 	)
 }
 

@@ -76,7 +76,36 @@ func end(t *testing.T, records []Record, direction, kind uint32) Record {
 func hosts(t *testing.T) (sleep, httpbin *testhost.Host) {
 	t.Helper()
 	network := testhost.NewNetwork(t)
-	return network.Host("sleep", "10.244.0.10/24", "fd00::10/64"), network.Host("httpbin", "10.244.0.11/24", "fd00::11/64")
+	sleep = network.Host("sleep", "10.244.0.10/24", "fd00::10/64")
+	httpbin = network.Host("httpbin", "10.244.0.11/24", "fd00::11/64")
+	meet(t, sleep, httpbin, "10.244.0.11:9")
+	meet(t, sleep, httpbin, "[fd00::11]:9")
+	return sleep, httpbin
+}
+
+// meet waits until a datagram arrives: what a host that has just come up asks first, who
+// has an address, can get lost, and would keep a SYN waiting for a second.
+func meet(t *testing.T, from, to *testhost.Host, address string) {
+	t.Helper()
+	var conn net.Conn
+	var listener net.PacketConn
+	var err error
+	to.Do(func() { listener, err = net.ListenPacket("udp", address) })
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	from.Do(func() { conn, err = net.Dial("udp", address) })
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.Eventually(t, func() bool {
+		if _, err := conn.Write([]byte{0}); err != nil {
+			return false
+		}
+		if err := listener.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			return false
+		}
+		_, _, err := listener.ReadFrom(make([]byte, 1))
+		return err == nil
+	}, within, time.Millisecond)
 }
 
 // listen makes a listener in the host that the test closes.

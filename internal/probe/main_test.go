@@ -14,13 +14,19 @@ import (
 // address, says so on its output, accepts one connection and reads it to its end.
 const serve = "KMESH_TEST_SERVE"
 
+// roles are what the test's binary can be as a child process, by the variable that
+// asks for it and whose value is the argument.
+var roles = map[string]func(argument string) error{serve: serveOne}
+
 func TestMain(m *testing.M) {
-	if address := os.Getenv(serve); address != "" {
-		if err := serveOne(address); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for variable, play := range roles {
+		if argument := os.Getenv(variable); argument != "" {
+			if err := play(argument); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -136,11 +136,13 @@ func (p *Probe) load(options Options) error {
 // attach takes the hooks in the order that loses nothing: transitions before the
 // search for older connections, so that every connection is seen by one of them.
 func (p *Probe) attach(cgroup string) error {
-	state, err := link.AttachTracing(link.TracingOptions{Program: p.objects.SetState})
-	if err != nil {
-		return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
+	for _, program := range []*ebpf.Program{p.objects.SetState, p.objects.SetStateAgain} {
+		state, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
+		}
+		p.links = append(p.links, state)
 	}
-	p.links = append(p.links, state)
 
 	folder, err := os.Open(cgroup)
 	if err != nil {

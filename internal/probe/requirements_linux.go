@@ -29,11 +29,12 @@ var needed = []struct {
 
 // checkRequirements tells in one error all that the machine or the process lacks.
 func checkRequirements() error {
-	return errors.Join(checkKernel(), checkBTF(), checkCapabilities())
+	return errors.Join(checkKernel(features.LinuxVersionCode), checkBTF(), checkCapabilities())
 }
 
-func checkKernel() error {
-	version, err := features.LinuxVersionCode()
+// checkKernel takes what tells the version as LINUX_VERSION_CODE.
+func checkKernel(running func() (uint32, error)) error {
+	version, err := running()
 	if err != nil {
 		return fmt.Errorf("read the kernel's version: %w", err)
 	}

@@ -98,6 +98,7 @@ func (p *Probe) Programs() []ProgramUse {
 		*ebpf.Program
 	}{
 		{"set_state", p.objects.SetState},
+		{"set_state_again", p.objects.SetStateAgain},
 		{"connect4", p.objects.Connect4},
 		{"connect6", p.objects.Connect6},
 		{"open_connections", p.objects.OpenConnections},
