@@ -33,7 +33,7 @@ type Source struct {
 	done      sync.WaitGroup
 
 	// Of the goroutine that ticks.
-	told   string // the ailments that were told last
+	told   string // the ailments that were told last; empty: none
 	synced bool   // that it is in sync was told last
 }
 
@@ -101,7 +101,7 @@ func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.inde
 // InSync is true while everything is watched and all that was there at the beginning is known.
 func (s *Source) InSync() bool {
 	for _, r := range s.resources {
-		if _, err := r.ailment(); err != nil {
+		if r.ailment().kind != well {
 			return false
 		}
 	}
@@ -110,23 +110,21 @@ func (s *Source) InSync() bool {
 
 // tell says how the source fares, when that changed.  Waiting is no news in the beginning.
 func (s *Source) tell(beginning bool) {
-	var kinds []string
+	var keys []string
 	var errs []error
-	for _, r := range s.resources {
-		kind, err := r.ailment()
-		if err == nil || beginning && kind == "waiting" {
-			continue
+	for _, a := range ailments(s.resources) {
+		if a.kind != waiting || !beginning {
+			keys = append(keys, a.key())
+			errs = append(errs, &a)
 		}
-		kinds = append(kinds, kind+" "+r.name)
-		errs = append(errs, err)
 	}
-	ailments := strings.Join(kinds, ", ")
+	ailing := strings.Join(keys, "; ")
 	switch {
-	case len(errs) > 0 && ailments != s.told:
+	case len(errs) > 0 && ailing != s.told:
 		err := errors.Join(errs...)
 		s.settings.Logger.Error("The cluster's identities are not in sync; those that are known stay", zap.Error(err))
 		s.settings.OnStatus(err)
-		s.told, s.synced = ailments, false
+		s.told, s.synced = ailing, false
 	case len(errs) == 0 && !s.synced && s.InSync():
 		held := s.Held()
 		s.settings.Logger.Info("The cluster's identities are in sync",

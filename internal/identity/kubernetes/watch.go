@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -113,31 +112,6 @@ func (r *resource) taken(ctx context.Context, err error) {
 	if err == nil {
 		r.listing = nil
 	}
-}
-
-// ailment tells why the resource's present state is not known: kind groups those that need the same remedy.  nil: it
-// is known.
-func (r *resource) ailment() (kind string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	verb, cause := "list", r.listing
-	if cause == nil {
-		verb, cause = "watch", r.failing
-	}
-	switch {
-	case cause == nil && !r.handled.HasSynced():
-		return "waiting", fmt.Errorf("the list of %s has not arrived yet", r.name)
-	case cause == nil:
-		return "", nil
-	case apierrors.IsForbidden(cause):
-		return "forbidden " + verb, fmt.Errorf("the API server does not allow to %s %s: give the collector's service account "+
-			"a ClusterRole with the rule {apiGroups: [%q], resources: [%s], verbs: [get, list, watch]}, as deploy/kubernetes/rbac.yaml does (%w)",
-			verb, r.name, r.group, r.name, cause)
-	case apierrors.IsUnauthorized(cause):
-		return "unauthorized", fmt.Errorf("the API server does not accept the credentials to %s %s: check identity::kubernetes::auth_type "+
-			"and the token of the service account (%w)", verb, r.name, cause)
-	}
-	return "failed", fmt.Errorf("cannot %s %s; it is tried again: %w", verb, r.name, cause)
 }
 
 // resources are all that is watched.
