@@ -98,6 +98,14 @@ func newCluster(t testing.TB) *cluster {
 	return c
 }
 
+// startAPIServer starts the API server for the first time; launch starts it again.
+func (c *cluster) startAPIServer(t testing.TB) {
+	t.Helper()
+	c.apiServer.start(t)
+	// Asked to stop, it waits for the watches of a collector that is still there.
+	t.Cleanup(func() { _ = c.apiServer.cmd.Process.Kill() })
+}
+
 func (c *cluster) write(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(c.dir, name)

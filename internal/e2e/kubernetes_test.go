@@ -22,13 +22,19 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
-// The pods of the contract's sample.
+// The pods of the contract's sample, at addresses that no other test uses: the load on others would drown them.
+const (
+	sleepAddress   = "10.244.8.10"
+	httpbinAddress = "10.244.8.11"
+	httpbinTarget  = httpbinAddress + ":80"
+)
+
 func sleepPod() *corev1.Pod {
-	return podOf("sleep", "7656cf8794", "4fqx2", map[string]string{"app": "sleep"}, "10.244.0.10")
+	return podOf("sleep", "7656cf8794", "4fqx2", map[string]string{"app": "sleep"}, sleepAddress)
 }
 
 func httpbinPod() *corev1.Pod {
-	return podOf("httpbin", "5c5944c58c", "v9mlk", map[string]string{"app": "httpbin", "version": "v1"}, "10.244.0.11")
+	return podOf("httpbin", "5c5944c58c", "v9mlk", map[string]string{"app": "httpbin", "version": "v1"}, httpbinAddress)
 }
 
 // httpbinService names the target port, so that only the endpoint slice knows its number.
@@ -51,7 +57,7 @@ func httpbinSlice() *discoveryv1.EndpointSlice {
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
 		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{"10.244.0.11"},
+			Addresses: []string{httpbinAddress},
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: httpbinPod().Name},
 		}},
 	}
@@ -76,10 +82,10 @@ func (c *collector) inSync(t testing.TB, want bool) {
 // over a relabelled pod, an API server that is away, and an address that is given to another pod meanwhile.
 func TestKubernetes(t *testing.T) {
 	network := testhost.NewNetwork(t)
-	sleep := network.Host("sleep", "10.244.0.10/24")
-	httpbin := network.Host("httpbin", "10.244.0.11/24")
+	sleep := network.Host("sleep", sleepAddress+"/24")
+	httpbin := network.Host("httpbin", httpbinAddress+"/24")
 	var server count
-	serve(t, httpbin, "10.244.0.11:80", func(int64) int64 { return answerSize }, &server)
+	serve(t, httpbin, httpbinTarget, func(int64) int64 { return answerSize }, &server)
 
 	// The collector is there before the API server.
 	c := newCluster(t)
@@ -88,7 +94,7 @@ func TestKubernetes(t *testing.T) {
 	s := startStack(t, "E2E_SOURCE=kubernetes", "KUBECONFIG="+kubeconfig)
 	s.collector.inSync(t, false)
 
-	c.apiServer.start(t)
+	c.startAPIServer(t)
 	c.apply(t, "namespace.yaml")
 	c.apply(t, "rbac.yaml")
 	require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
@@ -100,8 +106,8 @@ func TestKubernetes(t *testing.T) {
 	s.collector.inSync(t, true)
 	t.Logf("in sync %s after the token was there", time.Since(synced).Round(time.Millisecond))
 
-	plainConnection(t, sleep)
-	testSample(t, s.prometheus)
+	plainConnection(t, sleep, httpbinTarget)
+	testSample(t, s.prometheus, strings.Replace(contractSample, "10.244.0.11", httpbinAddress, 1))
 	eventually(t, func(a *assert.CollectT) {
 		samples, err := s.prometheus.query(`kmesh_tcp_received_bytes_total{reporter="destination"}`)
 		require.NoError(a, err)
@@ -123,7 +129,7 @@ func TestKubernetes(t *testing.T) {
 	arrivesAt(t, s, sleep, `destination_version="v2"`)
 	c.apiServer.launch()
 	c.deletePod(t, httpbinPod().Name)
-	c.create(t, podOf("echo", "57b4c6d9f4", "m8n3p", nil, "10.244.0.11"))
+	c.create(t, podOf("echo", "57b4c6d9f4", "m8n3p", nil, httpbinAddress))
 	arrivesAt(t, s, sleep, `destination_workload="echo",destination_version="latest"`)
 	s.collector.inSync(t, true)
 }
@@ -137,7 +143,7 @@ func arrivesAt(t *testing.T, s *stack, from *testhost.Host, labels string) {
 		before = samples[0].value
 	}
 	eventually(t, func(a *assert.CollectT) {
-		plainConnection(t, from)
+		plainConnection(t, from, httpbinTarget)
 		samples, err := s.prometheus.query(query)
 		require.NoError(a, err)
 		require.Len(a, samples, 1, labels)
@@ -148,7 +154,7 @@ func arrivesAt(t *testing.T, s *stack, from *testhost.Host, labels string) {
 // TestKubernetesManifests applies the manifests as they are, and runs the configuration that is in them.
 func TestKubernetesManifests(t *testing.T) {
 	c := newCluster(t)
-	c.apiServer.start(t)
+	c.startAPIServer(t)
 	c.apply(t, "namespace.yaml")
 	c.apply(t, "rbac.yaml")
 	for _, object := range c.apply(t, "daemonset.yaml") {
@@ -163,7 +169,7 @@ func TestKubernetesManifests(t *testing.T) {
 // TestKubernetesRights takes each right of the manifest away: the source names it.
 func TestKubernetesRights(t *testing.T) {
 	c := newCluster(t)
-	c.apiServer.start(t)
+	c.startAPIServer(t)
 	c.apply(t, "namespace.yaml")
 	c.apply(t, "rbac.yaml")
 	kubeconfig, token := c.kubeconfig(t, "agent")
