@@ -85,6 +85,12 @@ type KubernetesConfig struct {
 	AuthType string `mapstructure:"auth_type"`
 	// Context is the kubeconfig's context; empty: its current one.
 	Context string `mapstructure:"context"`
+	// ClusterID is what the labels call the cluster.
+	ClusterID string `mapstructure:"cluster_id"`
+	// ClusterDomain is what the host names of services end with.
+	ClusterDomain string `mapstructure:"cluster_domain"`
+	// TrustDomain is that of the principals; empty: there are none.
+	TrustDomain string `mapstructure:"trust_domain"`
 }
 
 // IstioConfig is that of the source `istio`.
@@ -126,7 +132,7 @@ func createDefaultConfig() component.Config {
 		Identity: IdentityConfig{
 			Source:     sourceAuto,
 			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount"},
+			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
 			Istio: IstioConfig{
 				Endpoint:  "istiod.istio-system.svc:15012",
 				TLS:       configtls.NewDefaultClientConfig(),

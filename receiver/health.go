@@ -46,7 +46,7 @@ func (h *health) part(name string) func(error) {
 	return func(err error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if _, ailed := h.ails[name]; ailed == (err != nil) {
+		if before := h.ails[name]; before == nil && err == nil || before != nil && err != nil && before.Error() == err.Error() {
 			return
 		}
 		if err != nil {

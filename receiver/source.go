@@ -13,6 +13,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 )
 
 // identitySource is what every source of identities can do.
@@ -46,8 +47,14 @@ func newSource(c *IdentityConfig, hostName string, logger *zap.Logger, onStatus 
 		return file.New(file.Settings{Path: c.File.Path, Retain: c.Retain, Logger: logger, OnStatus: onStatus})
 	case sourceHost:
 		return host.New(host.Settings{Name: hostName})
+	case sourceKubernetes:
+		return kubernetes.New(kubernetes.Settings{
+			AuthType: c.Kubernetes.AuthType, Context: c.Kubernetes.Context,
+			ClusterID: c.Kubernetes.ClusterID, ClusterDomain: c.Kubernetes.ClusterDomain, TrustDomain: c.Kubernetes.TrustDomain,
+			Retain: c.Retain, Logger: logger, OnStatus: onStatus,
+		})
 	default:
-		return nil, fmt.Errorf("identity.source %s is not in this version yet: write host, or file with identity.file.path", name)
+		return nil, fmt.Errorf("identity.source %s is not in this version yet: write kubernetes, host, or file with identity.file.path", name)
 	}
 }
 

@@ -57,7 +57,9 @@ func (c *IdentityConfig) validate() error {
 	case sourceFile:
 		errs = append(errs, notEmpty("identity.file.path", c.File.Path, "the path of the identity file"))
 	case sourceKubernetes, sourceAuto:
-		errs = append(errs, oneOf("identity.kubernetes.auth_type", c.Kubernetes.AuthType, "serviceAccount", "kubeConfig", "none"))
+		errs = append(errs, oneOf("identity.kubernetes.auth_type", c.Kubernetes.AuthType, "serviceAccount", "kubeConfig", "none"),
+			notEmpty("identity.kubernetes.cluster_id", c.Kubernetes.ClusterID, "what the labels shall call the cluster, e.g. Kubernetes"),
+			notEmpty("identity.kubernetes.cluster_domain", c.Kubernetes.ClusterDomain, "what the names of services end with, e.g. cluster.local"))
 	case sourceIstio:
 		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"))
 	}

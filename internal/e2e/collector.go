@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -18,8 +19,9 @@ type collector struct {
 	pprof     string // URL of its profiles
 }
 
-// startCollector runs the distribution with testdata/e2e/collector.yaml. The probe is attached when it returns.
-func startCollector(t testing.TB, p *prometheus, l *loki) *collector {
+// startCollector runs the distribution with testdata/e2e/collector.yaml, and env beside what that takes from the
+// environment. The probe is attached when it returns.
+func startCollector(t testing.TB, p *prometheus, l *loki, env ...string) *collector {
 	t.Helper()
 	health, telemetry, pprof := freePort(t), freePort(t), freePort(t)
 	c := &collector{
@@ -30,14 +32,14 @@ func startCollector(t testing.TB, p *prometheus, l *loki) *collector {
 		name: "otelcol-kmesh",
 		path: collectorPath,
 		args: []string{"--config", filepath.Join(configurations, "collector.yaml")},
-		env: []string{
+		env: append([]string{
 			"E2E_IDENTITY=" + filepath.Join(configurations, "identity.yaml"),
 			"E2E_PROMETHEUS=" + p.url,
 			"E2E_LOKI=" + l.url,
 			fmt.Sprintf("E2E_HEALTH=127.0.0.1:%d", health),
 			fmt.Sprintf("E2E_TELEMETRY_PORT=%d", telemetry),
 			fmt.Sprintf("E2E_PPROF=127.0.0.1:%d", pprof),
-		},
+		}, env...),
 		ready: fmt.Sprintf("http://127.0.0.1:%d/", health),
 	}
 	c.start(t)
@@ -73,7 +75,7 @@ type stack struct {
 	collector  *collector
 }
 
-func startStack(t testing.TB) *stack {
+func startStack(t testing.TB, env ...string) *stack {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -83,5 +85,13 @@ func startStack(t testing.TB) *stack {
 		}
 	})
 	p, l := startPrometheus(t), startLoki(t)
-	return &stack{prometheus: p, loki: l, collector: startCollector(t, p, l)}
+	return &stack{prometheus: p, loki: l, collector: startCollector(t, p, l, env...)}
+}
+
+// validate asks the distribution whether a configuration is valid, and gives what it says.
+func validate(configuration string, env ...string) (string, error) {
+	cmd := exec.Command(collectorPath, "validate", "--config", configuration)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }

@@ -46,8 +46,8 @@ func TestContract(t *testing.T) {
 	serve(t, httpbin, "10.244.0.11:80", func(int64) int64 { return answerSize }, &server)
 	begin := time.Now()
 
-	plain := plainConnection(t, sleep)
-	t.Run("sample", func(t *testing.T) { testSample(t, s.prometheus) })
+	plain := plainConnection(t, sleep, "10.244.0.11:80")
+	t.Run("sample", func(t *testing.T) { testSample(t, s.prometheus, contractSample) })
 
 	lossy := lossyConnection(t, sleep, httpbin)
 	refusedConnect(t, sleep)
@@ -56,7 +56,7 @@ func TestContract(t *testing.T) {
 }
 
 // testSample looks for the contract's sample while there was one connection only.
-func testSample(t *testing.T, p *prometheus) {
+func testSample(t *testing.T, p *prometheus, want string) {
 	var samples []sample
 	eventually(t, func(c *assert.CollectT) {
 		var err error
@@ -66,16 +66,16 @@ func testSample(t *testing.T, p *prometheus) {
 		// What remote write adds to every series: the resource's service.name and service.instance.id.
 		assert.Equal(c, "kmesh", samples[0].labels["job"])
 		assert.Equal(c, "e2e-node", samples[0].labels["instance"])
-		require.Equal(c, contractSample, samples[0].without("job", "instance").String())
+		require.Equal(c, want, samples[0].without("job", "instance").String())
 	})
 	t.Logf("Prometheus: %s", samples[0])
 }
 
-func plainConnection(t testing.TB, from *testhost.Host) ended {
+func plainConnection(t testing.TB, from *testhost.Host, to string) ended {
 	t.Helper()
 	var c count
 	start := time.Now()
-	conn, err := dial(from, "10.244.0.11:80")
+	conn, err := dial(from, to)
 	require.NoError(t, err)
 	require.NoError(t, request(conn, sampleRequest, answerSize, &c))
 	return end(t, conn, &c, start)

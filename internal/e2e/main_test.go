@@ -37,6 +37,8 @@ func missing() []string {
 		collectorPath:  "make build",
 		prometheusPath: "internal/e2e/servers/build.sh prometheus (or make e2e)",
 		lokiPath:       "internal/e2e/servers/build.sh loki (or make e2e)",
+		etcdPath:       "internal/e2e/servers/build.sh etcd (or make e2e)",
+		apiServerPath:  "internal/e2e/servers/build.sh kube-apiserver (or make e2e)",
 	} {
 		if _, err := os.Stat(path); err != nil {
 			what = append(what, fmt.Sprintf("%v: build it with: %s", err, remedy))

@@ -17,9 +17,9 @@ const maxLag = 30 * time.Second
 // Where several workloads had it at once:
 //   - of workloads with an address of their own the one that got it last is right: the word that the other one gave it up
 //     is still on its way.  Two that got it together are decided by the lowest UID, so that the answer is always the same;
-//   - workloads on the host's network share the node's address with each other and with what is no workload at all.  Alone,
-//     one answers; of several, the one behind whose service the port is; else nobody does, as any guess would credit
-//     one of them with the others' bytes.
+//   - workloads on the host's network share the node's address with each other and with what is no workload at all.  The
+//     one behind whose service the port is answers, else the node.  Where the node is not known, one answers that is
+//     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
 type Index struct {
 	retain, lag time.Duration
 	generation  atomic.Uint64
@@ -62,7 +62,7 @@ func (x *Index) Upsert(w *Workload, since, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.workloads[w.UID]
-	if old != nil && old.equal(w) {
+	if old != nil && old.Equal(w) {
 		return
 	}
 	var gone []netip.Addr

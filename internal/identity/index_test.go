@@ -169,6 +169,21 @@ func TestHostNetworkWorkloadsShareTheNodesAddress(t *testing.T) {
 	require.Equal(t, "own", who(x, "172.18.0.2:9100", after(2)), "an address of its own")
 }
 
+func TestTheNodeAnswersForWhoeverIsOnItsNetwork(t *testing.T) {
+	x := NewIndex(time.Minute)
+	node := pod("node", "172.18.0.2").onHostNetwork()
+	node.Node = true
+	x.Upsert(node, always, noon)
+	require.Equal(t, "node", who(x, "172.18.0.2:5", noon))
+	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), always, noon)
+	require.Equal(t, "exporter", who(x, "172.18.0.2:9100", noon), "its service's port")
+	require.Equal(t, "node", who(x, "172.18.0.2:10250", noon), "the kubelet, or the exporter as a client: nobody can tell")
+	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork(), always, noon)
+	require.Equal(t, "node", who(x, "172.18.0.2:53", noon))
+	x.Remove("node", noon)
+	require.Equal(t, "nobody", who(x, "172.18.0.2:53", after(1)))
+}
+
 func TestTheGenerationMovesWithEveryAnswer(t *testing.T) {
 	x := NewIndex(time.Minute)
 	last := x.Generation()

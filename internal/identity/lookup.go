@@ -20,7 +20,7 @@ func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
 
 // holderOf decides between the workloads that had an address at once.
 func holderOf(h *history[Workload], at time.Time, port uint16) *Workload {
-	var sharing, serving *Workload
+	var sharing, serving, node *Workload
 	shared := 0
 	for i := len(h.tenures) - 1; i >= 0; i-- {
 		t := &h.tenures[i]
@@ -31,16 +31,25 @@ func holderOf(h *history[Workload], at time.Time, port uint16) *Workload {
 		if !w.HostNetwork {
 			return w
 		}
+		if w.Node {
+			node = w
+			continue
+		}
 		shared++
 		sharing = w
 		if w.serves(port) && (serving == nil || w.UID < serving.UID) {
 			serving = w
 		}
 	}
-	if shared == 1 {
+	switch {
+	case serving != nil:
+		return serving
+	case node != nil:
+		return node
+	case shared == 1:
 		return sharing
 	}
-	return serving
+	return nil
 }
 
 // Service tells the destination's service.

@@ -23,6 +23,7 @@ type Workload struct {
 	Names       unique.Handle[Names]
 	Tunnel      Tunnel
 	HostNetwork bool // its addresses are the node's, which it shares with others
+	Node        bool // it is the node, which answers where nobody is known who is on its network; HostNetwork too
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service
 }
@@ -48,9 +49,10 @@ func (w *Workload) serves(target uint16) bool {
 	return false
 }
 
-func (w *Workload) equal(o *Workload) bool {
+// Equal says whether two versions of a workload say the same.
+func (w *Workload) Equal(o *Workload) bool {
 	return w.UID == o.UID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
-		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && slices.Equal(w.Addresses, o.Addresses) &&
+		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {
 			return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)
 		})

@@ -1,0 +1,7 @@
+// Package kubernetes is the identity source that watches an API server: pods with their owners, services with what is
+// behind them, and nodes.
+//
+// It reads four resources of the whole cluster (pods, services, endpoint slices, nodes; get, list and watch), as
+// deploy/kubernetes/rbac.yaml grants them.  Owners are told from what the pods themselves say, as Istio does, so that
+// neither ReplicaSets nor Jobs are watched.
+package kubernetes

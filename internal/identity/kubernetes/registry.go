@@ -1,0 +1,307 @@
+package kubernetes
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// lingering is how long a pod stays behind a service after its endpoint slices stopped saying so.  When a pod is
+// deleted, that may be heard before the deletion, and the pod's last connections must keep the service that they had.
+const lingering = 2 * time.Second
+
+// registry joins what the watches tell, in whatever order, and publishes it in the index.
+type registry struct {
+	cluster cluster
+	index   *identity.Index
+
+	mu       sync.Mutex
+	pods     map[string]pod // by namespace/name, as everything here
+	services map[string]*service
+	slices   map[string]*slice
+	of       map[string][]*slice  // of a service
+	behind   map[string][]*slice  // that name a pod
+	leaving  map[string]time.Time // pods that are behind a service no more, and when that comes to count
+}
+
+// pod is what was published of one that has an address.
+type pod struct {
+	uid      types.UID
+	workload *identity.Workload
+}
+
+func newRegistry(c cluster, index *identity.Index) *registry {
+	return &registry{
+		cluster: c, index: index,
+		pods:     make(map[string]pod),
+		services: make(map[string]*service),
+		slices:   make(map[string]*slice),
+		of:       make(map[string][]*slice),
+		behind:   make(map[string][]*slice),
+		leaving:  make(map[string]time.Time),
+	}
+}
+
+func (r *registry) setPod(p *corev1.Pod, initial bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := p.Namespace + "/" + p.Name
+	if old, ok := r.pods[key]; ok && old.uid != p.UID {
+		r.dropPod(key, now) // deleted and made again while nobody watched
+	}
+	if terminated(p) {
+		r.dropPod(key, now)
+		return
+	}
+	w := r.cluster.workload(p)
+	if len(w.Addresses) == 0 {
+		r.dropPod(key, now)
+		return
+	}
+	r.publish(key, p.UID, w, hadSince(p, initial, now), now)
+}
+
+func (r *registry) removePod(p *corev1.Pod, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropPod(p.Namespace+"/"+p.Name, now)
+}
+
+func (r *registry) dropPod(key string, now time.Time) {
+	if old, ok := r.pods[key]; ok {
+		r.index.Remove(old.workload.UID, now)
+		delete(r.pods, key)
+		delete(r.leaving, key)
+	}
+}
+
+// publish tells the index of a pod, or of its new version.
+func (r *registry) publish(key string, uid types.UID, w *identity.Workload, since, now time.Time) {
+	w.Services = r.memberships(key)
+	old, known := r.pods[key]
+	if known {
+		w.Services = r.linger(key, old.workload.Services, w.Services, now)
+		if w.Equal(old.workload) {
+			return
+		}
+	}
+	r.index.Upsert(w, since, now)
+	r.pods[key] = pod{uid, w}
+}
+
+// republish tells the index of the services of a pod that is known.
+func (r *registry) republish(key string, now time.Time) {
+	if p, ok := r.pods[key]; ok {
+		w := *p.workload
+		r.publish(key, p.uid, &w, now, now)
+	}
+}
+
+// memberships are the services that a pod is behind, sorted.
+func (r *registry) memberships(key string) []identity.Membership {
+	var all []identity.Membership
+	for _, s := range r.behind[key] {
+		if !s.known {
+			continue
+		}
+		at, twice := slices.BinarySearchFunc(all, s.behind.Service, compareMembership)
+		switch {
+		case !twice:
+			all = slices.Insert(all, at, s.behind)
+		case !slices.Equal(all[at].Ports, s.behind.Ports): // IPv4 and IPv6, or ports that differ from pod to pod
+			ports := append(slices.Clone(all[at].Ports), s.behind.Ports...)
+			slices.SortFunc(ports, comparePorts)
+			all[at].Ports = slices.Compact(ports)
+		}
+	}
+	return all
+}
+
+func compareMembership(m identity.Membership, key identity.ServiceKey) int {
+	return m.Service.Compare(key)
+}
+
+// linger gives the memberships with those that the pod had, until their time has come.
+func (r *registry) linger(key string, had, has []identity.Membership, now time.Time) []identity.Membership {
+	lost := slices.DeleteFunc(slices.Clone(had), func(m identity.Membership) bool {
+		_, still := slices.BinarySearchFunc(has, m.Service, compareMembership)
+		return still
+	})
+	until, lingers := r.leaving[key]
+	switch {
+	case len(lost) == 0:
+		delete(r.leaving, key)
+		return has
+	case !lingers:
+		r.leaving[key] = now.Add(lingering)
+	case !now.Before(until):
+		delete(r.leaving, key)
+		return has
+	}
+	for _, m := range lost {
+		at, _ := slices.BinarySearchFunc(has, m.Service, compareMembership)
+		has = slices.Insert(has, at, m)
+	}
+	return has
+}
+
+// tick ends what lingered long enough.
+func (r *registry) tick(now time.Time) {
+	r.mu.Lock()
+	for key, until := range r.leaving {
+		if !now.Before(until) {
+			r.republish(key, now)
+		}
+	}
+	r.mu.Unlock()
+	r.index.Expire(now)
+}
+
+func (r *registry) setService(o *corev1.Service, initial bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := o.Namespace + "/" + o.Name
+	s := r.cluster.service(o)
+	if s == nil {
+		r.dropService(key, now)
+		return
+	}
+	since := now
+	if initial {
+		since = earlier(o.CreationTimestamp.Time, now)
+	}
+	r.index.UpsertService(s.Service, since, now)
+	old := r.services[key]
+	r.services[key] = s
+	if old == nil || !maps.Equal(old.ports, s.ports) {
+		r.resolve(key, s, now)
+	}
+}
+
+func (r *registry) removeService(o *corev1.Service, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropService(o.Namespace+"/"+o.Name, now)
+}
+
+func (r *registry) dropService(key string, now time.Time) {
+	if old := r.services[key]; old != nil {
+		r.index.RemoveService(old.Key(), now)
+		delete(r.services, key)
+		r.resolve(key, nil, now)
+	}
+}
+
+// resolve tells the endpoints of a service that it changed; nil: it is gone.
+func (r *registry) resolve(key string, s *service, now time.Time) {
+	for _, e := range r.of[key] {
+		if s == nil {
+			r.dropOthers(e, e.others, now)
+		}
+		e.resolve(s)
+		r.publishOthers(e, s, now, now)
+		for _, name := range e.pods {
+			r.republish(name, now)
+		}
+	}
+}
+
+func (r *registry) setSlice(o *discoveryv1.EndpointSlice, initial bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := o.Namespace + "/" + o.Name
+	s := sliceOf(o)
+	if s == nil {
+		r.replaceSlice(r.slices[name], nil, now, now)
+		return
+	}
+	since := now
+	if initial {
+		since = earlier(o.CreationTimestamp.Time, now)
+	}
+	s.resolve(r.services[s.service])
+	r.replaceSlice(r.slices[name], s, since, now)
+}
+
+func (r *registry) removeSlice(o *discoveryv1.EndpointSlice, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replaceSlice(r.slices[o.Namespace+"/"+o.Name], nil, now, now)
+}
+
+// replaceSlice puts one version of a slice in place of another; either may be nil.
+func (r *registry) replaceSlice(old, s *slice, since, now time.Time) {
+	touched := make(map[string]struct{})
+	if old != nil {
+		delete(r.slices, old.name)
+		drop(r.of, old.service, old)
+		for _, name := range old.pods {
+			drop(r.behind, name, old)
+			touched[name] = struct{}{}
+		}
+		gone := old.others
+		if s != nil {
+			gone = slices.DeleteFunc(slices.Clone(gone), func(a netip.Addr) bool { return slices.Contains(s.others, a) })
+		}
+		r.dropOthers(old, gone, now)
+	}
+	if s != nil {
+		r.slices[s.name] = s
+		r.of[s.service] = append(r.of[s.service], s)
+		for _, name := range s.pods {
+			r.behind[name] = append(r.behind[name], s)
+			touched[name] = struct{}{}
+		}
+		r.publishOthers(s, r.services[s.service], since, now)
+	}
+	for name := range touched {
+		r.republish(name, now)
+	}
+}
+
+// publishOthers tells the index of the addresses that are no pod's.
+func (r *registry) publishOthers(s *slice, of *service, since, now time.Time) {
+	if of == nil {
+		return
+	}
+	for _, at := range s.others {
+		r.index.Upsert(r.cluster.outside(s, of, at), since, now)
+	}
+}
+
+func (r *registry) dropOthers(s *slice, gone []netip.Addr, now time.Time) {
+	if !s.known {
+		return
+	}
+	for _, at := range gone {
+		r.index.Remove(r.cluster.outsideUID(s, at), now)
+	}
+}
+
+func drop(from map[string][]*slice, key string, s *slice) {
+	if left := slices.DeleteFunc(from[key], func(e *slice) bool { return e == s }); len(left) > 0 {
+		from[key] = left
+	} else {
+		delete(from, key)
+	}
+}
+
+func (r *registry) setNode(n *corev1.Node, initial bool, now time.Time) {
+	since := now
+	if initial {
+		since = earlier(n.CreationTimestamp.Time, now)
+	}
+	r.index.Upsert(r.cluster.node(n), since, now)
+}
+
+func (r *registry) removeNode(n *corev1.Node, now time.Time) {
+	r.index.Remove(r.cluster.node(n).UID, now)
+}

@@ -1,0 +1,137 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+	"unique"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+const (
+	// tickInterval is how often the source looks how it fares, and ends what lingered.
+	tickInterval = time.Second
+	// patience is how long the first lists may take before that is worth a word.
+	patience = 5 * time.Second
+)
+
+// Source answers from the objects of a cluster.
+type Source struct {
+	identity.Resolver
+	settings  Settings
+	index     *identity.Index
+	registry  *registry
+	resources []*resource
+	stop      context.CancelFunc
+	done      sync.WaitGroup
+
+	// Of the goroutine that ticks.
+	told   string // the ailments that were told last; empty: none
+	synced bool   // that it is in sync was told last
+}
+
+// New gives a source that knows nothing before Start.  It makes the client, but connects to nothing.
+func New(settings Settings) (*Source, error) {
+	settings.defaults()
+	client, err := settings.client()
+	if err != nil {
+		return nil, err
+	}
+	return newSource(settings, client), nil
+}
+
+func newSource(settings Settings, client kubernetes.Interface) *Source {
+	index := identity.NewIndex(settings.Retain)
+	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
+	return &Source{
+		Resolver: index, settings: settings, index: index,
+		registry: registry, resources: resources(client, registry),
+	}
+}
+
+// Start begins to watch, until Close.  It does not wait for the API server: until that has told all it has, the source is
+// not in sync, and records wait for their names as long as they may.
+func (s *Source) Start(context.Context) error {
+	// Start's own context may end with Start.  The informers' words go to klog, and so to stderr: what a user needs to
+	// know of them is told here.
+	ctx, stop := context.WithCancel(logr.NewContext(context.Background(), logr.Discard()))
+	s.stop = stop
+	for _, r := range s.resources {
+		s.done.Go(func() { r.informer.RunWithContext(ctx) })
+	}
+	s.done.Go(func() {
+		begin := time.Now()
+		ticker := time.NewTicker(tickInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-ticker.C:
+				s.registry.tick(now)
+				s.tell(now.Sub(begin) < patience)
+			}
+		}
+	})
+	return nil
+}
+
+// Close ends the watches.  It may be called without Start, and twice.
+func (s *Source) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	s.done.Wait()
+	return nil
+}
+
+// Held counts the identities of the cluster as it is now.
+func (s *Source) Held() identity.Held { return s.index.Held() }
+
+// Named says whether a workload of the cluster has the names, or had them a moment ago.
+func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
+
+// InSync is true while everything is watched and all that was there at the beginning is known.
+func (s *Source) InSync() bool {
+	for _, r := range s.resources {
+		if r.ailment().kind != well {
+			return false
+		}
+	}
+	return true
+}
+
+// tell says how the source fares, when that changed.  Waiting is no news in the beginning.
+func (s *Source) tell(beginning bool) {
+	var keys []string
+	var errs []error
+	for _, a := range ailments(s.resources) {
+		if a.kind != waiting || !beginning {
+			keys = append(keys, a.key())
+			errs = append(errs, &a)
+		}
+	}
+	ailing := strings.Join(keys, "; ")
+	switch {
+	case len(errs) > 0 && ailing != s.told:
+		err := errors.Join(errs...)
+		s.settings.Logger.Error("The cluster's identities are not in sync; those that are known stay", zap.Error(err))
+		s.settings.OnStatus(err)
+		s.told, s.synced = ailing, false
+	case len(errs) == 0 && !s.synced && s.InSync():
+		held := s.Held()
+		s.settings.Logger.Info("The cluster's identities are in sync",
+			zap.Int("workloads", held.Workloads), zap.Int("services", held.Services))
+		if s.told != "" {
+			s.settings.OnStatus(nil)
+		}
+		s.told, s.synced = "", true
+	}
+}

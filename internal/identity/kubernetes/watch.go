@@ -1,0 +1,126 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// resource is one that is watched, with how it fares.
+type resource struct {
+	group, name string
+	informer    cache.SharedIndexInformer
+	// handled tells whether the first list has been handled to its end.
+	handled cache.ResourceEventHandlerRegistration
+
+	mu      sync.Mutex
+	listing error // why it cannot be listed
+	failing error // why it cannot be watched
+}
+
+// lister is what the client has for every kind of object.
+type lister[L runtime.Object] interface {
+	List(ctx context.Context, options metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+}
+
+// watched makes a resource of what the client lists and watches.  set hears of each object's present state, and whether
+// it was there before the watch began.
+func watched[T runtime.Object, L runtime.Object](client kubernetes.Interface, group, name string, from lister[L], example T,
+	set func(o T, initial bool, now time.Time), remove func(o T, now time.Time),
+) *resource {
+	r := &resource{group: group, name: name}
+	// A list that cannot be had, and a watch that cannot be taken up again, are not told by the informer itself: it tries
+	// again in silence while the API server is away.
+	r.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := from.List(ctx, options)
+			r.listed(ctx, err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			w, err := from.Watch(ctx, options)
+			r.taken(ctx, err)
+			return w, err
+		},
+	}, client), example, cache.SharedIndexInformerOptions{})
+
+	// Neither can fail before the informer runs.
+	_ = r.informer.SetTransform(strip)
+	_ = r.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+		if ended(err) {
+			return
+		}
+		r.taken(ctx, err)
+	})
+	r.handled, _ = r.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(o any, initial bool) {
+			if o, ok := o.(T); ok {
+				set(o, initial, time.Now())
+			}
+		},
+		UpdateFunc: func(_, o any) {
+			if o, ok := o.(T); ok {
+				set(o, false, time.Now())
+			}
+		},
+		DeleteFunc: func(o any) {
+			if unseen, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = unseen.Obj // it went while nobody watched: this is its last state that is known
+			}
+			if o, ok := o.(T); ok {
+				remove(o, time.Now())
+			}
+		},
+	})
+	return r
+}
+
+// ended says whether a watch ended as every watch does one day.  The next one goes on from there, or, when that is too
+// long ago (410), from a new list, of which the informer tells the differences.
+func ended(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+func (r *resource) listed(ctx context.Context, err error) {
+	if ctx.Err() != nil || err != nil && ended(err) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listing = err
+}
+
+func (r *resource) taken(ctx context.Context, err error) {
+	if ctx.Err() != nil || err != nil && ended(err) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failing = err
+	if err == nil {
+		r.listing = nil
+	}
+}
+
+// resources are all that is watched.
+func resources(client kubernetes.Interface, r *registry) []*resource {
+	return []*resource{
+		watched(client, corev1.GroupName, "nodes", client.CoreV1().Nodes(), &corev1.Node{}, r.setNode, r.removeNode),
+		watched(client, corev1.GroupName, "services", client.CoreV1().Services(metav1.NamespaceAll), &corev1.Service{}, r.setService, r.removeService),
+		watched(client, discoveryv1.GroupName, "endpointslices", client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll),
+			&discoveryv1.EndpointSlice{}, r.setSlice, r.removeSlice),
+		watched(client, corev1.GroupName, "pods", client.CoreV1().Pods(metav1.NamespaceAll), &corev1.Pod{}, r.setPod, r.removePod),
+	}
+}
