@@ -18,11 +18,12 @@ func TestHealthIsToldOnChangeOnly(t *testing.T) {
 	reading(nil)
 	assert.Empty(t, host.told(), "it was well before")
 	reading(errors.New("first"))
-	reading(errors.New("second"))
+	reading(errors.New("first"))
 	assert.Equal(t, []string{"StatusRecoverableError: first"}, host.told())
+	reading(errors.New("second"))
 	reading(nil)
 	reading(nil)
-	assert.Equal(t, []string{"StatusRecoverableError: first", "StatusOK"}, host.told())
+	assert.Equal(t, []string{"StatusRecoverableError: first", "StatusRecoverableError: second", "StatusOK"}, host.told())
 }
 
 func TestTheInstanceIsWellWhenAllItsPartsAre(t *testing.T) {

@@ -135,7 +135,9 @@ func (r *run) loop(ctx context.Context) {
 			r.observe()
 			collectAt = later(collectAt, r.interval, now)
 		}
-		r.health(err)
+		if (err == nil) != (failed == nil) { // not each time that it fails: another part of it may do so first
+			r.health(err)
+		}
 		if err != nil {
 			if failed == nil {
 				r.logger.Error("reading from the kernel failed; it is tried again", zap.Error(err))
