@@ -78,7 +78,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		Identity: IdentityConfig{
 			Source:     "auto",
 			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount"},
+			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
 			Istio: IstioConfig{
 				Endpoint:  "istiod.istio-system.svc:15012",
 				TLS:       configtls.NewDefaultClientConfig(),
@@ -121,9 +121,12 @@ func TestEveryKeyIsRead(t *testing.T) {
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: true, MinDuration: time.Minute},
 		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
 		Identity: IdentityConfig{
-			Source:     "file",
-			File:       FileConfig{Path: "/etc/kmesh/identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "kubeConfig", Context: "kind"},
+			Source: "file",
+			File:   FileConfig{Path: "/etc/kmesh/identity.yaml"},
+			Kubernetes: KubernetesConfig{
+				AuthType: "kubeConfig", Context: "kind",
+				ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
+			},
 			Istio: IstioConfig{
 				Endpoint: "istiod.mesh.svc:15012", TLS: tls,
 				TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",

@@ -95,7 +95,7 @@ func (a *ailment) Error() string {
 			"{apiGroups: [%q], resources: [%s], verbs: [get, list, watch]}, as deploy/kubernetes/rbac.yaml does (%v)",
 			a.verb, r.name, r.group, r.name, cause)
 	case unauthorized:
-		return fmt.Sprintf("the API server does not accept the collector's credentials for %s: check identity::kubernetes::auth_type, "+
+		return fmt.Sprintf("the API server does not accept the collector's credentials for %s: check identity.kubernetes.auth_type, "+
 			"and the token or certificate that it stands for (%v)", a.names(), cause)
 	}
 	return fmt.Sprintf("cannot watch %s, which is tried again: %v", a.names(), cause)

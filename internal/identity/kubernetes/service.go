@@ -33,7 +33,7 @@ func (c *cluster) service(s *corev1.Service) *service {
 		if !isTCP(p.Protocol) {
 			continue
 		}
-		number := uint16(p.Port) //nolint:gosec // the API server has checked it
+		number := uint16(p.Port)
 		built.ports[p.Name] = number
 		built.Ports = append(built.Ports, identity.Port{Service: number, Target: target(p)})
 	}
@@ -61,7 +61,7 @@ func target(p *corev1.ServicePort) uint16 {
 	if p.TargetPort.Type == intstr.String {
 		return 0
 	}
-	return uint16(cmp.Or(p.TargetPort.IntVal, p.Port)) //nolint:gosec // the API server has checked it
+	return uint16(cmp.Or(p.TargetPort.IntVal, p.Port))
 }
 
 func isTCP(p corev1.Protocol) bool { return p == "" || p == corev1.ProtocolTCP }

@@ -74,7 +74,7 @@ func (s *Settings) config() (*rest.Config, error) {
 	case AuthServiceAccount:
 		config, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("identity::kubernetes::auth_type serviceAccount: %w: run in a pod with a service account, "+
+			return nil, fmt.Errorf("identity.kubernetes.auth_type serviceAccount: %w: run in a pod with a service account, "+
 				"or write auth_type: kubeConfig", err)
 		}
 		config.Proxy = direct
@@ -83,14 +83,14 @@ func (s *Settings) config() (*rest.Config, error) {
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(),
 			&clientcmd.ConfigOverrides{CurrentContext: s.Context}).ClientConfig()
 		if err != nil {
-			return nil, fmt.Errorf("identity::kubernetes::auth_type kubeConfig: %w: set KUBECONFIG to a kubeconfig's path, "+
-				"and identity::kubernetes::context to one of its contexts", err)
+			return nil, fmt.Errorf("identity.kubernetes.auth_type kubeConfig: %w: set KUBECONFIG to a kubeconfig's path, "+
+				"and identity.kubernetes.context to one of its contexts", err)
 		}
 		return config, nil
 	case AuthNone:
 		host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 		if host == "" || port == "" {
-			return nil, errors.New("identity::kubernetes::auth_type none: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT " +
+			return nil, errors.New("identity.kubernetes.auth_type none: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT " +
 				"are not both set: set them to the API server's address and port")
 		}
 		return &rest.Config{
@@ -99,7 +99,7 @@ func (s *Settings) config() (*rest.Config, error) {
 			Proxy:           direct,
 		}, nil
 	}
-	return nil, fmt.Errorf("identity::kubernetes::auth_type %q is not known: write serviceAccount, kubeConfig or none", s.AuthType)
+	return nil, fmt.Errorf("identity.kubernetes.auth_type %q is not known: write serviceAccount, kubeConfig or none", s.AuthType)
 }
 
 // direct takes no proxy: the API server is in the cluster, whatever the environment says of the world outside.

@@ -39,7 +39,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 	for i := range e.Ports {
 		// No number means every port, which tells nothing.
 		if p := &e.Ports[i]; p.Port != nil && (p.Protocol == nil || isTCP(*p.Protocol)) {
-			s.named = append(s.named, namedPort{value(p.Name), uint16(*p.Port)}) //nolint:gosec // checked
+			s.named = append(s.named, namedPort{value(p.Name), uint16(*p.Port)})
 		}
 	}
 	for i := range e.Endpoints {
