@@ -39,7 +39,7 @@ const (
 	apiServerPath = "../../.tools/kube-apiserver"
 	manifests     = "../../deploy/kubernetes"
 
-	adminToken     = "the-test-itself"
+	adminToken     = "the-test-itself" // of a server that lives as long as a test
 	agentNamespace = "kmesh-telemetry"
 	agentAccount   = "otelcol-kmesh"
 )

@@ -124,7 +124,7 @@ func (p *program) stop() {
 // client keeps no connection, so that nothing outlives a test.
 var client = &http.Client{Transport: &http.Transport{
 	DisableKeepAlives: true,
-	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // only asked whether a test's server is ready
 }, Timeout: 30 * time.Second}
 
 // get reads what url answers; an answer other than 200 is an error with its text.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,19 +28,33 @@ var needed = []struct {
 
 // checkRequirements tells in one error all that the machine or the process lacks.
 func checkRequirements() error {
-	return errors.Join(checkKernel(features.LinuxVersionCode), checkBTF(), checkCapabilities())
+	return errors.Join(checkKernel(release), checkBTF(), checkCapabilities())
 }
 
-// checkKernel takes what tells the version as LINUX_VERSION_CODE.
-func checkKernel(running func() (uint32, error)) error {
-	version, err := running()
+// checkKernel takes what tells the kernel's release, as uname(2) does.
+func checkKernel(release func() (string, error)) error {
+	running, err := release()
 	if err != nil {
 		return fmt.Errorf("read the kernel's version: %w", err)
 	}
-	if version < minKernel {
-		return fmt.Errorf("this kernel is %d.%d, at least 5.15 is needed: upgrade the node's kernel", version>>16, version>>8&0xff)
+	var major, minor uint32
+	if n, _ := fmt.Sscanf(running, "%d.%d", &major, &minor); n != 2 {
+		return fmt.Errorf("read the kernel's version: %q is none", running)
+	}
+	if major<<16|minor<<8 < minKernel {
+		return fmt.Errorf("this kernel is %d.%d, at least 5.15 is needed: upgrade the node's kernel", major, minor)
 	}
 	return nil
+}
+
+// release asks uname: the vDSO that tells LINUX_VERSION_CODE is out of reach for a process that
+// has file capabilities and is not root's.
+func release() (string, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(name.Release[:]), nil
 }
 
 func checkBTF() error {

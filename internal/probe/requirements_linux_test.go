@@ -10,19 +10,17 @@ import (
 )
 
 func TestAKernelBelowTheFloorIsRefusedWithItsVersion(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		version uint32
-		want    string // empty: it will do
-	}{
-		{"4.18", 4<<16 | 18<<8, "this kernel is 4.18, at least 5.15 is needed: upgrade the node's kernel"},
-		{"the last below", 5<<16 | 14<<8 | 255, "this kernel is 5.14, at least 5.15 is needed: upgrade the node's kernel"},
-		{"the floor", 5<<16 | 15<<8, ""},
-		{"a higher minor", 5<<16 | 19<<8, ""},
-		{"a lower minor of a higher major", 6<<16 | 1<<8, ""},
+	for _, test := range []struct{ name, release, want string }{
+		{"4.18", "4.18.0-553.el8.x86_64", "this kernel is 4.18, at least 5.15 is needed: upgrade the node's kernel"},
+		{"the last below", "5.14.21", "this kernel is 5.14, at least 5.15 is needed: upgrade the node's kernel"},
+		{"the floor", "5.15.0-1", ""},
+		{"a higher minor", "5.19", ""},
+		{"a lower minor of a higher major", "6.1.0-56-cloud-amd64", ""},
+		{"a release candidate", "7.0-rc1", ""},
+		{"none", "rolling", `read the kernel's version: "rolling" is none`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := checkKernel(func() (uint32, error) { return test.version, nil })
+			err := checkKernel(func() (string, error) { return test.release, nil })
 			if test.want == "" {
 				assert.NoError(t, err)
 			} else {
@@ -30,6 +28,6 @@ func TestAKernelBelowTheFloorIsRefusedWithItsVersion(t *testing.T) {
 			}
 		})
 	}
-	unknown := errors.New("no vDSO")
-	assert.ErrorIs(t, checkKernel(func() (uint32, error) { return 0, unknown }), unknown)
+	unknown := errors.New("no uname")
+	assert.ErrorIs(t, checkKernel(func() (string, error) { return "", unknown }), unknown)
 }

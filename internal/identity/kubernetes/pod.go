@@ -13,7 +13,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// The labels and annotations that say something for telemetry.  stripPod keeps these and no others.
+// The labels and annotations that say something for telemetry.
 const (
 	labelCanonicalName     = "service.istio.io/canonical-name"
 	labelCanonicalRevision = "service.istio.io/canonical-revision"
@@ -28,15 +28,27 @@ const (
 	annotationAmbient      = "ambient.istio.io/redirection"
 )
 
-var podLabels = []string{
-	labelCanonicalName, labelCanonicalRevision, labelName, labelVersion, labelApp, labelAppVersion,
-	labelTemplateHash, labelRolloutHash, labelDeploymentConfig, labelTunnel,
+// pod is what is left of a Pod.
+type pod struct {
+	metav1.ObjectMeta
+	workload *identity.Workload // without its services; nil: it has no address, or no more
+	ready    time.Time          // when its network was ready; zero: the kubelet does not tell
 }
 
-// cluster is what identities have in common.
-type cluster struct{ id, domain, trustDomain string }
+func (c *cluster) pod(p *corev1.Pod) *pod {
+	stripped := &pod{ObjectMeta: meta(&p.ObjectMeta)}
+	if w := c.workload(p); len(w.Addresses) > 0 && !terminated(p) {
+		stripped.workload = w
+	}
+	for i := range p.Status.Conditions {
+		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue {
+			stripped.ready = c.LastTransitionTime.Time
+		}
+	}
+	return stripped
+}
 
-// workload names a pod.  Its services are another matter.
+// workload names a pod.
 func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 	l := p.Labels
 	tunnel := identity.TunnelNone
@@ -119,13 +131,11 @@ func terminated(p *corev1.Pod) bool {
 // hadSince is when the pod got its address, which may be long before the word of it, after an outage of the watch.  The
 // kubelet tells when the network was ready.  Where it does not, the word has only just come, or else, of a pod that was
 // there before us, its creation is all that is known.
-func hadSince(p *corev1.Pod, initial bool, now time.Time) time.Time {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue {
-			return earlier(c.LastTransitionTime.Time, now)
-		}
-	}
-	if initial {
+func (p *pod) hadSince(initial bool, now time.Time) time.Time {
+	switch {
+	case !p.ready.IsZero():
+		return earlier(p.ready, now)
+	case initial:
 		return earlier(p.CreationTimestamp.Time, now)
 	}
 	return now

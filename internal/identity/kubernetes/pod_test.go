@@ -53,12 +53,12 @@ func ownedBy(p *corev1.Pod, kind, name string) *corev1.Pod {
 
 var testCluster = cluster{id: "Kubernetes", domain: "cluster.local"}
 
-// named is a pod's names, from what is left of it by strip.
+// named is a pod's names.
 func named(t *testing.T, c cluster, p *corev1.Pod) identity.Names {
 	t.Helper()
-	stripped, err := strip(p)
-	require.NoError(t, err)
-	return c.workload(stripped.(*corev1.Pod)).Names.Value()
+	p = p.DeepCopy()
+	p.Status.PodIP = "10.244.0.1"
+	return c.pod(p).workload.Names.Value()
 }
 
 func TestTheWorkloadIsTheOwner(t *testing.T) {
@@ -125,7 +125,7 @@ func TestPrincipalNeedsATrustDomain(t *testing.T) {
 func TestTheOtherFieldsOfAPod(t *testing.T) {
 	p := podOf("p", "10.244.0.5", "fd00::5")
 	p.Spec.HostNetwork = true
-	w := testCluster.workload(stripPod(p))
+	w := testCluster.workload(p)
 	require.Equal(t, "Kubernetes//Pod/default/p", w.UID)
 	require.Equal(t, "p", w.Name)
 	require.Equal(t, "default", w.Namespace)
@@ -137,29 +137,29 @@ func TestTheOtherFieldsOfAPod(t *testing.T) {
 
 	old := podOf("p")
 	old.Status.PodIP = "10.244.0.6"
-	require.Equal(t, []netip.Addr{netip.MustParseAddr("10.244.0.6")}, testCluster.workload(stripPod(old)).Addresses)
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("10.244.0.6")}, testCluster.workload(old).Addresses)
 }
 
 func TestAPodInTheMeshTakesHBONE(t *testing.T) {
 	p := podOf("p")
-	require.Equal(t, identity.TunnelNone, testCluster.workload(stripPod(p)).Tunnel)
+	require.Equal(t, identity.TunnelNone, testCluster.workload(p).Tunnel)
 	p.Annotations = map[string]string{"ambient.istio.io/redirection": "enabled"}
-	require.Equal(t, identity.TunnelHBONE, testCluster.workload(stripPod(p)).Tunnel)
-	require.Equal(t, identity.TunnelHBONE, testCluster.workload(stripPod(labelled(podOf("q"), "networking.istio.io/tunnel", "http"))).Tunnel)
+	require.Equal(t, identity.TunnelHBONE, testCluster.workload(p).Tunnel)
+	require.Equal(t, identity.TunnelHBONE, testCluster.workload(labelled(podOf("q"), "networking.istio.io/tunnel", "http")).Tunnel)
 }
 
 func TestSinceWhenAPodHadItsAddress(t *testing.T) {
-	ready := func(at time.Time, status corev1.ConditionStatus) *corev1.Pod {
+	ready := func(at time.Time, status corev1.ConditionStatus) *pod {
 		p := podOf("p")
 		p.Status.Conditions = []corev1.PodCondition{
 			{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: after(-1)}},
 			{Type: corev1.PodReadyToStartContainers, Status: status, LastTransitionTime: metav1.Time{Time: at}},
 		}
-		return stripPod(p)
+		return testCluster.pod(p)
 	}
 	for _, c := range []struct {
 		name    string
-		pod     *corev1.Pod
+		pod     *pod
 		initial bool
 		want    time.Time
 	}{
@@ -167,9 +167,9 @@ func TestSinceWhenAPodHadItsAddress(t *testing.T) {
 		{"likewise, before us", ready(after(-30), corev1.ConditionTrue), true, after(-30)},
 		{"by a clock that is ahead", ready(after(30), corev1.ConditionTrue), false, after(0)},
 		{"not ready", ready(after(-30), corev1.ConditionFalse), false, after(0)},
-		{"the word has just come", stripPod(podOf("p")), false, after(0)},
-		{"it was there before us: its creation", stripPod(podOf("p")), true, after(-3600)},
+		{"the word has just come", testCluster.pod(podOf("p")), false, after(0)},
+		{"it was there before us: its creation", testCluster.pod(podOf("p")), true, after(-3600)},
 	} {
-		require.Equal(t, c.want, hadSince(c.pod, c.initial, noon), c.name)
+		require.Equal(t, c.want, c.pod.hadSince(c.initial, noon), c.name)
 	}
 }

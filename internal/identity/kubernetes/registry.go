@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -24,7 +22,7 @@ type registry struct {
 	index   *identity.Index
 
 	mu       sync.Mutex
-	pods     map[string]pod // by namespace/name, as everything here
+	pods     map[string]published // by namespace/name, as everything here
 	services map[string]*service
 	slices   map[string]*slice
 	of       map[string][]*slice  // of a service
@@ -32,8 +30,8 @@ type registry struct {
 	leaving  map[string]time.Time // pods that are behind a service no more, and when that comes to count
 }
 
-// pod is what was published of one that has an address.
-type pod struct {
+// published is what the index knows of a pod.
+type published struct {
 	uid      types.UID
 	workload *identity.Workload
 }
@@ -41,7 +39,7 @@ type pod struct {
 func newRegistry(c cluster, index *identity.Index) *registry {
 	return &registry{
 		cluster: c, index: index,
-		pods:     make(map[string]pod),
+		pods:     make(map[string]published),
 		services: make(map[string]*service),
 		slices:   make(map[string]*slice),
 		of:       make(map[string][]*slice),
@@ -50,29 +48,24 @@ func newRegistry(c cluster, index *identity.Index) *registry {
 	}
 }
 
-func (r *registry) setPod(p *corev1.Pod, initial bool, now time.Time) {
+func (r *registry) setPod(p *pod, initial bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := p.Namespace + "/" + p.Name
-	if old, ok := r.pods[key]; ok && old.uid != p.UID {
-		r.dropPod(key, now) // deleted and made again while nobody watched
+	key := name(&p.ObjectMeta)
+	if old, ok := r.pods[key]; ok && (old.uid != p.UID || p.workload == nil) {
+		r.dropPod(key, now) // it may have been deleted, and made again, while nobody watched
 	}
-	if terminated(p) {
-		r.dropPod(key, now)
+	if p.workload == nil {
 		return
 	}
-	w := r.cluster.workload(p)
-	if len(w.Addresses) == 0 {
-		r.dropPod(key, now)
-		return
-	}
-	r.publish(key, p.UID, w, hadSince(p, initial, now), now)
+	w := *p.workload // the informer keeps the other one
+	r.publish(key, p.UID, &w, p.hadSince(initial, now), now)
 }
 
-func (r *registry) removePod(p *corev1.Pod, now time.Time) {
+func (r *registry) removePod(p *pod, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dropPod(p.Namespace+"/"+p.Name, now)
+	r.dropPod(name(&p.ObjectMeta), now)
 }
 
 func (r *registry) dropPod(key string, now time.Time) {
@@ -94,7 +87,7 @@ func (r *registry) publish(key string, uid types.UID, w *identity.Workload, sinc
 		}
 	}
 	r.index.Upsert(w, since, now)
-	r.pods[key] = pod{uid, w}
+	r.pods[key] = published{uid, w}
 }
 
 // republish tells the index of the services of a pod that is known.
@@ -165,20 +158,19 @@ func (r *registry) tick(now time.Time) {
 	r.index.Expire(now)
 }
 
-func (r *registry) setService(o *corev1.Service, initial bool, now time.Time) {
+func (r *registry) setService(s *service, initial bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := o.Namespace + "/" + o.Name
-	s := r.cluster.service(o)
-	if s == nil {
+	key := name(&s.ObjectMeta)
+	if s.published == nil {
 		r.dropService(key, now)
 		return
 	}
 	since := now
 	if initial {
-		since = earlier(o.CreationTimestamp.Time, now)
+		since = earlier(s.CreationTimestamp.Time, now)
 	}
-	r.index.UpsertService(s.Service, since, now)
+	r.index.UpsertService(s.published, since, now)
 	old := r.services[key]
 	r.services[key] = s
 	if old == nil || !maps.Equal(old.ports, s.ports) {
@@ -186,15 +178,15 @@ func (r *registry) setService(o *corev1.Service, initial bool, now time.Time) {
 	}
 }
 
-func (r *registry) removeService(o *corev1.Service, now time.Time) {
+func (r *registry) removeService(s *service, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dropService(o.Namespace+"/"+o.Name, now)
+	r.dropService(name(&s.ObjectMeta), now)
 }
 
 func (r *registry) dropService(key string, now time.Time) {
 	if old := r.services[key]; old != nil {
-		r.index.RemoveService(old.Key(), now)
+		r.index.RemoveService(old.published.Key(), now)
 		delete(r.services, key)
 		r.resolve(key, nil, now)
 	}
@@ -208,44 +200,43 @@ func (r *registry) resolve(key string, s *service, now time.Time) {
 		}
 		e.resolve(s)
 		r.publishOthers(e, s, now, now)
-		for _, name := range e.pods {
-			r.republish(name, now)
+		for _, pod := range e.pods {
+			r.republish(pod, now)
 		}
 	}
 }
 
-func (r *registry) setSlice(o *discoveryv1.EndpointSlice, initial bool, now time.Time) {
+func (r *registry) setSlice(s *slice, initial bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name := o.Namespace + "/" + o.Name
-	s := sliceOf(o)
-	if s == nil {
-		r.replaceSlice(r.slices[name], nil, now, now)
+	key := name(&s.ObjectMeta)
+	if s.service == "" {
+		r.replaceSlice(r.slices[key], nil, now, now)
 		return
 	}
 	since := now
 	if initial {
-		since = earlier(o.CreationTimestamp.Time, now)
+		since = earlier(s.CreationTimestamp.Time, now)
 	}
 	s.resolve(r.services[s.service])
-	r.replaceSlice(r.slices[name], s, since, now)
+	r.replaceSlice(r.slices[key], s, since, now)
 }
 
-func (r *registry) removeSlice(o *discoveryv1.EndpointSlice, now time.Time) {
+func (r *registry) removeSlice(s *slice, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.replaceSlice(r.slices[o.Namespace+"/"+o.Name], nil, now, now)
+	r.replaceSlice(r.slices[name(&s.ObjectMeta)], nil, now, now)
 }
 
 // replaceSlice puts one version of a slice in place of another; either may be nil.
 func (r *registry) replaceSlice(old, s *slice, since, now time.Time) {
 	touched := make(map[string]struct{})
 	if old != nil {
-		delete(r.slices, old.name)
+		delete(r.slices, name(&old.ObjectMeta))
 		drop(r.of, old.service, old)
-		for _, name := range old.pods {
-			drop(r.behind, name, old)
-			touched[name] = struct{}{}
+		for _, pod := range old.pods {
+			drop(r.behind, pod, old)
+			touched[pod] = struct{}{}
 		}
 		gone := old.others
 		if s != nil {
@@ -254,16 +245,16 @@ func (r *registry) replaceSlice(old, s *slice, since, now time.Time) {
 		r.dropOthers(old, gone, now)
 	}
 	if s != nil {
-		r.slices[s.name] = s
+		r.slices[name(&s.ObjectMeta)] = s
 		r.of[s.service] = append(r.of[s.service], s)
-		for _, name := range s.pods {
-			r.behind[name] = append(r.behind[name], s)
-			touched[name] = struct{}{}
+		for _, pod := range s.pods {
+			r.behind[pod] = append(r.behind[pod], s)
+			touched[pod] = struct{}{}
 		}
 		r.publishOthers(s, r.services[s.service], since, now)
 	}
-	for name := range touched {
-		r.republish(name, now)
+	for pod := range touched {
+		r.republish(pod, now)
 	}
 }
 
@@ -273,7 +264,7 @@ func (r *registry) publishOthers(s *slice, of *service, since, now time.Time) {
 		return
 	}
 	for _, at := range s.others {
-		r.index.Upsert(r.cluster.outside(s, of, at), since, now)
+		r.index.Upsert(r.cluster.outside(s, of.published, at), since, now)
 	}
 }
 
@@ -294,14 +285,12 @@ func drop(from map[string][]*slice, key string, s *slice) {
 	}
 }
 
-func (r *registry) setNode(n *corev1.Node, initial bool, now time.Time) {
+func (r *registry) setNode(n *node, initial bool, now time.Time) {
 	since := now
 	if initial {
 		since = earlier(n.CreationTimestamp.Time, now)
 	}
-	r.index.Upsert(r.cluster.node(n), since, now)
+	r.index.Upsert(n.workload, since, now)
 }
 
-func (r *registry) removeNode(n *corev1.Node, now time.Time) {
-	r.index.Remove(r.cluster.node(n).UID, now)
-}
+func (r *registry) removeNode(n *node, now time.Time) { r.index.Remove(n.workload.UID, now) }

@@ -6,41 +6,46 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// service is a Service with what its endpoints need of it.
+// service is what is left of a Service.
 type service struct {
-	*identity.Service
-	ports map[string]uint16 // by the port's name, which may be empty
+	metav1.ObjectMeta
+	published *identity.Service // nil: no TCP connection goes to it
+	ports     map[string]uint16 // by the port's name, which may be empty
 }
 
-// service gives nil for what no TCP connection goes to: an ExternalName is an alias in the DNS, and a service may have
-// ports of other protocols only.
+// service gives one that is not published of what no TCP connection goes to: an ExternalName is an alias in the DNS, and
+// there are services with ports of other protocols only.
 func (c *cluster) service(s *corev1.Service) *service {
+	stripped := &service{ObjectMeta: meta(&s.ObjectMeta)}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		return nil
+		return stripped
 	}
-	built := &service{Service: &identity.Service{
-		Host: s.Name + "." + s.Namespace + ".svc." + c.domain,
-		Name: s.Name, Namespace: s.Namespace,
-		Addresses: serviceAddresses(s),
-	}, ports: make(map[string]uint16, len(s.Spec.Ports))}
+	var ports []identity.Port
+	stripped.ports = make(map[string]uint16, len(s.Spec.Ports))
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
 		if !isTCP(p.Protocol) {
 			continue
 		}
-		number := uint16(p.Port)
-		built.ports[p.Name] = number
-		built.Ports = append(built.Ports, identity.Port{Service: number, Target: target(p)})
+		number := uint16(p.Port) // the API server has checked it
+		stripped.ports[p.Name] = number
+		ports = append(ports, identity.Port{Service: number, Target: target(p)})
 	}
-	if len(s.Spec.Ports) > 0 && len(built.Ports) == 0 {
-		return nil
+	if len(s.Spec.Ports) > 0 && len(ports) == 0 {
+		return stripped
 	}
-	return built
+	stripped.published = &identity.Service{
+		Host: s.Name + "." + s.Namespace + ".svc." + c.domain,
+		Name: s.Name, Namespace: s.Namespace,
+		Addresses: serviceAddresses(s), Ports: ports,
+	}
+	return stripped
 }
 
 // serviceAddresses are all that a client may ask for: a headless service has none.
@@ -61,7 +66,7 @@ func target(p *corev1.ServicePort) uint16 {
 	if p.TargetPort.Type == intstr.String {
 		return 0
 	}
-	return uint16(cmp.Or(p.TargetPort.IntVal, p.Port))
+	return uint16(cmp.Or(p.TargetPort.IntVal, p.Port)) // the API server has checked it
 }
 
 func isTCP(p corev1.Protocol) bool { return p == "" || p == corev1.ProtocolTCP }

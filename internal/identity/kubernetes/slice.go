@@ -5,20 +5,20 @@ import (
 	"net/netip"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// slice is an EndpointSlice: who is behind a service, at which ports.
+// slice is what is left of an EndpointSlice: who is behind a service, at which ports.
 type slice struct {
-	name    string // namespace/name
-	service string // namespace/name
+	metav1.ObjectMeta
+	service string // namespace/name; empty: it is of no service, or tells names instead of addresses
 	named   []namedPort
 	pods    []string // namespace/name of each
 	others  []netip.Addr
-	// behind is what being in this slice means, once the service is known.
+	// behind is what being in this slice means, once the service is known.  The registry's.
 	behind identity.Membership
 	known  bool
 }
@@ -29,13 +29,13 @@ type namedPort struct {
 	number uint16
 }
 
-// sliceOf gives nil for a slice that belongs to no service, or tells names instead of addresses.
 func sliceOf(e *discoveryv1.EndpointSlice) *slice {
+	s := &slice{ObjectMeta: meta(&e.ObjectMeta)}
 	of := e.Labels[discoveryv1.LabelServiceName]
 	if of == "" || e.AddressType == discoveryv1.AddressTypeFQDN {
-		return nil
+		return s
 	}
-	s := &slice{name: e.Namespace + "/" + e.Name, service: e.Namespace + "/" + of}
+	s.service = nameOf(e.Namespace, of)
 	for i := range e.Ports {
 		// No number means every port, which tells nothing.
 		if p := &e.Ports[i]; p.Port != nil && (p.Protocol == nil || isTCP(*p.Protocol)) {
@@ -46,7 +46,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 		// Whether it is ready does not matter: what is not, or not any more, still has its connections.
 		endpoint := &e.Endpoints[i]
 		if t := endpoint.TargetRef; t != nil && t.Kind == "Pod" {
-			s.pods = append(s.pods, cmp.Or(t.Namespace, e.Namespace)+"/"+t.Name)
+			s.pods = append(s.pods, nameOf(cmp.Or(t.Namespace, e.Namespace), t.Name))
 		} else {
 			s.others = append(s.others, parse(endpoint.Addresses)...)
 		}
@@ -57,7 +57,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 // resolve tells what the slice means with the service that it belongs to; nil: not known.
 func (s *slice) resolve(of *service) {
 	s.known = of != nil
-	if of == nil {
+	if !s.known {
 		s.behind = identity.Membership{}
 		return
 	}
@@ -70,7 +70,7 @@ func (s *slice) resolve(of *service) {
 		ports = append(ports, identity.Port{Service: number, Target: p.number})
 	}
 	slices.SortFunc(ports, comparePorts)
-	s.behind = identity.Membership{Service: of.Key(), Ports: slices.Compact(ports)}
+	s.behind = identity.Membership{Service: of.published.Key(), Ports: slices.Compact(ports)}
 }
 
 func comparePorts(a, b identity.Port) int {
@@ -79,7 +79,7 @@ func comparePorts(a, b identity.Port) int {
 
 // outside names an address behind a service that is no pod's: a database, or the API server itself.  Others may have the
 // address too, as every process of its machine does.
-func (c *cluster) outside(s *slice, of *service, at netip.Addr) *identity.Workload {
+func (c *cluster) outside(s *slice, of *identity.Service, at netip.Addr) *identity.Workload {
 	return &identity.Workload{
 		UID:  c.outsideUID(s, at),
 		Name: of.Name, Namespace: of.Namespace,
@@ -91,25 +91,7 @@ func (c *cluster) outside(s *slice, of *service, at netip.Addr) *identity.Worklo
 }
 
 func (c *cluster) outsideUID(s *slice, at netip.Addr) string {
-	return c.id + "/discovery.k8s.io/EndpointSlice/" + s.name + "/" + at.String()
-}
-
-// node names a machine of the cluster.
-func (c *cluster) node(n *corev1.Node) *identity.Workload {
-	var texts []string
-	for _, a := range n.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
-			texts = append(texts, a.Address)
-		}
-	}
-	return &identity.Workload{
-		UID:  "node/" + n.Name,
-		Name: n.Name, Namespace: identity.Unknown,
-		Names:       identity.Names{Workload: n.Name, Cluster: c.id}.Handle(),
-		HostNetwork: true,
-		Node:        true,
-		Addresses:   parse(texts),
-	}
+	return c.id + "/discovery.k8s.io/EndpointSlice/" + s.Namespace + "/" + s.Name + "/" + at.String()
 }
 
 func value(s *string) string {

@@ -35,10 +35,10 @@ type lister[L runtime.Object] interface {
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// watched makes a resource of what the client lists and watches.  set hears of each object's present state, and whether
-// it was there before the watch began.
-func watched[T runtime.Object, L runtime.Object](client kubernetes.Interface, group, name string, from lister[L], example T,
-	set func(o T, initial bool, now time.Time), remove func(o T, now time.Time),
+// watched makes a resource of what the client lists and watches.  set hears of the present state of each object, as strip
+// left it, and whether it was there before the watch began.
+func watched[L runtime.Object, T any](client kubernetes.Interface, group, name string, from lister[L], example runtime.Object,
+	strip cache.TransformFunc, set func(o T, initial bool, now time.Time), remove func(o T, now time.Time),
 ) *resource {
 	r := &resource{group: group, name: name}
 	// A list that cannot be had, and a watch that cannot be taken up again, are not told by the informer itself: it tries
@@ -116,11 +116,13 @@ func (r *resource) taken(ctx context.Context, err error) {
 
 // resources are all that is watched.
 func resources(client kubernetes.Interface, r *registry) []*resource {
+	core, discovery := client.CoreV1(), client.DiscoveryV1()
 	return []*resource{
-		watched(client, corev1.GroupName, "nodes", client.CoreV1().Nodes(), &corev1.Node{}, r.setNode, r.removeNode),
-		watched(client, corev1.GroupName, "services", client.CoreV1().Services(metav1.NamespaceAll), &corev1.Service{}, r.setService, r.removeService),
-		watched(client, discoveryv1.GroupName, "endpointslices", client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll),
-			&discoveryv1.EndpointSlice{}, r.setSlice, r.removeSlice),
-		watched(client, corev1.GroupName, "pods", client.CoreV1().Pods(metav1.NamespaceAll), &corev1.Pod{}, r.setPod, r.removePod),
+		watched(client, corev1.GroupName, "nodes", core.Nodes(), &corev1.Node{}, r.cluster.strip, r.setNode, r.removeNode),
+		watched(client, corev1.GroupName, "services", core.Services(metav1.NamespaceAll), &corev1.Service{},
+			r.cluster.strip, r.setService, r.removeService),
+		watched(client, discoveryv1.GroupName, "endpointslices", discovery.EndpointSlices(metav1.NamespaceAll), &discoveryv1.EndpointSlice{},
+			r.cluster.strip, r.setSlice, r.removeSlice),
+		watched(client, corev1.GroupName, "pods", core.Pods(metav1.NamespaceAll), &corev1.Pod{}, r.cluster.strip, r.setPod, r.removePod),
 	}
 }

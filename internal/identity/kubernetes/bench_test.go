@@ -1,0 +1,198 @@
+package kubernetes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// The cluster of the benchmarks: each pod is behind three services.
+const (
+	manyPods     = 10_000
+	manyServices = 1_000
+	perService   = 3 * manyPods / manyServices
+)
+
+func addressOf(i int) string { return fmt.Sprintf("10.%d.%d.%d", 128+i>>16, i>>8&255, i&255) }
+
+func nthPod(i int) *corev1.Pod {
+	deployment := fmt.Sprintf("deployment-%d", i/10)
+	p := podOf(fmt.Sprintf("%s-5c5944c58c-v%04d", deployment, i), addressOf(i))
+	p = labelled(ownedBy(p, "ReplicaSet", deployment+"-5c5944c58c"), "pod-template-hash", "5c5944c58c",
+		"app.kubernetes.io/name", deployment, "app.kubernetes.io/version", "1.2.3", "app.kubernetes.io/managed-by", "Helm", "team", "checkout")
+	p.ResourceVersion = fmt.Sprint(i + 1)
+	p.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "2026-11-22T12:00:00Z"}
+	// What a real pod has besides: a few KiB that are of no use here.
+	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("x", 2000))}}}
+	for c := range p.Spec.Containers {
+		for e := range 20 {
+			p.Spec.Containers[c].Env = append(p.Spec.Containers[c].Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", e), Value: strings.Repeat("v", 40)})
+		}
+	}
+	p.Status.Conditions = []corev1.PodCondition{
+		{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: after(-60)}},
+		{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: after(-50)}},
+	}
+	return p
+}
+
+// bigServer is an API server that lists the cluster of the benchmarks, and has no news.
+func bigServer(b *testing.B) *httptest.Server {
+	b.Helper()
+	pods, services := &corev1.PodList{}, &corev1.ServiceList{}
+	endpoints, nodes := &discoveryv1.EndpointSliceList{}, &corev1.NodeList{}
+	for i := range manyPods {
+		pods.Items = append(pods.Items, *nthPod(i))
+	}
+	for i := range manyServices {
+		name := fmt.Sprintf("service-%d", i)
+		services.Items = append(services.Items, *serviceOf(name, fmt.Sprintf("172.16.%d.%d", i>>8, i&255), servicePort("http", 80, "http")))
+		s := sliceFor(name, name+"-x2k4p", map[string]int32{"http": 8080})
+		for e := range perService {
+			pod := &pods.Items[(i*perService+e)%manyPods]
+			s.Endpoints = append(s.Endpoints, toPod(pod.Name, pod.Status.PodIP))
+		}
+		endpoints.Items = append(endpoints.Items, *s)
+	}
+	answers := make(map[string][]byte)
+	serializer := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
+	for path, list := range map[string]kruntime.Object{
+		"/api/v1/pods": pods, "/api/v1/services": services, "/api/v1/nodes": nodes, "/apis/discovery.k8s.io/v1/endpointslices": endpoints,
+	} {
+		list.(metav1.ListMetaAccessor).GetListMeta().SetResourceVersion("1000000")
+		version := schema.GroupVersion{Version: "v1"}
+		if list == endpoints {
+			version = discoveryv1.SchemeGroupVersion
+		}
+		var encoded bytes.Buffer
+		require.NoError(b, scheme.Codecs.EncoderForVersion(serializer, version).Encode(list, &encoded))
+		answers[path] = encoded.Bytes()
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("sendInitialEvents") != "" {
+			http.Error(w, "an older API server", http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf")
+		if r.URL.Query().Get("watch") != "" {
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		_, _ = w.Write(answers[r.URL.Path])
+	}))
+	b.Cleanup(server.Close)
+	return server
+}
+
+func startBig(b *testing.B, server *httptest.Server) *Source {
+	b.Helper()
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
+	})
+	require.NoError(b, err)
+	source, err := New(Settings{Client: client, Retain: time.Minute})
+	require.NoError(b, err)
+	require.NoError(b, source.Start(context.Background()))
+	for !source.InSync() {
+		time.Sleep(time.Millisecond)
+	}
+	require.Equal(b, identity.Held{Workloads: manyPods, Services: manyServices}, source.Held())
+	return source
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers let go
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkSync takes in 10,000 pods, 1,000 services and 30,000 endpoints.
+func BenchmarkSync(b *testing.B) {
+	server := bigServer(b)
+	for b.Loop() {
+		b.StopTimer()
+		before := heap()
+		b.StartTimer()
+		source := startBig(b, server)
+		b.StopTimer()
+		b.ReportMetric(float64(heap()-before)/manyPods, "heap-B/pod")
+		require.NoError(b, source.Close())
+		b.StartTimer()
+	}
+}
+
+// BenchmarkResolveUnderChanges looks up while 1,000 pods a second change: they are relabelled, and every tenth one is
+// replaced by another at its address.
+func BenchmarkResolveUnderChanges(b *testing.B) {
+	r := newTestRegistry()
+	pods := make([]*corev1.Pod, manyPods)
+	ends := make([]netip.AddrPort, manyPods)
+	for i := range pods {
+		pods[i] = nthPod(i)
+		ends[i] = netip.MustParseAddrPort(addressOf(i) + ":8080")
+		r.setPod(testCluster.pod(pods[i]), true, noon)
+	}
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changes := 0
+	changing.Go(func() {
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			var now time.Time
+			select {
+			case <-stop:
+				return
+			case now = <-ticker.C:
+			}
+			for range 10 {
+				p := pods[changes%manyPods].DeepCopy()
+				p.Labels[labelVersion] = fmt.Sprint(changes)
+				if changes%10 == 0 {
+					r.removePod(testCluster.pod(p), now)
+					p.Name += "x"
+				}
+				pods[changes%manyPods] = p
+				r.setPod(testCluster.pod(p), false, now)
+				changes++
+			}
+			r.tick(now)
+		}
+	})
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if w, _ := r.index.Resolve(identity.End{Address: ends[i%manyPods]}, noon); w == nil {
+			b.Fatal("nobody")
+		}
+		i++
+	}
+	close(stop)
+	changing.Wait()
+	b.ReportMetric(float64(changes)/b.Elapsed().Seconds(), "changes/s")
+}
