@@ -23,13 +23,13 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
-// hold makes the test's binary a process that opens a Probe, says so on its output, and
-// keeps it open until its input ends.
+// hold makes the test's binary a process that opens a Probe on the cgroup folder, says so on
+// its output, and keeps it open until its input ends.
 const hold = "KMESH_TEST_HOLD"
 
 func init() {
-	roles[hold] = func(string) error {
-		p, err := Open(Options{Exclusive: true})
+	roles[hold] = func(cgroup string) error {
+		p, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
 		if err != nil {
 			return err
 		}
@@ -145,9 +145,9 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 
 // A process that is killed cleans up nothing itself.
 func TestNothingIsLeftAfterKill(t *testing.T) {
-	testhost.RequireRoot(t)
+	cgroup := ownCgroup(t)
 	holder := exec.Command(os.Args[0])
-	holder.Env = append(os.Environ(), hold+"=1")
+	holder.Env = append(os.Environ(), hold+"="+cgroup)
 	holder.Stderr = os.Stderr
 	input, err := holder.StdinPipe()
 	require.NoError(t, err)
@@ -158,7 +158,7 @@ func TestNothingIsLeftAfterKill(t *testing.T) {
 	said, err := bufio.NewReader(output).ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "open\n", said)
-	_, err = Open(Options{Exclusive: true})
+	_, err = Open(Options{CgroupPath: cgroup, Exclusive: true})
 	require.ErrorContains(t, err, "another kmesh receiver watches this node already")
 
 	holds := held(t, holder.Process.Pid)
@@ -168,7 +168,7 @@ func TestNothingIsLeftAfterKill(t *testing.T) {
 	holds.requireGone(t)
 
 	// And a new one starts as if there had been none.
-	p, err := Open(Options{Exclusive: true})
+	p, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
 	require.NoError(t, err)
 	assert.NoError(t, p.Close())
 }

@@ -69,15 +69,21 @@ func withCapabilities(t *testing.T, change func(uint64) uint64, f func()) {
 	<-done
 }
 
-func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
+// ownCgroup makes a folder of the test's own: the root may be locked by a collector that
+// runs here.
+func ownCgroup(t *testing.T) string {
+	t.Helper()
 	testhost.RequireRoot(t)
-	// A folder of the test's own: the root may be locked by a collector that runs here.
 	root, err := cgroupRoot("")
 	require.NoError(t, err)
 	cgroup, err := os.MkdirTemp(root, "kmesh-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.Remove(cgroup)) })
+	return cgroup
+}
 
+func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
+	cgroup := ownCgroup(t)
 	first, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
 	require.NoError(t, err)
 	_, err = Open(Options{CgroupPath: cgroup, Exclusive: true})

@@ -1,0 +1,63 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/assert"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
+	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+)
+
+// The table of docs/privileges.md.
+func TestWhatEachCapabilityIsFor(t *testing.T) {
+	testhost.RequireRoot(t)
+	programs := map[string]map[uint]bool{ // what each needs beside CAP_BPF
+		"set_state":        {unix.CAP_PERFMON: true},
+		"set_state_again":  {unix.CAP_PERFMON: true},
+		"open_connections": {unix.CAP_PERFMON: true},
+		"older_sockets":    {unix.CAP_PERFMON: true},
+		"connect4":         {unix.CAP_NET_ADMIN: true},
+		"connect6":         {unix.CAP_NET_ADMIN: true},
+	}
+	for program, needs := range programs {
+		t.Run(program, func(t *testing.T) {
+			for _, dropped := range needed {
+				withCapabilities(t, func(uint64) uint64 {
+					return (1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_NET_ADMIN) &^ (1 << dropped.bit)
+				}, func() {
+					err := loadOnly(program)
+					if dropped.bit == unix.CAP_BPF || needs[dropped.bit] {
+						assert.Error(t, err, "without %s", dropped.name)
+					} else {
+						assert.NoError(t, err, "without %s", dropped.name)
+					}
+				})
+			}
+		})
+	}
+	spec, err := bpf.LoadTCP()
+	assert.NoError(t, err)
+	for program := range spec.Programs {
+		assert.Contains(t, programs, program, "the table lacks it")
+	}
+}
+
+// loadOnly loads one program and the maps.
+func loadOnly(program string) error {
+	spec, err := bpf.LoadTCP()
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != program })
+	loaded, err := ebpf.NewCollection(spec)
+	if err == nil {
+		loaded.Close()
+	}
+	return err
+}
