@@ -60,8 +60,9 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	}
 
 	for _, use := range p.Maps() {
-		assert.NotZero(t, use.Bytes, use.Name)
-		if use.Name == "connections" {
+		if use.Name != "connections" { // whose memory is the sockets'
+			assert.NotZero(t, use.Bytes, use.Name)
+		} else {
 			assert.GreaterOrEqual(t, use.Entries, uint64(2), "both ends are followed")
 		}
 	}

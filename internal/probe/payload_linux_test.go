@@ -234,6 +234,7 @@ func resetInFlight(c *conversation) {
 	c.transfer(c.client, c.server, 1000)
 	c.client.acknowledged()
 	pass := drop(c.t, c.httpbin, "tcp dport 80 tcp flags & rst == 0")
+	c.client.set(unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<17) // room for what nobody acknowledges
 	c.client.send(50_000)
 	c.client.eventually("data is in flight", func(i *unix.TCPInfo) bool { return i.Unacked > 0 })
 	c.sweep()

@@ -149,6 +149,7 @@ func TestReuseOfASocketDoesNotInheritWhatWasLost(t *testing.T) {
 	listener.listen(httpbinAddress, 16)
 	client, server := reuse(t, sleep, listener, 100, 10)
 	pass := drop(t, httpbin, "tcp dport 80")
+	client.set(unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<17) // room for what nobody acknowledges
 	client.send(50_000)
 	client.eventually("something is lost", func(i *unix.TCPInfo) bool { return i.Lost > 0 && i.Total_retrans > 1 })
 	pass()

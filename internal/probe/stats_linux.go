@@ -77,6 +77,9 @@ func (p *Probe) Maps() []MapUse {
 		}
 		use := MapUse{Name: described.Name, Entries: m.entries}
 		use.Bytes, _ = described.Memlock()
+		if use.Bytes == 0 && m.Type() == ebpf.RingBuf { // Linux before 6.4 does not tell
+			use.Bytes = uint64(m.MaxEntries())
+		}
 		uses = append(uses, use)
 	}
 	return uses
