@@ -93,6 +93,13 @@ const (
 	TCPRecordKindRECORD_FAILED TCPRecordKind = 3
 )
 
+type TCPSeen struct {
+	_        structs.HostLayout
+	Sk       uint64
+	Newstate int32
+	_        [52]byte
+}
+
 type TCPSpill struct {
 	_     structs.HostLayout
 	Start uint64
@@ -160,6 +167,7 @@ const (
 	TCPProgSetStateAgain   = "set_state_again"
 	TCPVarIncludeLoopback  = "include_loopback"
 	TCPVarSeekListeners    = "seek_listeners"
+	TCPVarSeen             = "seen"
 	TCPVarSweepAll         = "sweep_all"
 	TCPVarSweepBegan       = "sweep_began"
 	TCPVarWakeupBytes      = "wakeup_bytes"
@@ -234,6 +242,7 @@ type TCPMapSpecs struct {
 type TCPVariableSpecs struct {
 	IncludeLoopback *ebpf.VariableSpec `ebpf:"include_loopback"`
 	SeekListeners   *ebpf.VariableSpec `ebpf:"seek_listeners"`
+	Seen            *ebpf.VariableSpec `ebpf:"seen"`
 	SweepAll        *ebpf.VariableSpec `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.VariableSpec `ebpf:"sweep_began"`
 	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
@@ -286,6 +295,7 @@ func (m *TCPMaps) Close() error {
 type TCPVariables struct {
 	IncludeLoopback *ebpf.Variable `ebpf:"include_loopback"`
 	SeekListeners   *ebpf.Variable `ebpf:"seek_listeners"`
+	Seen            *ebpf.Variable `ebpf:"seen"`
 	SweepAll        *ebpf.Variable `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.Variable `ebpf:"sweep_began"`
 	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
