@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
@@ -204,38 +202,17 @@ func TestKubernetesRights(t *testing.T) {
 			_, err := c.client.RbacV1().ClusterRoles().Update(ctx, less, metav1.UpdateOptions{})
 			require.NoError(t, err)
 
-			var mu sync.Mutex
-			var heard []string
-			source, err := kubernetes.New(kubernetes.Settings{AuthType: kubernetes.AuthKubeConfig, OnStatus: func(err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil {
-					heard = append(heard, "in sync")
-					return
-				}
-				heard = append(heard, err.Error())
-			}})
-			require.NoError(t, err)
-			require.NoError(t, source.Start(ctx))
-			defer func() { require.NoError(t, source.Close()) }()
-			last := func() string {
-				mu.Lock()
-				defer mu.Unlock()
-				if len(heard) == 0 {
-					return ""
-				}
-				return heard[len(heard)-1]
-			}
-			require.Eventually(t, func() bool { return strings.Contains(last(), right.rule) }, time.Minute, 100*time.Millisecond)
-			t.Log(last())
-			require.NotContains(t, last(), "\n", "only this right is missing")
-			require.False(t, source.InSync())
+			o := observe(t)
+			o.says(right.rule)
+			t.Log(o.last())
+			require.NotContains(t, o.last(), "\n", "only this right is missing")
+			require.False(t, o.InSync())
 
 			back := whole.DeepCopy()
 			back.ResourceVersion = ""
 			_, err = c.client.RbacV1().ClusterRoles().Update(ctx, back, metav1.UpdateOptions{})
 			require.NoError(t, err)
-			require.Eventually(t, source.InSync, time.Minute, 100*time.Millisecond)
+			require.Eventually(t, o.InSync, time.Minute, 100*time.Millisecond)
 		})
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 // How long to wait before a request is tried again. An informer's own waits grow to a minute, and nobody can set them:
@@ -65,4 +67,15 @@ func answer(err error) (code int, answered bool) {
 		return 0, false
 	}
 	return int(status.Status().Code), true
+}
+
+var errNoAnswer = errors.New("the connection ended before the API server answered")
+
+// opened gives an error for a watch that is none: the client makes one that is over of a connection that breaks before the
+// answer, as a load balancer's does that has no API server left.
+func opened(w watch.Interface, err error) (watch.Interface, error) {
+	if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
+		return nil, errNoAnswer
+	}
+	return w, err
 }

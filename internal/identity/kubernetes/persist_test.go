@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 var thePods = schema.GroupResource{Resource: "pods"}
@@ -68,6 +69,16 @@ func TestARequestIsRepeatedSoonerThanARecordGivesUp(t *testing.T) {
 	_, err = persist(ctx, func() (string, error) { cancel(); return "", errors.New("cancelled") }, later,
 		func(error) { t.Error("the end is nothing to tell") })
 	require.Error(t, err)
+}
+
+func TestAWatchWithoutAnAnswerIsNone(t *testing.T) {
+	_, err := opened(watch.NewEmptyWatch(), nil)
+	require.ErrorIs(t, err, errNoAnswer)
+	require.True(t, later(err))
+	require.True(t, laterElseList(err))
+	w, err := opened(watch.NewFake(), nil)
+	require.NoError(t, err)
+	require.NotNil(t, w)
 }
 
 // A token that was revoked is replaced in its file: the next but one try at the latest has the new one.

@@ -13,6 +13,8 @@ const (
 	unheard = time.Second
 	// blink is a gap between two watches that is too short to miss anything: every watch ends after some minutes.
 	blink = 500 * time.Millisecond
+	// silence is how long there may be no watch until that is worth a word, whatever the reason.
+	silence = 3 * time.Second
 	// catchUp is how long a watch takes to tell what happened while there was none.
 	catchUp = 2 * time.Second
 )
@@ -57,6 +59,14 @@ func (s *sight) tick(now time.Time) bool {
 	}
 	s.clear()
 	return true
+}
+
+// silent says whether nobody has watched for long: the client tries on by itself, for 10 s and without a word, when
+// connections break.
+func (s *sight) silent(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended.IsZero() && s.regained.IsZero() && now.Sub(s.ended) >= silence
 }
 
 func (s *sight) clear() {

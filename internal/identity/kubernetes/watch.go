@@ -2,8 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -54,7 +52,7 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 			if options.SendInitialEvents != nil {
 				repeat = laterElseList
 			}
-			w, err := persist(ctx, func() (watch.Interface, error) { return from.Watch(ctx, options) }, repeat, r.taken)
+			w, err := persist(ctx, func() (watch.Interface, error) { return opened(from.Watch(ctx, options)) }, repeat, r.taken)
 			if err != nil {
 				return nil, err
 			}
@@ -93,11 +91,9 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 	return r
 }
 
-// ended says whether a watch ended as every watch does one day.  The next one goes on from there, or, when that is too
-// long ago (410), from a new list, of which the informer tells the differences.
-func ended(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
+// ended says whether a watch ended as every watch does one day, and cannot go on from there, as that is too long ago (410).
+// It is no failure: a new list follows, of which the informer tells the differences.
+func ended(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
 func (r *resource) listed(err error) {
 	if err != nil && ended(err) {
