@@ -196,6 +196,12 @@ func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 			_, err = c.client.CoreV1().Services(o.Namespace).Create(ctx, o, options)
 		case *discoveryv1.EndpointSlice:
 			_, err = c.client.DiscoveryV1().EndpointSlices(o.Namespace).Create(ctx, o, options)
+		case *corev1.Node:
+			var made *corev1.Node
+			if made, err = c.client.CoreV1().Nodes().Create(ctx, o, options); err == nil {
+				made.Status = o.Status
+				_, err = c.client.CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{})
+			}
 		case *corev1.Pod:
 			var made *corev1.Pod
 			if made, err = c.client.CoreV1().Pods(o.Namespace).Create(ctx, o, options); err == nil {
