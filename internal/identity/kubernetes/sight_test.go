@@ -54,6 +54,18 @@ func TestAWatchThatIsTakenUpAtOnceMissedNothing(t *testing.T) {
 	require.False(t, s.doubts(after(305)))
 }
 
+func TestAnAnswerCostsNoAllocation(t *testing.T) {
+	r := newTestRegistry()
+	r.setPod(testCluster.pod(podOf("p", "10.244.0.5")), true, noon)
+	source := &Source{Resolver: r.index, sight: new(sight)}
+	end := identity.End{Address: netip.MustParseAddrPort("10.244.0.5:80")}
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if w, settled := source.Resolve(end, noon); w == nil || !settled {
+			t.Error("nobody")
+		}
+	}))
+}
+
 // A pod is deleted, and its address given to another, while the watch of the pods is away.
 func TestNothingIsCertainWhileThePodsCannotBeWatched(t *testing.T) {
 	ctx := context.Background()
