@@ -134,6 +134,27 @@ func TestKubernetesFaults(t *testing.T) {
 		require.True(t, o.InSync())
 	})
 
+	t.Run("rights that are taken away", func(t *testing.T) {
+		former := holder.Name
+		bindings := c.client.RbacV1().ClusterRoleBindings()
+		binding, err := bindings.Get(ctx, agentAccount, metav1.GetOptions{})
+		require.NoError(t, err)
+		require.NoError(t, bindings.Delete(ctx, agentAccount, metav1.DeleteOptions{}))
+		// Watches that are there go on, and the API server takes a moment to know.
+		require.Eventually(t, func() bool {
+			p.setCut(false) // ends them
+			return strings.Contains(o.last(), `does not allow to watch pods: give the collector's service account a ClusterRole`)
+		}, time.Minute, time.Second)
+		uncertain(former)
+		before, after := given("fourth")
+		binding.ResourceVersion = ""
+		_, err = bindings.Create(ctx, binding, metav1.CreateOptions{})
+		require.NoError(t, err)
+		back(time.Now())
+		o.becomes(movingAddress, after, holder.Name)
+		o.becomes(movingAddress, before, former)
+	})
+
 	t.Run("a token that is revoked", func(t *testing.T) {
 		former := holder.Name
 		require.NoError(t, c.client.CoreV1().ServiceAccounts(agentNamespace).Delete(ctx, agentAccount, metav1.DeleteOptions{}))
@@ -143,7 +164,7 @@ func TestKubernetesFaults(t *testing.T) {
 			return strings.Contains(o.last(), "does not accept the collector's credentials")
 		}, time.Minute, time.Second)
 		uncertain(former)
-		before, after := given("fourth")
+		before, after := given("fifth")
 		c.create(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: agentAccount, Namespace: agentNamespace}})
 		require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 		back(time.Now())

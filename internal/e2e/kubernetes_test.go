@@ -98,9 +98,6 @@ func TestKubernetes(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 	c.create(t, sleepPod(), httpbinPod(), httpbinService(), httpbinSlice())
 	synced := time.Now()
-	// The token is read again every minute only.
-	s.collector.stop()
-	s.collector.launch()
 	s.collector.inSync(t, true)
 	t.Logf("in sync %s after the token was there", time.Since(synced).Round(time.Millisecond))
 
