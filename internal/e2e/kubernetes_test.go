@@ -121,6 +121,9 @@ func TestKubernetes(t *testing.T) {
 	// While nobody can hear of it, the pod is deleted and another one gets its address.
 	c.apiServer.kill()
 	s.collector.inSync(t, false)
+	eventually(t, func(a *assert.CollectT) {
+		require.Contains(a, tail(s.collector.log, 16<<10), "The cluster's identities are not in sync; those that are known stay")
+	})
 	arrivesAt(t, s, sleep, `destination_version="v2"`)
 	c.apiServer.launch()
 	c.deletePod(t, httpbinPod().Name)

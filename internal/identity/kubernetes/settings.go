@@ -68,7 +68,15 @@ func (s *Settings) client() (kubernetes.Interface, error) {
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.WarningHandler = rest.NoWarnings{} // they would go to stderr, past the logger
 	reread(config)
+	config.Dial = dialer.DialContext
 	return kubernetes.NewForConfig(config)
+}
+
+// dialer finds out within 6 s that an API server is gone without a word. By itself the client would after 45 s, and who
+// got an address meanwhile would be taken for who had it.
+var dialer = &net.Dialer{
+	Timeout:         5 * time.Second,
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
 }
 
 // reread has a token read from its file again as soon as the API server refuses the one at hand. By itself the client
