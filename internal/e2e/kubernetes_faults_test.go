@@ -42,8 +42,7 @@ func TestKubernetesFaults(t *testing.T) {
 	t.Setenv("KUBECONFIG", kubeconfig)
 	pods := c.client.CoreV1().Pods("default")
 
-	o := observe(t)
-	o.says("cannot watch nodes, services, endpointslices, pods")
+	o := observe(t) // before the API server is there
 	require.False(t, o.InSync())
 	c.startAPIServer(t)
 	c.apply(t, "namespace.yaml")

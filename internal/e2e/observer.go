@@ -5,11 +5,11 @@ package e2e
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -63,7 +63,7 @@ func (o *observer) last() string {
 // says waits until the status has the words.
 func (o *observer) says(words string) {
 	o.t.Helper()
-	require.Eventually(o.t, func() bool { return strings.Contains(o.last(), words) }, time.Minute, 20*time.Millisecond, words)
+	require.EventuallyWithT(o.t, func(c *assert.CollectT) { require.Contains(c, o.last(), words) }, time.Minute, 20*time.Millisecond)
 }
 
 // who had the address, and whether that is certain.
