@@ -107,6 +107,28 @@ static __always_inline void established(struct sock *sk, int oldstate)
 	count_opened();
 }
 
+/* True for an end that has left a state which only an established one can be in, though
+ * nobody saw it become so: some kernels keep changes from all tracing programs.
+ */
+static __always_inline bool opened_unseen(struct sock *sk, struct connection *conn, enum phase phase,
+					  int oldstate)
+{
+	if (oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV || oldstate == TCP_LISTEN ||
+	    oldstate == TCP_CLOSE)
+		return false;
+	if (phase == LISTENING) {
+		if (!include_loopback && is_loopback(&sk->__sk_common))
+			return false;
+		conn->original.port = 0;
+		begin(conn, INBOUND, ENDED);
+	} else if (phase != CONNECTING) {
+		return false;
+	}
+	conn->opened = 1;
+	count_opened();
+	return true;
+}
+
 static __always_inline void closed(struct sock *sk, int oldstate)
 {
 	struct connection *conn;
@@ -117,6 +139,8 @@ static __always_inline void closed(struct sock *sk, int oldstate)
 	if (!conn)
 		return;
 	phase = __sync_lock_test_and_set(&conn->phase, ENDED);
+	if (phase != OPEN && opened_unseen(sk, conn, phase, oldstate))
+		phase = OPEN;
 	if (phase != OPEN && phase != CONNECTING)
 		return;
 	tp = bpf_skc_to_tcp_sock(sk);
