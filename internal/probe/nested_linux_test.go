@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,11 +105,10 @@ func watchWithheld(t *testing.T, p *Probe) func() int64 {
 // no program, so nothing keeps them from counting.
 func countRaised(t *testing.T) (counters []int) {
 	t.Helper()
-	text, err := os.ReadFile("/sys/kernel/tracing/events/sock/inet_sock_set_state/id")
-	require.NoError(t, err, "mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing")
-	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	require.NoError(t, err)
-	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{}))}
+	attr := unix.PerfEventAttr{
+		Type: unix.PERF_TYPE_TRACEPOINT, Config: tracepointID(t, "sock/inet_sock_set_state"),
+		Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
+	}
 	for cpu := range ebpf.MustPossibleCPU() {
 		fd, err := unix.PerfEventOpen(&attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if errors.Is(err, unix.ENODEV) { // possible, not there
@@ -119,6 +119,21 @@ func countRaised(t *testing.T) (counters []int) {
 		counters = append(counters, fd)
 	}
 	return counters
+}
+
+// tracepointID reads the number from a tracefs of its own: not every machine has one mounted.
+func tracepointID(t *testing.T, name string) uint64 {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "tracefs-")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, os.Remove(folder)) }()
+	require.NoError(t, unix.Mount("tracefs", folder, "tracefs", 0, ""))
+	defer func() { assert.NoError(t, unix.Unmount(folder, 0)) }()
+	text, err := os.ReadFile(filepath.Join(folder, "events", name, "id"))
+	require.NoError(t, err)
+	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	require.NoError(t, err)
+	return id
 }
 
 // misses tells how often set_state was not run because it was running.
