@@ -91,6 +91,7 @@ struct sock {
 	int sk_err;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	unsigned long sk_lingertime;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -116,6 +117,9 @@ struct tcp_sock {
 	__u64 bytes_acked;
 	__u64 bytes_received;
 	__u32 segs_out;
+	__u32 copied_seq;
+	__u32 rcv_nxt;
+	int linger2;
 	__u32 snd_una;
 	__u32 write_seq;
 	__u32 srtt_us;
@@ -173,9 +177,15 @@ enum tcp_state {
 	TCP_CLOSING,
 };
 
-/* include/net/sock.h: the bit that only a received FIN sets in sk_flags. */
+/* include/net/sock.h: bits of sk_flags. */
 enum sock_flags {
-	SOCK_DONE = 1,
+	SOCK_DONE = 1,	/* only a received FIN sets it */
+	SOCK_LINGER = 4,	/* SO_LINGER is on */
 };
+
+/* include/net/sock.h: both ways are shut, as close(2) does first of all. */
+#define SHUTDOWN_MASK 3
+
+#define ECONNABORTED 103
 
 #endif

@@ -57,7 +57,7 @@ struct record {
 	enum record_kind kind;
 	enum direction direction;
 	enum tcp_state state;	/* the one before CLOSE; the present one while open */
-	__u16 error;	/* sk_err */
+	__u16 error;	/* sk_err; ECONNABORTED also where this end sent RST after its FIN */
 	__u16 unsent;	/* 1: a failed connect for which the kernel could make no SYN */
 };
 

@@ -130,6 +130,23 @@ static __always_inline void fill_addresses(struct endpoint *source, struct endpo
 	*original = conn->original;
 }
 
+/* True for an end that sent RST though its FIN had been acknowledged: what can be told of
+ * an end that waited for the peer's FIN, whose socket has no error of it. Without that
+ * FIN only the application ends it, and these are the ways in which close(2), or a
+ * disconnect, does not leave the rest to TIME_WAIT.
+ */
+static __always_inline bool gave_up(const struct sock *sk, const struct tcp_sock *tp, int state)
+{
+	unsigned long flags = sk->__sk_common.skc_flags;
+
+	if (state != TCP_FIN_WAIT2 || flags & (1UL << SOCK_DONE))
+		return false;
+	return sk->sk_shutdown != SHUTDOWN_MASK ||	/* a disconnect */
+	       (flags & (1UL << SOCK_LINGER) && !sk->sk_lingertime) ||
+	       tp->rcv_nxt != tp->copied_seq ||	/* unread data */
+	       tp->linger2 < 0;
+}
+
 /* The cookie is a small number, so that its upper bits can tell one connect of a socket from
  * the next: by the microsecond at which it began.
  */
@@ -158,6 +175,9 @@ static __always_inline void fill_record(struct record *r, const struct tcp_sock 
 	/* A Fast Open that waits for data has sent nothing, but has its first number. */
 	r->unsent = kind == RECORD_FAILED && !FIELD(known, tp, segs_out) && !FIELD(known, tp, write_seq);
 	r->error = FIELD(known, sk, sk_err);
+	/* Only the close can tell, and it knows the socket. */
+	if (known && kind == RECORD_CLOSED && !r->error && gave_up(sk, tp, state))
+		r->error = ECONNABORTED;
 }
 
 static __always_inline void spill(const struct sock *sk, const struct tcp_sock *tp,

@@ -97,6 +97,15 @@ static __always_inline void established(struct sock *sk, int oldstate)
 	count_opened();
 }
 
+/* True for a state which only an established end can leave. Of an end that still seems to
+ * connect it tells that nobody saw it open: some kernels keep changes from all tracing
+ * programs.
+ */
+static __always_inline bool was_established(int oldstate)
+{
+	return oldstate != TCP_SYN_SENT && oldstate != TCP_SYN_RECV && oldstate != TCP_CLOSE;
+}
+
 static __always_inline void closed(struct sock *sk, int oldstate)
 {
 	struct connection *conn = find(sk);
@@ -106,6 +115,11 @@ static __always_inline void closed(struct sock *sk, int oldstate)
 	if (!conn)
 		return;
 	phase = __sync_lock_test_and_set(&conn->phase, ENDED);
+	if (phase == CONNECTING && was_established(oldstate)) {
+		conn->opened = 1;
+		count_opened();
+		phase = OPEN;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (tp && (phase == OPEN || phase == CONNECTING))
 		report_end(sk, tp, conn, oldstate, phase == OPEN ? RECORD_CLOSED : RECORD_FAILED);

@@ -132,7 +132,7 @@ func closeReason(left probe.State, err syscall.Errno) flow.CloseReason {
 	case 0:
 	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter when ICMP said why nobody answered
 		return flow.ReasonTimeout
-	case unix.ECONNABORTED: // ss --kill
+	case unix.ECONNABORTED: // ss --kill, or RST after our own FIN
 		return flow.ReasonAbort
 	default:
 		return flow.ReasonReset

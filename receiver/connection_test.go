@@ -83,6 +83,7 @@ func TestWhyAConnectionClosed(t *testing.T) {
 		{closeWait, 0, flow.ReasonAbort},
 		{finWait1, 0, flow.ReasonAbort},
 		{established, unix.ECONNABORTED, flow.ReasonAbort},
+		{probe.FinWait2, unix.ECONNABORTED, flow.ReasonAbort},
 		{established, unix.ECONNRESET, flow.ReasonReset},
 		{closeWait, unix.EPIPE, flow.ReasonReset},
 		{probe.LastACK, unix.ECONNRESET, flow.ReasonReset},

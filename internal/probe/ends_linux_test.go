@@ -392,8 +392,60 @@ func TestEndsTellHowTheConnectionWasClosed(t *testing.T) {
 				client.reset()
 				server.poll(unix.POLLERR)
 			},
-			// The end cannot be told from one that closed: its FIN came through.
-			ending{KindClosed, FinWait2, 0}, ending{KindClosed, closeWait, unix.EPIPE},
+			ending{KindClosed, FinWait2, unix.ECONNABORTED}, ending{KindClosed, closeWait, unix.EPIPE},
+		},
+		{
+			"the client leaves data unread after its own FIN", func(t *testing.T, client, server *socket) {
+				client.shutdown()
+				require.NoError(t, server.drain())
+				server.send(1)
+				server.acknowledged()
+				client.close()
+				server.poll(unix.POLLERR)
+			},
+			ending{KindClosed, FinWait2, unix.ECONNABORTED}, ending{KindClosed, closeWait, unix.EPIPE},
+		},
+		{
+			"the client disconnects after its own FIN", func(t *testing.T, client, server *socket) {
+				client.shutdown()
+				require.NoError(t, server.drain())
+				client.inState(FinWait2)
+				disconnect(t, client)
+				server.poll(unix.POLLERR)
+			},
+			ending{KindClosed, FinWait2, unix.ECONNABORTED}, ending{KindClosed, closeWait, unix.EPIPE},
+		},
+		{
+			"the client does not wait after its own FIN", func(t *testing.T, client, server *socket) {
+				client.set(unix.IPPROTO_TCP, unix.TCP_LINGER2, -1)
+				client.shutdown()
+				require.NoError(t, server.drain())
+				client.inState(FinWait2)
+				client.close()
+				server.poll(unix.POLLERR)
+			},
+			ending{KindClosed, FinWait2, unix.ECONNABORTED}, ending{KindClosed, closeWait, unix.EPIPE},
+		},
+		{
+			"the client closes before the server", func(t *testing.T, client, server *socket) {
+				client.shutdown()
+				require.NoError(t, server.drain())
+				client.inState(FinWait2)
+				client.close()
+				server.close()
+			},
+			ending{KindClosed, FinWait2, 0}, ending{KindClosed, LastACK, 0},
+		},
+		{
+			"the server's FIN comes behind unread data", func(t *testing.T, client, server *socket) {
+				client.shutdown()
+				require.NoError(t, server.drain())
+				server.send(1)
+				server.close()
+				client.poll(unix.POLLRDHUP)
+				client.reset()
+			},
+			ending{KindClosed, FinWait2, 0}, ending{KindClosed, LastACK, 0},
 		},
 		{
 			"the kernel aborts for the administrator", func(t *testing.T, client, server *socket) {
@@ -420,7 +472,9 @@ func TestEndsTellHowTheConnectionWasClosed(t *testing.T) {
 				outbound := end(t, records, uint32(Outbound), uint32(KindClosed))
 				inbound := end(t, records, uint32(Inbound), uint32(KindClosed))
 				assert.Equal(t, [2]ending{row.outbound, row.inbound}, [2]ending{endingOf(&outbound), endingOf(&inbound)})
-				assert.Equal(t, [2]Counters{{Opened: 1}, {Opened: 1}}, [2]Counters{outbound.Total, inbound.Total})
+				sent := Counters{Opened: 1, Sent: server.wrote}
+				received := Counters{Opened: 1, Received: server.wrote}
+				assert.Equal(t, [2]Counters{received, sent}, [2]Counters{outbound.Total, inbound.Total})
 			})
 		}
 	}
