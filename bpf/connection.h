@@ -94,8 +94,17 @@ static __always_inline struct local_port local_port(const struct sock *sk)
 	return key;
 }
 
-/* Reads a field of a socket: directly where the verifier knows that it is one, else
- * (the iterator) so that memory which is no socket any more does no harm.
+/* Has the verifier take any address for a socket's: what is read through it may be anything,
+ * and a read that faults gives 0. Linux 6.2 and newer.
+ */
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
+
+#ifndef bpf_ksym_exists
+#define bpf_ksym_exists(symbol) (!!(symbol))
+#endif
+
+/* Reads a field of a socket: directly where the verifier knows it for one, else by a call of a
+ * helper, which costs ten times as much.
  */
 #define FIELD(known, from, field) ((known) ? (from)->field : BPF_CORE_READ(from, field))
 

@@ -260,10 +260,10 @@ static __always_inline bool differ(const struct counters *total, const __u64 rep
 /* False once the socket closed, or is another one: the memory of a socket is used again
  * at once, and has the next one's cookie then.
  */
-static __always_inline bool still_open(const struct sock *sk, const struct connection *conn)
+static __always_inline bool still_open(const struct sock *sk, const struct connection *conn, bool known)
 {
-	return conn->phase == OPEN && BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) == conn->cookie &&
-	       BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE;
+	return conn->phase == OPEN && FIELD(known, sk, __sk_common.skc_cookie.counter) == conn->cookie &&
+	       FIELD(known, sk, __sk_common.skc_state) != TCP_CLOSE;
 }
 
 /* Reports an end that is open, without its lock, and without holding the socket: all that
@@ -275,7 +275,7 @@ static __always_inline bool still_open(const struct sock *sk, const struct conne
  * A total may still be one too low or too high for a moment, as the fields are not
  * read at one; the next difference makes up for it, as all add up to the last total.
  */
-static __always_inline void report_open(const struct sock *sk, struct connection *conn)
+static __always_inline void report_open(const struct sock *sk, struct connection *conn, bool known)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
 	__u64 reported[COUNTERS], told, start = conn->start;
@@ -288,20 +288,20 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 	for (int i = 0; i < COUNTERS; i++)
 		reported[i] = *(volatile __u64 *)&conn->reported[i];
 	fence(conn);
-	if (!still_open(sk, conn))
+	if (!still_open(sk, conn, known))
 		return;
 	/* A first look: most connections rest. */
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	fill_totals(&total, conn, tp, read_bytes(tp, false), state, false);
+	state = FIELD(known, sk, __sk_common.skc_state);
+	fill_totals(&total, conn, tp, read_bytes(tp, known), state, known);
 	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
 		return;
 
-	bytes = read_bytes(tp, false);
+	bytes = read_bytes(tp, known);
 	told = fence(conn);
 	if (!was_unlocked(sk) || fence(conn) != told)
 		return;	/* the next round will tell */
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	fill_totals(&total, conn, tp, bytes, state, false);
+	state = FIELD(known, sk, __sk_common.skc_state);
+	fill_totals(&total, conn, tp, bytes, state, known);
 
 	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
 	if (!r) {
@@ -312,7 +312,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 		return;
 	}
 	__builtin_memset(r, 0, sizeof(*r));
-	fill_record(r, tp, conn, state, RECORD_OPEN, false);
+	fill_record(r, tp, conn, state, RECORD_OPEN, known);
 	r->total = total;
 	for (int i = 0; i < COUNTERS; i++) {
 		__u64 now = marked(start, ((__u64 *)&total)[i]);
@@ -324,7 +324,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 		}
 	}
 	/* The close was first: whatever there is to tell, it tells. */
-	if (!taken && (!sweep_all || !still_open(sk, conn))) {
+	if (!taken && (!sweep_all || !still_open(sk, conn, known))) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return;
 	}

@@ -233,8 +233,12 @@ int open_connections(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!key || !conn)
 		return 0;
-	if (conn->phase == OPEN)
-		report_open((const struct sock *)*key, conn);
+	if (conn->phase != OPEN)
+		return 0;
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		report_open(bpf_rdonly_cast((void *)*key, bpf_core_type_id_kernel(struct tcp_sock)), conn, true);
+	else
+		report_open((const struct sock *)*key, conn, false);
 	return 0;
 }
 
