@@ -7,24 +7,61 @@ import (
 
 // Resolve tells who had the address.  Not knowing anybody settles nothing: they may be told of yet.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
-	h := x.holders.read(plainAddr(end.Address.Addr()))
-	if h == nil {
-		return nil, false
+	address := plainAddr(end.Address.Addr())
+	h := x.holders.read(address)
+	moment, known := at, false
+	if h != nil {
+		moment, known, settled = h.moment(at, x.lag)
 	}
-	at, ok, settled := h.moment(at, x.lag)
-	if !ok {
-		return nil, settled
+	if known {
+		w = holderOf(h, moment, end.Address.Port(), false)
+		if w != nil && !w.HostNetwork {
+			return w, true
+		}
 	}
-	return holderOf(h, at, end.Address.Port()), true
+	if end.Local == nil || x.locator == nil {
+		return w, settled
+	}
+	switch uid, place := x.locator.Locate(*end.Local, at); place {
+	case PlacePod:
+		// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
+		pod := x.pod(uid)
+		return pod, pod != nil && (known || address.IsLoopback())
+	case PlaceHost:
+		if !known {
+			return nil, settled
+		}
+		node := holderOf(h, moment, end.Address.Port(), true)
+		return node, node != nil
+	case PlaceSought:
+		return w, false
+	default:
+		return w, settled
+	}
 }
 
-// holderOf decides between the workloads that had an address at once.
-func holderOf(h *history[Workload], at time.Time, port uint16) *Workload {
+// pod is the workload that a cgroup tells of.  The time does not matter: no other pod ever has its UID.
+func (x *Index) pod(uid PodUID) *Workload {
+	h := x.byPod.read(uid)
+	if h == nil {
+		return nil
+	}
+	newest := h.tenures[0]
+	for _, t := range h.tenures[1:] {
+		if t.open() || !newest.open() {
+			newest = t
+		}
+	}
+	return newest.holder
+}
+
+// holderOf decides between the workloads that had an address at once; with noPod it is known to be none of the pods.
+func holderOf(h *history[Workload], at time.Time, port uint16, noPod bool) *Workload {
 	var sharing, serving, node *Workload
 	shared := 0
 	for i := len(h.tenures) - 1; i >= 0; i-- {
 		t := &h.tenures[i]
-		if !t.covers(at) {
+		if !t.covers(at) || noPod && t.holder.PodUID != (PodUID{}) {
 			continue
 		}
 		w := t.holder

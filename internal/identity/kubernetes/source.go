@@ -49,6 +49,9 @@ func New(settings Settings) (*Source, error) {
 
 func newSource(settings Settings, client kubernetes.Interface) *Source {
 	index := identity.NewIndex(settings.Retain)
+	if settings.Locator != nil {
+		index.Locate(settings.Locator)
+	}
 	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
 	return &Source{
 		Resolver: index, settings: settings, index: index,
