@@ -35,7 +35,7 @@ func TestTheKubernetesSource(t *testing.T) {
 	c := createDefaultConfig().(*Config)
 	c.Identity.Source, c.Identity.Kubernetes.AuthType = sourceKubernetes, "kubeConfig"
 	require.NoError(t, c.Validate())
-	source, err := newSource(&c.Identity, "node", zap.NewNop(), func(error) {})
+	source, err := newSource(&c.Identity, "", "node", zap.NewNop(), func(error) {})
 	require.NoError(t, err)
 	require.IsType(t, &kubernetes.Source{}, source)
 	require.NoError(t, source.Close())

@@ -38,11 +38,17 @@ type Settings struct {
 
 	Retain time.Duration // how long a removed workload still answers for its last connections
 	Logger *zap.Logger   // default: none
-	// Locator tells the pods of processes on the node's own network; nil: their address alone does.
-	Locator identity.Locator
+	// Locator tells the pods of processes on the node's own network; nil: their address alone does.  The source closes it.
+	Locator Locator
 	// OnStatus is told, from another goroutine, that the source does not know the cluster's present state, and with nil that
 	// it does again.  On changes only.
 	OnStatus func(error)
+}
+
+// Locator is an identity.Locator that looks until it is closed.
+type Locator interface {
+	identity.Locator
+	Close() error
 }
 
 func (s *Settings) defaults() {

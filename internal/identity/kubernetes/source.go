@@ -92,6 +92,9 @@ func (s *Source) Close() error {
 		s.stop()
 	}
 	s.done.Wait()
+	if s.settings.Locator != nil {
+		return s.settings.Locator.Close()
+	}
 	return nil
 }
 
