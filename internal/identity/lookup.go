@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -9,35 +10,56 @@ import (
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
 	address := plainAddr(end.Address.Addr())
 	h := x.holders.read(address)
+	if h != nil && end.Local != nil && x.locator != nil && h.tenures[0].holder.HostNetwork {
+		// The usual case at a node's address, without a look at all that share it.
+		if uid, place := x.locator.Locate(*end.Local, at); place == PlacePod {
+			if pod := x.pod(uid); pod != nil && pod.HostNetwork && slices.Contains(pod.Addresses, address) {
+				return pod, true
+			}
+		}
+	}
 	moment, known := at, false
 	if h != nil {
 		moment, known, settled = h.moment(at, x.lag)
 	}
+	if end.Local == nil || x.locator == nil {
+		if known {
+			w = holderOf(h, moment, end.Address.Port(), false)
+		}
+		return w, settled
+	}
 	if known {
-		w = holderOf(h, moment, end.Address.Port(), false)
-		if w != nil && !w.HostNetwork {
+		if w = ownerOf(h, moment); w != nil {
 			return w, true
 		}
 	}
-	if end.Local == nil || x.locator == nil {
-		return w, settled
-	}
-	switch uid, place := x.locator.Locate(*end.Local, at); place {
-	case PlacePod:
+	uid, place := x.locator.Locate(*end.Local, at)
+	if place == PlacePod {
 		// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
-		pod := x.pod(uid)
-		return pod, pod != nil && (known || address.IsLoopback())
+		w = x.pod(uid)
+		return w, w != nil && (known || address.IsLoopback())
+	}
+	if known {
+		w = holderOf(h, moment, end.Address.Port(), place == PlaceHost)
+	}
+	switch place {
 	case PlaceHost:
-		if !known {
-			return nil, settled
-		}
-		node := holderOf(h, moment, end.Address.Port(), true)
-		return node, node != nil
+		return w, settled && (w != nil || !known)
 	case PlaceSought:
 		return w, false
 	default:
 		return w, settled
 	}
+}
+
+// ownerOf is the workload with an address of its own.
+func ownerOf(h *history[Workload], at time.Time) *Workload {
+	for i := len(h.tenures) - 1; i >= 0; i-- {
+		if t := &h.tenures[i]; !t.holder.HostNetwork && t.covers(at) {
+			return t.holder
+		}
+	}
+	return nil
 }
 
 // pod is the workload that a cgroup tells of.  The time does not matter: no other pod ever has its UID.
