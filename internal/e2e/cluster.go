@@ -195,6 +195,12 @@ func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 				made.Status = o.Status
 				_, err = c.client.CoreV1().Pods(o.Namespace).UpdateStatus(ctx, made, metav1.UpdateOptions{})
 			}
+		case *corev1.Node:
+			var made *corev1.Node
+			if made, err = c.client.CoreV1().Nodes().Create(ctx, o, options); err == nil {
+				made.Status = o.Status
+				_, err = c.client.CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{})
+			}
 		default:
 			err = fmt.Errorf("a test cannot create a %T yet", o)
 		}
