@@ -58,6 +58,7 @@ type Tree struct {
 	begun      atomic.Uint64              // walks, as are
 	finished   atomic.Uint64
 	generation atomic.Uint64
+	seeking    atomic.Bool // an id was asked for since the last walk began
 	wake       chan struct{}
 	stop       context.CancelFunc
 	done       sync.WaitGroup
@@ -138,6 +139,7 @@ func (t *Tree) Locate(p identity.Process, at time.Time) (identity.PodUID, identi
 		return identity.PodUID{}, identity.PlaceSought
 	}
 	t.asked.Store(p.Cgroup, t.begun.Load()+1)
+	t.seeking.Store(true)
 	t.rouse()
 	return identity.PodUID{}, identity.PlaceSought
 }
@@ -165,17 +167,21 @@ func (t *Tree) watch(ctx context.Context) {
 	ticker := time.NewTicker(walkInterval)
 	defer ticker.Stop()
 	for {
+		due := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			due = true
 		case <-t.wake:
 		}
 		now := time.Now()
 		if t.processes != nil && t.processes.look(now) {
 			t.generation.Add(1)
 		}
-		_ = t.walk(now) // what is known stays, and what is not known is not found
+		if due || t.seeking.Load() { // a process alone needs no walk
+			_ = t.walk(now) // what is known stays, and what is not known is not found
+		}
 		timer := time.NewTimer(max(minPause, restShare*time.Since(now)))
 		select {
 		case <-ctx.Done():
@@ -188,6 +194,7 @@ func (t *Tree) watch(ctx context.Context) {
 
 // walk learns all cgroups that are there.
 func (t *Tree) walk(now time.Time) error {
+	t.seeking.Store(false)
 	number := t.begun.Add(1)
 	w := walker{visit: func(id uint64, at position) bool { return t.learn(id, at, now) }}
 	err := w.walk(t.root)
