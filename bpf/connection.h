@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is kept of a connection end in its socket, and what the socket counts. */
+/* What is kept of a connection end, and what its socket counts. */
 #ifndef CONNECTION_H
 #define CONNECTION_H
 
@@ -10,36 +10,65 @@
 #include "record.h"
 
 enum phase {
-	IDLE,
-	LISTENING,
+	ASKED = 1,	/* connect(2) was called, and nothing sent yet */
 	CONNECTING,
 	OPEN,
 	ENDED,
 };
 
-/* Stands in `reported` once the close has taken the counter out. */
-#define TAKEN (~0ULL)
-
 struct connection {
+	__u64 cookie;	/* of the socket: its address has another one after it */
 	__u64 start;
-	__u64 opened;	/* 1: it was established while the program watched */
-	struct counters before;	/* of an older connection: what it had counted when it was found */
-	struct counters reported;
 	__u64 told;	/* when a report told of it last; 0: never */
+	__u64 opened;	/* 1: it was established while the program watched */
+	__u64 reported[COUNTERS];	/* see mark */
+	struct counters before;	/* of an older connection: what it had counted when it was found */
 	struct process process;
 	struct endpoint original;
 	enum phase phase;
 	enum direction direction;
-	__u32 uses;	/* connects of this socket */
 };
 
+/* By the address of the socket. A socket's own storage would need no key, but costs
+ * three times as much to make and to free.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	/* CLONE: an accepted socket starts with what its listener has. */
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 18);
+	__type(key, __u64);
 	__type(value, struct connection);
 } connections SEC(".maps");
+
+/* A word of `reported` is 48 bits of a counter under 16 that tell the connections apart
+ * which had the entry's memory one after the other.
+ */
+#define MARK 48
+
+/* Stands in a word of `reported` once the close has taken the counter out. */
+#define TAKEN (~0ULL)
+
+static __always_inline __u64 marked(__u64 start, __u64 counter)
+{
+	return counter << (64 - MARK) >> (64 - MARK) | start << MARK;
+}
+
+/* What a counter has more than a word of `reported`; negative where it has less. */
+static __always_inline __u64 difference(__u64 counter, __u64 reported)
+{
+	return (__s64)((counter - reported) << (64 - MARK)) >> (64 - MARK);
+}
+
+/* Whether it matters who listens: only then an accepted socket inherits its process. */
+const volatile bool name_listeners = false;
+
+/* Who listens. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct process);
+} listeners SEC(".maps");
 
 /* Who listened where before the program was there. */
 struct local_port {
@@ -53,7 +82,7 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, struct local_port);
 	__type(value, struct process);
-} listeners SEC(".maps");
+} older_listeners SEC(".maps");
 
 static __always_inline struct local_port local_port(const struct sock *sk)
 {
@@ -64,6 +93,11 @@ static __always_inline struct local_port local_port(const struct sock *sk)
 
 	return key;
 }
+
+/* Reads a field of a socket: directly where the verifier knows that it is one, else
+ * (the iterator) so that memory which is no socket any more does no harm.
+ */
+#define FIELD(known, from, field) ((known) ? (from)->field : BPF_CORE_READ(from, field))
 
 static __always_inline bool is_loopback(const struct sock_common *common)
 {
@@ -77,6 +111,33 @@ static __always_inline bool is_loopback(const struct sock_common *common)
 		return (bpf_ntohl(common->skc_v6_daddr.in6_u.u6_addr32[3]) >> 24) == 127;
 	return !common->skc_v6_daddr.in6_u.u6_addr32[2] &&
 	       common->skc_v6_daddr.in6_u.u6_addr32[3] == bpf_htonl(1);
+}
+
+const volatile bool include_loopback = false;
+
+static __always_inline bool followed(const struct sock *sk)
+{
+	return include_loopback || !is_loopback(&sk->__sk_common);
+}
+
+/* The socket's entry; NULL where there is none, or only that of a socket which had this
+ * address before.
+ */
+static __always_inline struct connection *find(const struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct connection *conn = bpf_map_lookup_elem(&connections, &key);
+
+	if (!conn || conn->cookie != sk->__sk_common.skc_cookie.counter)
+		return NULL;
+	return conn;
+}
+
+static __always_inline void forget(const struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	bpf_map_delete_elem(&connections, &key);
 }
 
 static __always_inline void fill_process(struct process *process, struct task_struct *task)
@@ -94,24 +155,24 @@ static __always_inline void mapped(struct endpoint *endpoint, __be32 ip4)
 }
 
 static __always_inline void fill_endpoints(struct endpoint *local, struct endpoint *remote,
-					   const struct tcp_sock *tp)
+					   const struct tcp_sock *tp, bool known)
 {
 	const struct sock_common *common = (const struct sock_common *)tp;
 
-	if (common->skc_family == AF_INET) {
-		mapped(local, common->skc_rcv_saddr);
-		mapped(remote, common->skc_daddr);
+	if (FIELD(known, common, skc_family) == AF_INET) {
+		mapped(local, FIELD(known, common, skc_rcv_saddr));
+		mapped(remote, FIELD(known, common, skc_daddr));
 	} else {
 		bpf_core_read(local->addr, sizeof(local->addr), &common->skc_v6_rcv_saddr);
 		bpf_core_read(remote->addr, sizeof(remote->addr), &common->skc_v6_daddr);
 	}
 	/* skc_num is 0 by the time the tracepoint tells of CLOSE. */
-	local->port = tp->inet_conn.icsk_inet.inet_sport;
-	remote->port = common->skc_dport;
+	local->port = FIELD(known, tp, inet_conn.icsk_inet.inet_sport);
+	remote->port = FIELD(known, common, skc_dport);
 }
 
 /* True once our FIN was acknowledged: bytes_acked has counted it by then. */
-static __always_inline bool fin_acked(const struct tcp_sock *tp, int state)
+static __always_inline bool fin_acked(const struct tcp_sock *tp, int state, bool known)
 {
 	switch (state) {
 	case TCP_FIN_WAIT1:
@@ -119,7 +180,7 @@ static __always_inline bool fin_acked(const struct tcp_sock *tp, int state)
 	case TCP_CLOSING:
 	case TCP_TIME_WAIT:
 	case TCP_LAST_ACK:
-		return tp->snd_una == tp->write_seq;
+		return FIELD(known, tp, snd_una) == FIELD(known, tp, write_seq);
 	}
 	return false;
 }
@@ -130,11 +191,11 @@ struct raw_bytes {
 	__u64 received;
 };
 
-static __always_inline struct raw_bytes read_bytes(const struct tcp_sock *tp)
+static __always_inline struct raw_bytes read_bytes(const struct tcp_sock *tp, bool known)
 {
 	struct raw_bytes bytes = {
-		.acked = *(volatile __u64 *)&tp->bytes_acked,
-		.received = *(volatile __u64 *)&tp->bytes_received,
+		.acked = FIELD(known, tp, bytes_acked),
+		.received = FIELD(known, tp, bytes_received),
 	};
 
 	return bytes;
@@ -148,20 +209,21 @@ static __always_inline struct raw_bytes read_bytes(const struct tcp_sock *tp)
  * arrives, so that nothing has to be taken back when the connection is reset.
  */
 static __always_inline void fill_totals(struct counters *total, const struct connection *conn,
-					const struct sock *sk, const struct tcp_sock *tp,
-					struct raw_bytes bytes, int state)
+					const struct tcp_sock *tp, struct raw_bytes bytes, int state,
+					bool known)
 {
+	const struct sock_common *common = (const struct sock_common *)tp;
 	__u64 syn = conn->direction == OUTBOUND;
-	__u64 fin = fin_acked(tp, state);
+	__u64 fin = fin_acked(tp, state, known);
 
 	total->opened = conn->opened;
 	total->sent = (bytes.acked > syn + fin ? bytes.acked - syn - fin : 0) - conn->before.sent;
 	/* The peer's FIN is counted too, and alone sets SOCK_DONE. */
-	if (bytes.received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
+	if (bytes.received && FIELD(known, common, skc_flags) & (1UL << SOCK_DONE))
 		bytes.received--;
 	total->received = bytes.received - conn->before.received;
-	total->retransmits = tp->total_retrans - conn->before.retransmits;
-	total->lost = tp->lost - conn->before.lost;
+	total->retransmits = FIELD(known, tp, total_retrans) - conn->before.retransmits;
+	total->lost = FIELD(known, tp, lost) - conn->before.lost;
 }
 
 /* Orders the reads before it against those after it: an atomic operation whose result
@@ -181,10 +243,8 @@ static __always_inline bool was_unlocked(const struct sock *sk)
 	/* With PREEMPT_RT it is another kind of lock: do without. */
 	if (!bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val.counter))
 		return true;
-	for (int i = 0; i < 512; i++) {
-		const volatile int *spin = &sk->sk_lock.slock.rlock.raw_lock.val.counter;
-
-		if (!*spin && !*(const volatile int *)&sk->sk_lock.owned)
+	for (int i = 0; i < 64; i++) {
+		if (!BPF_CORE_READ(sk, sk_lock.slock.rlock.raw_lock.val.counter) && !BPF_CORE_READ(sk, sk_lock.owned))
 			return true;
 	}
 	return false;

@@ -34,6 +34,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	__u64 counter;
+} atomic64_t;
+
 struct sock_common {
 	possible_net_t skc_net;
 	__be32 skc_daddr;
@@ -44,6 +48,7 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
 	unsigned long skc_flags;
 };
 
@@ -135,9 +140,12 @@ struct bpf_iter_meta {
 	__u64 seq_num;
 };
 
-struct bpf_iter__bpf_sk_storage_map {
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
-	struct sock *sk;
+	struct bpf_map *map;
+	void *key;
 	void *value;
 };
 

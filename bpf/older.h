@@ -8,26 +8,23 @@
 /* Set by user space: which of the two passes this is. */
 bool seek_listeners;
 
-/* A listener's storage is what its accepted sockets inherit. That of an MPTCP
- * listener is in a socket that no file leads to: for those the map has the process.
+/* The storage of an MPTCP listener is in a socket that no file leads to: for those the
+ * map has the process. It also tells that its accepted sockets did not connect.
  */
 static __always_inline void find_listener(struct sock *sk, struct task_struct *task)
 {
 	struct local_port key = local_port(sk);
-	struct process process = {};
-	struct connection *conn;
+	struct process process = {}, *stored;
 
 	if (sk->__sk_common.skc_state != TCP_LISTEN)
 		return;
 	fill_process(&process, task);
-	bpf_map_update_elem(&listeners, &key, &process, BPF_ANY);
-	if (sk->sk_protocol != IPPROTO_TCP)
+	bpf_map_update_elem(&older_listeners, &key, &process, BPF_ANY);
+	if (!name_listeners || sk->sk_protocol != IPPROTO_TCP)
 		return;
-	conn = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!conn || conn->phase != IDLE)
-		return;
-	conn->process = process;
-	conn->phase = LISTENING;
+	stored = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (stored && !stored->pid)
+		*stored = process;
 }
 
 /* Notes the present totals: only what comes after them counts. The
@@ -36,10 +33,12 @@ static __always_inline void find_listener(struct sock *sk, struct task_struct *t
  */
 static __always_inline void find_connection(struct sock *sk, struct task_struct *task)
 {
-	struct local_port key = local_port(sk);
+	struct connection fresh = { .start = bpf_ktime_get_boot_ns(), .direction = OUTBOUND, .phase = OPEN };
+	struct local_port port = local_port(sk);
 	int state = sk->__sk_common.skc_state;
-	struct counters before;
+	__u64 key = (__u64)sk;
 	struct connection *conn;
+	struct counters before;
 	struct tcp_sock *tp;
 
 	if (state == TCP_CLOSE || state == TCP_LISTEN)
@@ -47,31 +46,34 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return;
-	conn = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!conn) {
-		count_untracked();
-		return;
-	}
-	if (conn->phase != IDLE)
-		return;
-	fill_process(&conn->process, task);
-	conn->start = bpf_ktime_get_boot_ns();
-	conn->uses = 1;
-	conn->direction = OUTBOUND;
+	fresh.cookie = bpf_get_socket_cookie(sk);
+	fill_process(&fresh.process, task);
+	for (int i = 0; i < COUNTERS; i++)
+		fresh.reported[i] = marked(fresh.start, 0);
+	if (find(sk))
+		return;	/* by the tracepoint, or through another file */
+	if (bpf_map_lookup_elem(&connections, &key))
+		forget(sk);	/* of a socket that was here before it */
 	if (state == TCP_SYN_SENT) {
-		__sync_val_compare_and_swap(&conn->phase, IDLE, CONNECTING);
+		fresh.phase = CONNECTING;
+		put(sk, &fresh, BPF_NOEXIST);
 		return;
 	}
-	if (bpf_map_lookup_elem(&listeners, &key))
-		conn->direction = INBOUND;
-	fill_totals(&before, conn, sk, tp, read_bytes(tp), state);
-	conn->before = before;
-	if (__sync_val_compare_and_swap(&conn->phase, IDLE, OPEN) != IDLE)
+	if (bpf_map_lookup_elem(&older_listeners, &port))
+		fresh.direction = INBOUND;
+	fill_totals(&before, &fresh, tp, read_bytes(tp, true), state, true);
+	fresh.before = before;
+	if (!put(sk, &fresh, BPF_NOEXIST))
+		return;	/* the tracepoint was here meanwhile */
+	conn = find(sk);
+	if (!conn)
 		return;
-	/* Closed before the storage was there: nobody else will end it. */
+	/* Closed before the entry was there: nobody else will end it. */
 	if (sk->__sk_common.skc_state == TCP_CLOSE &&
-	    __sync_val_compare_and_swap(&conn->phase, OPEN, ENDED) == OPEN)
+	    __sync_val_compare_and_swap(&conn->phase, OPEN, ENDED) == OPEN) {
+		forget(sk);
 		return;
+	}
 	count_found();
 }
 

@@ -69,7 +69,7 @@ struct tally {
 	__u64 found;		/* connections that were older than the program */
 	__u64 lost;		/* close records that the ring had no room for */
 	__u64 postponed;	/* reports of open ends that had to wait for room */
-	__u64 untracked;	/* ends that got no socket storage */
+	__u64 untracked;	/* ends that found the map of connections full */
 	/* Totals that found the spill map full, and are nowhere else: */
 	struct counters spill_lost;
 	__u64 spill_lost_closed;

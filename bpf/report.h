@@ -101,6 +101,18 @@ static __always_inline void count_untracked(void)
 		bump(&t->untracked, 1);
 }
 
+/* Makes the socket's entry; false, and counted, where there is no room for one. */
+static __always_inline bool put(const struct sock *sk, const struct connection *conn, __u64 flags)
+{
+	__u64 key = (__u64)sk;
+
+	if (!bpf_map_update_elem(&connections, &key, conn, flags))
+		return true;
+	if (flags != BPF_NOEXIST)
+		count_untracked();
+	return false;
+}
+
 static __always_inline __u64 wakeup(void *ring)
 {
 	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
@@ -109,33 +121,43 @@ static __always_inline __u64 wakeup(void *ring)
 
 static __always_inline void fill_addresses(struct endpoint *source, struct endpoint *destination,
 					   struct endpoint *original, const struct tcp_sock *tp,
-					   const struct connection *conn)
+					   const struct connection *conn, bool known)
 {
 	if (conn->direction == OUTBOUND)
-		fill_endpoints(source, destination, tp);
+		fill_endpoints(source, destination, tp, known);
 	else
-		fill_endpoints(destination, source, tp);
+		fill_endpoints(destination, source, tp, known);
 	*original = conn->original;
 }
 
-static __always_inline void fill_record(struct record *r, struct sock *sk, struct tcp_sock *tp,
-					struct connection *conn, int state, enum record_kind kind)
+/* The cookie is a small number, so that its upper bits can tell one connect of a socket from
+ * the next: by the microsecond at which it began.
+ */
+static __always_inline __u64 identity(const struct connection *conn)
 {
-	r->id = bpf_get_socket_cookie(sk) | (__u64)conn->uses << 56;
+	return conn->cookie ^ conn->start >> 10 << 40;
+}
+
+static __always_inline void fill_record(struct record *r, const struct tcp_sock *tp, const struct connection *conn,
+					int state, enum record_kind kind, bool known)
+{
+	const struct sock *sk = (const struct sock *)tp;
+
+	r->id = identity(conn);
 	r->start = conn->start;
 	r->previous = conn->told;
 	r->now = bpf_ktime_get_boot_ns();
-	r->cgroup = sk->sk_cgrp_data.cgroup->kn->id;
-	r->srtt_us = tp->srtt_us;
-	r->min_rtt_us = tp->rtt_min.s[0].v;
+	r->cgroup = known ? sk->sk_cgrp_data.cgroup->kn->id : BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	r->srtt_us = FIELD(known, tp, srtt_us);
+	r->min_rtt_us = FIELD(known, tp, rtt_min.s[0].v);
 	r->process = conn->process;
-	fill_addresses(&r->source, &r->destination, &r->original, tp, conn);
+	fill_addresses(&r->source, &r->destination, &r->original, tp, conn, known);
 	r->kind = kind;
 	r->direction = conn->direction;
 	r->state = state;
 	/* A Fast Open that waits for data has sent nothing, but has its first number. */
-	r->unsent = kind == RECORD_FAILED && !tp->segs_out && !tp->write_seq;
-	r->error = sk->sk_err;
+	r->unsent = kind == RECORD_FAILED && !FIELD(known, tp, segs_out) && !FIELD(known, tp, write_seq);
+	r->error = FIELD(known, sk, sk_err);
 }
 
 static __always_inline void spill(const struct sock *sk, const struct tcp_sock *tp,
@@ -148,7 +170,7 @@ static __always_inline void spill(const struct sock *sk, const struct tcp_sock *
 	__u32 zero = 0;
 	void *map;
 
-	fill_addresses(&key.source, &key.destination, &key.original, tp, conn);
+	fill_addresses(&key.source, &key.destination, &key.original, tp, conn, true);
 	key.source.port = 0;
 	key.process = conn->process;
 	key.cgroup = sk->sk_cgrp_data.cgroup->kn->id;
@@ -189,10 +211,10 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 
 	if (t)
 		bump(kind == RECORD_FAILED ? &t->failed : &t->closed, 1);
-	fill_totals(&total, conn, sk, tp, read_bytes(tp), state);
+	fill_totals(&total, conn, tp, read_bytes(tp, true), state, true);
 	for (int i = 0; i < COUNTERS; i++)
-		((__u64 *)&delta)[i] = ((__u64 *)&total)[i] -
-			__sync_lock_test_and_set((__u64 *)&conn->reported + i, TAKEN);
+		((__u64 *)&delta)[i] = difference(((__u64 *)&total)[i],
+						  __sync_lock_test_and_set(&conn->reported[i], TAKEN));
 
 	r = bpf_ringbuf_reserve(&ends, sizeof(*r), 0);
 	if (!r) {
@@ -202,7 +224,7 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 	__builtin_memset(r, 0, sizeof(*r));
 	r->total = total;
 	r->delta = delta;
-	fill_record(r, sk, tp, conn, state, kind);
+	fill_record(r, tp, conn, state, kind, true);
 	bpf_ringbuf_submit(r, wakeup(&ends));
 }
 
@@ -211,20 +233,32 @@ static __always_inline bool differ(const struct counters *total, const __u64 rep
 	bool differ = false;
 
 	for (int i = 0; i < COUNTERS; i++)
-		differ |= ((const __u64 *)total)[i] != reported[i];
+		differ |= difference(((const __u64 *)total)[i], reported[i]) != 0;
 	return differ;
 }
 
-/* Reports an end that is open, without its lock. `reported` is read before the
- * socket's counter, and is replaced only if it still stands: then the difference
- * is this report's alone. If it does not, the close has told of everything.
+/* False once the socket closed, or is another one: the memory of a socket is used again
+ * at once, and has the next one's cookie then.
+ */
+static __always_inline bool still_open(const struct sock *sk, const struct connection *conn)
+{
+	return conn->phase == OPEN && BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) == conn->cookie &&
+	       BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE;
+}
+
+/* Reports an end that is open, without its lock, and without holding the socket: all that
+ * is read may be the next connection's already. `reported` is read before the socket's
+ * counter, and is replaced only if it still stands: then the end was not closed, what was
+ * read is its own, and the difference is this report's alone. If it does not, the close has
+ * told of everything.
  *
  * A total may still be one too low or too high for a moment, as the fields are not
  * read at one; the next difference makes up for it, as all add up to the last total.
  */
-static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, struct connection *conn)
+static __always_inline void report_open(const struct sock *sk, struct connection *conn)
 {
-	__u64 *shared = (__u64 *)&conn->reported, reported[COUNTERS], told;
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+	__u64 reported[COUNTERS], told, start = conn->start;
 	struct raw_bytes bytes;
 	struct counters total;
 	bool taken = false;
@@ -232,18 +266,22 @@ static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, st
 	int state;
 
 	for (int i = 0; i < COUNTERS; i++)
-		reported[i] = *(volatile __u64 *)&shared[i];
+		reported[i] = *(volatile __u64 *)&conn->reported[i];
+	fence(conn);
+	if (!still_open(sk, conn))
+		return;
 	/* A first look: most connections rest. */
-	fill_totals(&total, conn, sk, tp, read_bytes(tp), sk->__sk_common.skc_state);
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	fill_totals(&total, conn, tp, read_bytes(tp, false), state, false);
 	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
 		return;
 
-	bytes = read_bytes(tp);
+	bytes = read_bytes(tp, false);
 	told = fence(conn);
 	if (!was_unlocked(sk) || fence(conn) != told)
 		return;	/* the next round will tell */
-	state = sk->__sk_common.skc_state;
-	fill_totals(&total, conn, sk, tp, bytes, state);
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	fill_totals(&total, conn, tp, bytes, state, false);
 
 	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
 	if (!r) {
@@ -254,19 +292,19 @@ static __always_inline void report_open(struct sock *sk, struct tcp_sock *tp, st
 		return;
 	}
 	__builtin_memset(r, 0, sizeof(*r));
-	fill_record(r, sk, tp, conn, state, RECORD_OPEN);
+	fill_record(r, tp, conn, state, RECORD_OPEN, false);
 	r->total = total;
 	for (int i = 0; i < COUNTERS; i++) {
-		__u64 now = ((__u64 *)&total)[i];
+		__u64 now = marked(start, ((__u64 *)&total)[i]);
 
 		if (now != reported[i] && reported[i] != TAKEN &&
-		    __sync_val_compare_and_swap(&shared[i], reported[i], now) == reported[i]) {
-			((__u64 *)&r->delta)[i] = now - reported[i];
+		    __sync_val_compare_and_swap(&conn->reported[i], reported[i], now) == reported[i]) {
+			((__u64 *)&r->delta)[i] = difference(now, reported[i]);
 			taken = true;
 		}
 	}
 	/* The close was first: whatever there is to tell, it tells. */
-	if (!taken && (!sweep_all || conn->phase != OPEN)) {
+	if (!taken && (!sweep_all || !still_open(sk, conn))) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return;
 	}

@@ -12,117 +12,108 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-const volatile bool include_loopback = false;
-
-/* Has the end's storage, made if there is none; NULL where we don't follow it. */
-static __always_inline struct connection *follow(struct sock *sk)
-{
-	struct connection *conn;
-
-	if (!include_loopback && is_loopback(&sk->__sk_common))
-		return NULL;
-	conn = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!conn)
-		count_untracked();
-	return conn;
-}
-
 static __always_inline void begin(struct connection *conn, enum direction direction, enum phase phase)
 {
 	conn->start = bpf_ktime_get_boot_ns();
-	conn->opened = 0;
-	conn->told = 0;
-	__builtin_memset(&conn->before, 0, sizeof(conn->before));
-	__builtin_memset(&conn->reported, 0, sizeof(conn->reported));
+	for (int i = 0; i < COUNTERS; i++)
+		conn->reported[i] = marked(conn->start, 0);
 	conn->direction = direction;
-	conn->uses++;
 	conn->phase = phase;
 }
 
 static __always_inline void listening(struct sock *sk)
 {
-	struct connection *conn;
+	struct process *process;
 
-	/* The address says nothing of who will connect: follow them all. */
-	conn = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!conn)
+	if (!name_listeners)
 		return;
-	fill_process(&conn->process, bpf_get_current_task_btf());
-	conn->phase = LISTENING;
+	process = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (process)
+		fill_process(process, bpf_get_current_task_btf());
 }
 
 static __always_inline void connecting(struct sock *sk)
 {
-	struct connection *conn = follow(sk);
+	struct connection fresh = {}, *conn = find(sk);
 	struct tcp_sock *tp;
 
-	if (!conn || conn->phase == CONNECTING)
+	if (conn && conn->phase == CONNECTING)
+		return;	/* set_state was here */
+	if (!followed(sk)) {
+		if (conn)
+			forget(sk);	/* it asked for another address */
 		return;
+	}
+	if (!conn || conn->phase != ASKED) {
+		fresh.cookie = bpf_get_socket_cookie(sk);
+		put(sk, &fresh, BPF_ANY);
+		conn = find(sk);
+		if (!conn)
+			return;
+	}
 	fill_process(&conn->process, bpf_get_current_task_btf());
-	begin(conn, OUTBOUND, CONNECTING);
 	/* The only counter that a socket keeps when it is disconnected. */
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (tp)
 		conn->before.lost = tp->lost;
+	begin(conn, OUTBOUND, CONNECTING);
 }
 
-/* For what is accepted by a listener whose storage could not be made. */
-static __always_inline void inherit(struct connection *conn, const struct sock *sk)
+/* The end of a handshake that the other side began. */
+static __always_inline bool accepted(struct sock *sk)
 {
-	struct local_port key = local_port(sk);
-	struct process *process = bpf_map_lookup_elem(&listeners, &key);
+	struct connection fresh = { .opened = 1 };
+	struct process *process;
 
-	if (process)
-		conn->process = *process;
+	if (!followed(sk))
+		return false;
+	fresh.cookie = bpf_get_socket_cookie(sk);
+	if (name_listeners) {
+		process = bpf_sk_storage_get(&listeners, sk, NULL, 0);
+		if (!process) {
+			struct local_port key = local_port(sk);
+
+			process = bpf_map_lookup_elem(&older_listeners, &key);
+		}
+		if (process)
+			fresh.process = *process;
+	}
+	begin(&fresh, INBOUND, OPEN);
+	return put(sk, &fresh, BPF_ANY);
 }
 
 static __always_inline void established(struct sock *sk, int oldstate)
 {
-	struct connection *conn;
+	struct connection *conn = find(sk);
 
-	if (oldstate == TCP_SYN_SENT) {
-		conn = bpf_sk_storage_get(&connections, sk, NULL, 0);
-		if (!conn || conn->phase != CONNECTING)
-			return;
-		conn->phase = OPEN;
-	} else {
-		conn = follow(sk);
-		if (!conn)
-			return;
-		if (conn->phase == CONNECTING) {	/* simultaneous open */
-			conn->phase = OPEN;
-		} else if (conn->phase == OPEN || conn->phase == ENDED) {
+	if (conn) {
+		if (conn->phase != CONNECTING)
 			return;	/* set_state was here */
-		} else {
-			/* The original destination is not the listener's, and a
-			 * socket that connected before it listened may have one.
-			 */
-			conn->original.port = 0;
-			if (conn->phase != LISTENING)
-				inherit(conn, sk);
-			begin(conn, INBOUND, OPEN);
-		}
+		conn->opened = 1;
+		conn->phase = OPEN;
+	} else if (oldstate == TCP_SYN_SENT || !accepted(sk)) {
+		return;
 	}
-	conn->opened = 1;
 	count_opened();
 }
 
 static __always_inline void closed(struct sock *sk, int oldstate)
 {
-	struct connection *conn;
+	struct connection *conn = find(sk);
 	struct tcp_sock *tp;
 	enum phase phase;
 
-	conn = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!conn)
 		return;
 	phase = __sync_lock_test_and_set(&conn->phase, ENDED);
-	if (phase != OPEN && phase != CONNECTING)
-		return;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return;
-	report_end(sk, tp, conn, oldstate, phase == OPEN ? RECORD_CLOSED : RECORD_FAILED);
+	if (tp && (phase == OPEN || phase == CONNECTING))
+		report_end(sk, tp, conn, oldstate, phase == OPEN ? RECORD_CLOSED : RECORD_FAILED);
+	/* One that was used in the handshake stays, so that set_state_again does not accept it
+	 * anew. The next socket at this address takes its place.
+	 */
+	if (oldstate != TCP_SYN_RECV)
+		forget(sk);
 }
 
 /* TCP Fast Open lets the server accept a connection with the SYN's data before the
@@ -140,11 +131,15 @@ static __always_inline bool used_in_handshake(struct sock *sk, int oldstate, int
 	return tp && tp->bytes_received;
 }
 
+/* Most changes tell us nothing. */
+static __always_inline bool matters(int oldstate, int newstate)
+{
+	return newstate == TCP_CLOSE || newstate == TCP_ESTABLISHED || newstate == TCP_SYN_SENT ||
+	       newstate == TCP_LISTEN || (newstate == TCP_FIN_WAIT1 && oldstate == TCP_SYN_RECV);
+}
+
 static __always_inline int changed(struct sock *sk, int oldstate, int newstate)
 {
-	if (newstate != TCP_CLOSE && newstate != TCP_ESTABLISHED && newstate != TCP_SYN_SENT &&
-	    newstate != TCP_LISTEN && (newstate != TCP_FIN_WAIT1 || oldstate != TCP_SYN_RECV))
-		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (newstate == TCP_ESTABLISHED || used_in_handshake(sk, oldstate, newstate))
@@ -158,40 +153,74 @@ static __always_inline int changed(struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
+/* The change that set_state has or had last on each CPU, a cache line for each. */
+struct seen {
+	__u64 sk;
+	int newstate;
+} __attribute__((aligned(64)));
+
+/* On a CPU beyond these both programs do the work: the phase in the entry tells the
+ * later one that it is done.
+ */
+#define SEEN_CPUS 512
+
+struct seen seen[SEEN_CPUS];
+
+static __always_inline volatile struct seen *seen_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return cpu < SEEN_CPUS ? &seen[cpu] : NULL;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 {
+	volatile struct seen *here;
+
+	if (!matters(oldstate, newstate))
+		return 0;
+	here = seen_here();
+	if (here) {
+		here->sk = (__u64)sk;
+		here->newstate = newstate;
+	}
 	return changed(sk, oldstate, newstate);
 }
 
 /* The kernel runs no tracing program while the same one runs on this CPU: what a soft
- * interrupt changes during set_state, set_state would miss. This one, after it, does not.
- * Both seeing a change does no harm: the phase tells the later one that it is done.
+ * interrupt changes during set_state, set_state misses. This one, after it, does not.
+ * That set_state runs would tell too little: the kernel skips it already before its
+ * first instruction, and still after its last. So it leaves which change it saw.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state_again, struct sock *sk, int oldstate, int newstate)
 {
+	volatile struct seen *here;
+
+	if (!matters(oldstate, newstate))
+		return 0;
+	here = seen_here();
+	if (here && here->sk == (__u64)sk && here->newstate == newstate) {
+		here->sk = 0;
+		return 0;
+	}
 	return changed(sk, oldstate, newstate);
 }
 
 /* Tells of the open connections whose counters moved since they were last told
  * of, or of all of them. Runs beside the close handler: see report_open.
  */
-SEC("iter/bpf_sk_storage_map")
-int open_connections(struct bpf_iter__bpf_sk_storage_map *ctx)
+SEC("iter/bpf_map_elem")
+int open_connections(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct connection *conn = ctx->value;
-	struct sock *sk = ctx->sk;
-	struct tcp_sock *tp;
+	__u64 *key = ctx->key;
 
-	if (!sk || !conn)
+	if (!key || !conn)
 		return 0;
-	if (conn->phase != OPEN)
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return 0;
-	report_open(sk, tp, conn);
+	if (conn->phase == OPEN)
+		report_open((const struct sock *)*key, conn);
 	return 0;
 }
 
@@ -218,20 +247,24 @@ int older_sockets(struct bpf_iter__task_file *ctx)
 		find_listener(sk, task);
 	else if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	else if (include_loopback || !is_loopback(&sk->__sk_common))
+	else if (followed(sk))
 		find_connection(sk, task);
 	return 0;
 }
 
 static __always_inline void asked_for(struct bpf_sock_addr *ctx, const struct endpoint *original)
 {
-	struct connection *conn;
+	struct connection asked = { .phase = ASKED };
+	struct tcp_sock *tp;
 
 	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
 		return;
-	conn = bpf_sk_storage_get(&connections, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (conn)
-		conn->original = *original;
+	tp = bpf_skc_to_tcp_sock(ctx->sk);
+	if (!tp)
+		return;
+	asked.cookie = bpf_get_socket_cookie(ctx);
+	asked.original = *original;
+	put((struct sock *)tp, &asked, BPF_ANY);
 }
 
 /* Both note what connect(2) was asked for, and always allow. */

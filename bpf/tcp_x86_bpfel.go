@@ -15,17 +15,16 @@ import (
 
 type TCPConnection struct {
 	_         structs.HostLayout
+	Cookie    uint64
 	Start     uint64
-	Opened    uint64
-	Before    TCPCounters
-	Reported  TCPCounters
 	Told      uint64
+	Opened    uint64
+	Reported  [5]uint64
+	Before    TCPCounters
 	Process   TCPProcess
 	Original  TCPEndpoint
 	Phase     uint32
 	Direction TCPDirection
-	Uses      uint32
-	_         [4]byte
 }
 
 type TCPCounters struct {
@@ -93,6 +92,13 @@ const (
 	TCPRecordKindRECORD_FAILED TCPRecordKind = 3
 )
 
+type TCPSeen struct {
+	_        structs.HostLayout
+	Sk       uint64
+	Newstate int32
+	_        [52]byte
+}
+
 type TCPSpill struct {
 	_     structs.HostLayout
 	Start uint64
@@ -148,6 +154,7 @@ const (
 	TCPMapConnections      = "connections"
 	TCPMapEnds             = "ends"
 	TCPMapListeners        = "listeners"
+	TCPMapOlderListeners   = "older_listeners"
 	TCPMapOpens            = "opens"
 	TCPMapSpilling         = "spilling"
 	TCPMapSpills           = "spills"
@@ -159,7 +166,9 @@ const (
 	TCPProgSetState        = "set_state"
 	TCPProgSetStateAgain   = "set_state_again"
 	TCPVarIncludeLoopback  = "include_loopback"
+	TCPVarNameListeners    = "name_listeners"
 	TCPVarSeekListeners    = "seek_listeners"
+	TCPVarSeen             = "seen"
 	TCPVarSweepAll         = "sweep_all"
 	TCPVarSweepBegan       = "sweep_began"
 	TCPVarWakeupBytes      = "wakeup_bytes"
@@ -219,13 +228,14 @@ type TCPProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPMapSpecs struct {
-	Connections *ebpf.MapSpec `ebpf:"connections"`
-	Ends        *ebpf.MapSpec `ebpf:"ends"`
-	Listeners   *ebpf.MapSpec `ebpf:"listeners"`
-	Opens       *ebpf.MapSpec `ebpf:"opens"`
-	Spilling    *ebpf.MapSpec `ebpf:"spilling"`
-	Spills      *ebpf.MapSpec `ebpf:"spills"`
-	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
+	Connections    *ebpf.MapSpec `ebpf:"connections"`
+	Ends           *ebpf.MapSpec `ebpf:"ends"`
+	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
+	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
+	Opens          *ebpf.MapSpec `ebpf:"opens"`
+	Spilling       *ebpf.MapSpec `ebpf:"spilling"`
+	Spills         *ebpf.MapSpec `ebpf:"spills"`
+	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
 }
 
 // TCPVariableSpecs contains global variables before they are loaded into the kernel.
@@ -233,7 +243,9 @@ type TCPMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPVariableSpecs struct {
 	IncludeLoopback *ebpf.VariableSpec `ebpf:"include_loopback"`
+	NameListeners   *ebpf.VariableSpec `ebpf:"name_listeners"`
 	SeekListeners   *ebpf.VariableSpec `ebpf:"seek_listeners"`
+	Seen            *ebpf.VariableSpec `ebpf:"seen"`
 	SweepAll        *ebpf.VariableSpec `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.VariableSpec `ebpf:"sweep_began"`
 	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
@@ -259,13 +271,14 @@ func (o *TCPObjects) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPMaps struct {
-	Connections *ebpf.Map `ebpf:"connections"`
-	Ends        *ebpf.Map `ebpf:"ends"`
-	Listeners   *ebpf.Map `ebpf:"listeners"`
-	Opens       *ebpf.Map `ebpf:"opens"`
-	Spilling    *ebpf.Map `ebpf:"spilling"`
-	Spills      *ebpf.Map `ebpf:"spills"`
-	Tallies     *ebpf.Map `ebpf:"tallies"`
+	Connections    *ebpf.Map `ebpf:"connections"`
+	Ends           *ebpf.Map `ebpf:"ends"`
+	Listeners      *ebpf.Map `ebpf:"listeners"`
+	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
+	Opens          *ebpf.Map `ebpf:"opens"`
+	Spilling       *ebpf.Map `ebpf:"spilling"`
+	Spills         *ebpf.Map `ebpf:"spills"`
+	Tallies        *ebpf.Map `ebpf:"tallies"`
 }
 
 func (m *TCPMaps) Close() error {
@@ -273,6 +286,7 @@ func (m *TCPMaps) Close() error {
 		m.Connections,
 		m.Ends,
 		m.Listeners,
+		m.OlderListeners,
 		m.Opens,
 		m.Spilling,
 		m.Spills,
@@ -285,7 +299,9 @@ func (m *TCPMaps) Close() error {
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPVariables struct {
 	IncludeLoopback *ebpf.Variable `ebpf:"include_loopback"`
+	NameListeners   *ebpf.Variable `ebpf:"name_listeners"`
 	SeekListeners   *ebpf.Variable `ebpf:"seek_listeners"`
+	Seen            *ebpf.Variable `ebpf:"seen"`
 	SweepAll        *ebpf.Variable `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.Variable `ebpf:"sweep_began"`
 	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`

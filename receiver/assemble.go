@@ -38,7 +38,12 @@ func assemble(i *instance) (runner, error) {
 	if err := source.Start(context.Background()); err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
-	p, err := openProbe(probe.Options{CgroupPath: i.config.CgroupPath, IncludeLoopback: i.config.IncludeLoopback, Exclusive: true})
+	p, err := openProbe(probe.Options{
+		CgroupPath:      i.config.CgroupPath,
+		IncludeLoopback: i.config.IncludeLoopback,
+		NameListeners:   i.config.Identity.sourceName() == sourceHost,
+		Exclusive:       true,
+	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close())
 	}

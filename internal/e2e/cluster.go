@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -125,6 +126,12 @@ func serviceAccountKey(t testing.TB) []byte {
 // kubeconfig names the API server, for whoever has the token that the file tokenFile will hold.
 func (c *cluster) kubeconfig(t testing.TB, name string) (path, tokenFile string) {
 	t.Helper()
+	return c.kubeconfigFor(t, name, c.url)
+}
+
+// kubeconfigFor is kubeconfig for who reaches the API server at another URL.
+func (c *cluster) kubeconfigFor(t testing.TB, name, url string) (path, tokenFile string) {
+	t.Helper()
 	tokenFile = filepath.Join(c.dir, name+".token")
 	return c.write(t, name+".kubeconfig", fmt.Appendf(nil, `
 apiVersion: v1
@@ -133,7 +140,7 @@ clusters: [{name: e2e, cluster: {server: %q, insecure-skip-tls-verify: true}}]
 users: [{name: agent, user: {tokenFile: %q}}]
 contexts: [{name: e2e, context: {cluster: e2e, user: agent}}]
 current-context: e2e
-`, c.url, tokenFile)), tokenFile
+`, url, tokenFile)), tokenFile
 }
 
 // token gives a token of a service account, as a kubelet would mount it.
@@ -189,17 +196,17 @@ func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 			_, err = c.client.CoreV1().Services(o.Namespace).Create(ctx, o, options)
 		case *discoveryv1.EndpointSlice:
 			_, err = c.client.DiscoveryV1().EndpointSlices(o.Namespace).Create(ctx, o, options)
-		case *corev1.Pod:
-			var made *corev1.Pod
-			if made, err = c.client.CoreV1().Pods(o.Namespace).Create(ctx, o, options); err == nil {
-				made.Status = o.Status
-				_, err = c.client.CoreV1().Pods(o.Namespace).UpdateStatus(ctx, made, metav1.UpdateOptions{})
-			}
 		case *corev1.Node:
 			var made *corev1.Node
 			if made, err = c.client.CoreV1().Nodes().Create(ctx, o, options); err == nil {
 				made.Status = o.Status
 				_, err = c.client.CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{})
+			}
+		case *corev1.Pod:
+			var made *corev1.Pod
+			if made, err = c.client.CoreV1().Pods(o.Namespace).Create(ctx, o, options); err == nil {
+				made.Status = o.Status
+				_, err = c.client.CoreV1().Pods(o.Namespace).UpdateStatus(ctx, made, metav1.UpdateOptions{})
 			}
 		default:
 			err = fmt.Errorf("a test cannot create a %T yet", o)
@@ -213,6 +220,14 @@ func (c *cluster) deletePod(t testing.TB, name string) {
 	t.Helper()
 	now := int64(0)
 	require.NoError(t, c.client.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: &now}))
+}
+
+// ready says of a pod, as its kubelet does to the second, since when it has its address.
+func ready(p *corev1.Pod, since time.Time) *corev1.Pod {
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: since},
+	})
+	return p
 }
 
 // podOf gives a running pod of a Deployment in the namespace default.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
@@ -100,9 +98,6 @@ func TestKubernetes(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 	c.create(t, sleepPod(), httpbinPod(), httpbinService(), httpbinSlice())
 	synced := time.Now()
-	// The token is read again every minute only.
-	s.collector.stop()
-	s.collector.launch()
 	s.collector.inSync(t, true)
 	t.Logf("in sync %s after the token was there", time.Since(synced).Round(time.Millisecond))
 
@@ -126,6 +121,9 @@ func TestKubernetes(t *testing.T) {
 	// While nobody can hear of it, the pod is deleted and another one gets its address.
 	c.apiServer.kill()
 	s.collector.inSync(t, false)
+	eventually(t, func(a *assert.CollectT) {
+		require.Contains(a, tail(s.collector.log, 16<<10), "The cluster's identities are not in sync; those that are known stay")
+	})
 	arrivesAt(t, s, sleep, `destination_version="v2"`)
 	c.apiServer.launch()
 	c.deletePod(t, httpbinPod().Name)
@@ -204,38 +202,17 @@ func TestKubernetesRights(t *testing.T) {
 			_, err := c.client.RbacV1().ClusterRoles().Update(ctx, less, metav1.UpdateOptions{})
 			require.NoError(t, err)
 
-			var mu sync.Mutex
-			var heard []string
-			source, err := kubernetes.New(kubernetes.Settings{AuthType: kubernetes.AuthKubeConfig, OnStatus: func(err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil {
-					heard = append(heard, "in sync")
-					return
-				}
-				heard = append(heard, err.Error())
-			}})
-			require.NoError(t, err)
-			require.NoError(t, source.Start(ctx))
-			defer func() { require.NoError(t, source.Close()) }()
-			last := func() string {
-				mu.Lock()
-				defer mu.Unlock()
-				if len(heard) == 0 {
-					return ""
-				}
-				return heard[len(heard)-1]
-			}
-			require.Eventually(t, func() bool { return strings.Contains(last(), right.rule) }, time.Minute, 100*time.Millisecond)
-			t.Log(last())
-			require.NotContains(t, last(), "\n", "only this right is missing")
-			require.False(t, source.InSync())
+			o := observe(t)
+			o.says(right.rule)
+			t.Log(o.last())
+			require.NotContains(t, o.last(), "\n", "only this right is missing")
+			require.False(t, o.InSync())
 
 			back := whole.DeepCopy()
 			back.ResourceVersion = ""
 			_, err = c.client.RbacV1().ClusterRoles().Update(ctx, back, metav1.UpdateOptions{})
 			require.NoError(t, err)
-			require.Eventually(t, source.InSync, time.Minute, 100*time.Millisecond)
+			require.Eventually(t, o.InSync, time.Minute, 100*time.Millisecond)
 		})
 	}
 }

@@ -61,16 +61,19 @@ func printSums(t testing.TB, s *stack, counted *tally) {
 	}
 }
 
+// fieldsOfSums are the metrics that tell the four numbers, less what their names begin with.
+var fieldsOfSums = map[string]func(*sums) *int64{
+	"connections_opened_total": func(s *sums) *int64 { return &s.opened },
+	"connections_closed_total": func(s *sums) *int64 { return &s.closed },
+	"sent_bytes_total":         func(s *sums) *int64 { return &s.sent },
+	"received_bytes_total":     func(s *sums) *int64 { return &s.received },
+}
+
 // sums gives what a set says of the load's connections, by reporter. prefix is `workload_` or nothing. The last value
 // of a series counts, also when the collector ended it since.
 func (p *prometheus) sums(prefix string) (map[string]sums, error) {
 	got := map[string]sums{}
-	for metric, field := range map[string]func(*sums) *int64{
-		"connections_opened_total": func(s *sums) *int64 { return &s.opened },
-		"connections_closed_total": func(s *sums) *int64 { return &s.closed },
-		"sent_bytes_total":         func(s *sums) *int64 { return &s.sent },
-		"received_bytes_total":     func(s *sums) *int64 { return &s.received },
-	} {
+	for metric, field := range fieldsOfSums {
 		samples, err := p.query(fmt.Sprintf(
 			`sum by (reporter) (last_over_time(kmesh_tcp_%s%s{source_workload="client",destination_workload="server"}[1h]))`,
 			prefix, metric))

@@ -31,32 +31,40 @@ type tally struct{ client, server count }
 // many bytes as answer says for a request of that size, and closes.
 func serve(t testing.TB, host *testhost.Host, address string, answer func(int64) int64, c *count) {
 	t.Helper()
-	var listener net.Listener
-	var err error
-	host.Do(func() { listener, err = net.Listen("tcp", address) })
-	require.NoError(t, err, "listen in the test host")
+	listener := listen(t, host, address)
 	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				t.Errorf("accept at %s: %v", address, err)
-				return
-			}
-			running.Go(func() {
-				if err := serveOne(conn, answer, c); err != nil {
-					t.Errorf("the server at %s: %v", address, err)
-				}
-			})
-		}
-	})
+	running.Go(func() { accept(t, &running, listener, answer, func(net.Addr) *count { return c }) })
 	t.Cleanup(func() {
 		_ = listener.Close()
 		running.Wait()
 	})
+}
+
+func listen(t testing.TB, host *testhost.Host, address string) (listener net.Listener) {
+	t.Helper()
+	var err error
+	host.Do(func() { listener, err = net.Listen("tcp", address) })
+	require.NoError(t, err, "listen in the test host")
+	return listener
+}
+
+// accept serves until the listener is closed, each connection by a goroutine of running; by tells where to count it.
+func accept(t testing.TB, running *sync.WaitGroup, listener net.Listener, answer func(int64) int64, by func(from net.Addr) *count) {
+	for {
+		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			t.Errorf("accept at %s: %v", listener.Addr(), err)
+			return
+		}
+		running.Go(func() {
+			if err := serveOne(conn, answer, by(conn.RemoteAddr())); err != nil {
+				t.Errorf("the server at %s: %v", listener.Addr(), err)
+			}
+		})
+	}
 }
 
 func serveOne(conn net.Conn, answer func(int64) int64, c *count) error {
@@ -82,8 +90,15 @@ func dial(host *testhost.Host, address string) (conn *net.TCPConn, err error) {
 }
 
 // connect makes a socket in the namespace of the calling thread.
-func connect(address string) (*net.TCPConn, error) {
-	conn, err := net.DialTimeout("tcp", address, patience)
+func connect(address string) (*net.TCPConn, error) { return connectFrom("", address) }
+
+// connectFrom is connect from one of the host's addresses; empty: any.
+func connectFrom(from, address string) (*net.TCPConn, error) {
+	dialer := net.Dialer{Timeout: patience}
+	if from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -62,6 +63,9 @@ func put(m pcommon.Map, label, value string) {
 func Text(value string) string {
 	if value == "" {
 		return unknown
+	}
+	if utf8.ValidString(value) {
+		return value
 	}
 	return strings.ToValidUTF8(value, "\uFFFD")
 }

@@ -9,78 +9,190 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// field is an attribute of an access log record: a text, or a number.
+// key is an attribute of an access log record, by its place in the contract's order.
+type key uint8
+
+// The keys. The first eleven are in every record, and in its body.
+const (
+	sourceAddr key = iota
+	sourceWorkload
+	sourceNamespace
+	destinationAddr
+	destinationService
+	destinationWorkload
+	destinationNamespace
+	direction
+	sentBytes
+	receivedBytes
+	duration
+	event
+	startTime
+	state
+	retransmissions
+	packetLoss
+	srtt
+	minRTT
+	closeReason
+	errorType
+	sourceIdentity
+	destinationIdentity
+	sourceCluster
+	destinationCluster
+	connectionID
+	keys = iota
+
+	bodyKeys = event
+)
+
+var keyNames = [keys]string{
+	"src.addr", "src.workload", "src.namespace", "dst.addr", "dst.service", "dst.workload", "dst.namespace", "direction",
+	"sent_bytes", "received_bytes", "duration", "event", "start_time", "state", "retransmissions", "packet_loss",
+	"srtt", "min_rtt", "close_reason", "error.type", "src.identity", "dst.identity", "src.cluster", "dst.cluster", "connection.id",
+}
+
+// field is an attribute: a number, a text of its own, or one that the line has between from and to.
 type field struct {
-	key      string
-	text     string
-	number   int64
+	key      key
 	isNumber bool
+	text     string
+	from, to int
+	number   int64
 }
 
-func text(key, value string) field { return field{key: key, text: flow.Text(value)} }
+// line is an access log record in the making: its attributes, and in one text its body and, behind that, what else was
+// written for it. So a record's texts are one allocation.
+type line struct {
+	fields []field
+	text   []byte
+	body   int // length of the body
 
-// number writes a total; one that a signed integer cannot hold (9.2 EB) stays at its greatest.
-func number(key string, value uint64) field {
-	return field{key: key, number: int64(min(value, math.MaxInt64)), isNumber: true}
+	// The second that was written last, as RFC 3339: most records are of the same.
+	second int64
+	prefix []byte
 }
 
-// appendFields lists the attributes of a record in the contract's order: eleven that are always there, then those
-// that are known and have a meaning for the event.
-func appendFields(to []field, event flow.LogEvent, f *flow.Flow) []field {
+// fill makes the line of an event. The fields come in the order of their keys: eleven that are always there, then those that
+// are known and have a meaning for the event.
+func (l *line) fill(e flow.LogEvent, f *flow.Flow) {
 	c := f.Connection
 	source, destination := podOf(f.Source), podOf(f.Destination)
 	if f.Destination == nil && f.Service != nil {
 		destination.namespace = f.Service.Namespace
 	}
-	to = append(to,
-		text("src.addr", c.Source.String()),
-		text("src.workload", source.name),
-		text("src.namespace", source.namespace),
-		text("dst.addr", c.Destination.String()),
-		text("dst.service", f.DestinationService()),
-		text("dst.workload", destination.name),
-		text("dst.namespace", destination.namespace),
-		text("direction", c.Direction.String()),
-		number("sent_bytes", c.Sent),
-		number("received_bytes", c.Received),
-		text("duration", c.Duration.String()),
-
-		text("event", event.String()),
-		text("start_time", c.Start.UTC().Format(flow.StartTimeFormat)),
-		text("state", c.State.String()),
-		number("retransmissions", c.Retransmits),
-		number("packet_loss", c.Lost),
-	)
-	// The kernel measures in µs.
-	to = appendTime(to, "srtt", c.SRTT.Round(time.Microsecond))
-	to = appendTime(to, "min_rtt", c.MinRTT.Round(time.Microsecond))
-	if event == flow.LogClosed {
-		to = appendKnown(to, "close_reason", c.Reason.String())
+	l.fields, l.text = l.fields[:0], l.text[:0]
+	l.wrote(sourceAddr, func(to []byte) []byte { return c.Source.AppendTo(to) })
+	l.named(sourceWorkload, source.name)
+	l.named(sourceNamespace, source.namespace)
+	l.wrote(destinationAddr, func(to []byte) []byte { return c.Destination.AppendTo(to) })
+	l.named(destinationService, f.DestinationService())
+	l.named(destinationWorkload, destination.name)
+	l.named(destinationNamespace, destination.namespace)
+	l.named(direction, c.Direction.String())
+	l.counted(sentBytes, c.Sent)
+	l.counted(receivedBytes, c.Received)
+	l.wrote(duration, func(to []byte) []byte { return append(to, c.Duration.String()...) })
+	// A plain close is the line that Kmesh writes, and no other event can be taken for one.
+	if e != flow.LogClosed {
+		l.say(event, e.String())
 	}
-	if event == flow.LogFailed {
-		to = appendKnown(to, "error.type", c.ErrorType)
+	if e == flow.LogFailed && known(c.ErrorType) {
+		l.say(errorType, c.ErrorType)
+	}
+	l.body = len(l.text)
+
+	l.named(event, e.String())
+	l.wrote(startTime, func(to []byte) []byte { return l.appendTime(to, c.Start) })
+	l.named(state, c.State.String())
+	l.counted(retransmissions, c.Retransmits)
+	l.counted(packetLoss, c.Lost)
+	// The kernel measures in µs.
+	l.measured(srtt, c.SRTT.Round(time.Microsecond))
+	l.measured(minRTT, c.MinRTT.Round(time.Microsecond))
+	if e == flow.LogClosed {
+		l.ifKnown(closeReason, c.Reason.String())
+	}
+	if e == flow.LogFailed {
+		l.ifKnown(errorType, c.ErrorType)
 	}
 	from, target := namesOf(f.Source), namesOf(f.Destination)
-	to = appendKnown(to, "src.identity", from.Principal)
-	to = appendKnown(to, "dst.identity", target.Principal)
-	to = appendKnown(to, "src.cluster", from.Cluster)
-	to = appendKnown(to, "dst.cluster", target.Cluster)
-	// As `ss --extended` prints a socket's cookie.
-	return append(to, text("connection.id", strconv.FormatUint(c.ID, 16)))
+	l.ifKnown(sourceIdentity, from.Principal)
+	l.ifKnown(destinationIdentity, target.Principal)
+	l.ifKnown(sourceCluster, from.Cluster)
+	l.ifKnown(destinationCluster, target.Cluster)
+	l.wrote(connectionID, func(to []byte) []byte { return strconv.AppendUint(to, c.ID, 16) })
 }
 
-func appendTime(to []field, key string, d time.Duration) []field {
-	if d <= 0 {
-		return to // not measured
+// name begins a key's part of the body.
+func (l *line) name(k key) {
+	if len(l.text) > 0 {
+		l.text = append(l.text, ", "...)
 	}
-	return append(to, text(key, d.String()))
+	l.text = append(l.text, keyNames[k]...)
+	l.text = append(l.text, '=')
 }
 
-func appendKnown(to []field, key, value string) []field {
-	if value == "" || value == identity.Unknown {
-		return to
+// say writes to the body only.
+func (l *line) say(k key, value string) {
+	l.name(k)
+	l.text = append(l.text, flow.Text(value)...)
+}
+
+// named adds a text that lives on its own.
+func (l *line) named(k key, value string) {
+	value = flow.Text(value)
+	if k < bodyKeys {
+		l.name(k)
+		l.text = append(l.text, value...)
 	}
-	return append(to, text(key, value))
+	l.fields = append(l.fields, field{key: k, text: value})
+}
+
+// wrote adds a text that is made for this record.
+func (l *line) wrote(k key, write func([]byte) []byte) {
+	if k < bodyKeys {
+		l.name(k)
+	}
+	from := len(l.text)
+	l.text = write(l.text)
+	l.fields = append(l.fields, field{key: k, from: from, to: len(l.text)})
+}
+
+// counted adds a total; one that a signed integer cannot hold (9.2 EB) stays at its greatest.
+func (l *line) counted(k key, value uint64) {
+	n := int64(min(value, math.MaxInt64))
+	if k < bodyKeys {
+		l.name(k)
+		l.text = strconv.AppendInt(l.text, n, 10)
+	}
+	l.fields = append(l.fields, field{key: k, isNumber: true, number: n})
+}
+
+func (l *line) measured(k key, d time.Duration) {
+	if d > 0 {
+		l.wrote(k, func(to []byte) []byte { return append(to, d.String()...) })
+	}
+}
+
+func (l *line) ifKnown(k key, value string) {
+	if known(value) {
+		l.named(k, value)
+	}
+}
+
+func known(value string) bool { return value != "" && value != identity.Unknown }
+
+// appendTime writes a time as flow.StartTimeFormat does, in UTC.
+func (l *line) appendTime(to []byte, t time.Time) []byte {
+	if second := t.Unix(); second != l.second || l.prefix == nil {
+		l.second = second
+		l.prefix = t.UTC().AppendFormat(l.prefix[:0], "2006-01-02T15:04:05")
+	}
+	to = append(append(to, l.prefix...), '.')
+	ns := t.Nanosecond()
+	for digit := 100_000_000; digit > 0; digit /= 10 {
+		to = append(to, byte('0'+ns/digit%10)) // #nosec G115 -- a digit
+	}
+	return append(to, 'Z')
 }
 
 // pod is who the access log says an end is.
@@ -98,47 +210,4 @@ func namesOf(w *identity.Workload) identity.Names {
 		return identity.Names{}
 	}
 	return w.Names.Value()
-}
-
-// bodyFields are always in the body; they lead the attributes.
-const bodyFields = 11
-
-// bodyExtras are the attributes that the body has as well, and for which events.  A plain close is thus the line that
-// Kmesh writes, and no other event can be taken for one.
-var bodyExtras = []struct {
-	key string
-	in  func(flow.LogEvent) bool
-}{
-	{"event", func(e flow.LogEvent) bool { return e != flow.LogClosed }},
-	{"error.type", func(e flow.LogEvent) bool { return e == flow.LogFailed }},
-}
-
-// appendBody writes `key=value, key=value`.
-func appendBody(to []byte, event flow.LogEvent, fields []field) []byte {
-	for i := range fields {
-		f := &fields[i]
-		if i >= bodyFields && !inBody(f.key, event) {
-			continue
-		}
-		if i > 0 {
-			to = append(to, ", "...)
-		}
-		to = append(to, f.key...)
-		to = append(to, '=')
-		if f.isNumber {
-			to = strconv.AppendInt(to, f.number, 10)
-		} else {
-			to = append(to, f.text...)
-		}
-	}
-	return to
-}
-
-func inBody(key string, event flow.LogEvent) bool {
-	for _, extra := range bodyExtras {
-		if extra.key == key {
-			return extra.in(event)
-		}
-	}
-	return false
 }

@@ -20,13 +20,15 @@ type Logs struct {
 
 	batch   plog.Logs
 	records plog.LogRecordSlice
-	fields  []field // of the record at hand
-	body    []byte  // likewise
+	line    line // the record at hand
+	// The keys of each set of fields that was met, without values: a copy of them costs less than to put each key, which
+	// looks for it among all that are there.
+	shapes map[uint32]pcommon.Map
 }
 
 // NewLogs makes a Logs that hands every batch of size records to full, which then owns it.
 func NewLogs(settings Settings, size int, full func(batch plog.Logs, records int)) *Logs {
-	l := &Logs{settings: settings, size: max(size, 1), full: full}
+	l := &Logs{settings: settings, size: max(size, 1), full: full, shapes: make(map[uint32]pcommon.Map)}
 	l.begin()
 	return l
 }
@@ -52,8 +54,8 @@ func (l *Logs) Flush() {
 
 // Log implements flow.LogSink.
 func (l *Logs) Log(event flow.LogEvent, at time.Time, f *flow.Flow) {
-	l.fields = appendFields(l.fields[:0], event, f)
-	l.body = appendBody(l.body[:0], event, l.fields)
+	l.line.fill(event, f)
+	text := string(l.line.text)
 
 	r := l.records.AppendEmpty()
 	r.SetTimestamp(pcommon.NewTimestampFromTime(at))
@@ -66,19 +68,42 @@ func (l *Logs) Log(event flow.LogEvent, at time.Time, f *flow.Flow) {
 		r.SetSeverityNumber(plog.SeverityNumberInfo)
 		r.SetSeverityText("INFO")
 	}
-	r.Body().SetStr(string(l.body))
+	r.Body().SetStr(text[:l.line.body])
 	attributes := r.Attributes()
-	attributes.EnsureCapacity(len(l.fields))
-	for i := range l.fields {
-		if f := &l.fields[i]; f.isNumber {
-			attributes.PutInt(f.key, f.number)
-		} else {
-			attributes.PutStr(f.key, f.text)
+	l.shape().CopyTo(attributes)
+	i := 0
+	for _, value := range attributes.All() {
+		switch f := &l.line.fields[i]; {
+		case f.isNumber:
+			value.SetInt(f.number)
+		case f.to > 0:
+			value.SetStr(text[f.from:f.to])
+		default:
+			value.SetStr(f.text)
 		}
+		i++
 	}
 	if l.records.Len() >= l.size {
 		l.Flush()
 	}
+}
+
+// shape gives the line's keys, each with an empty value.
+func (l *Logs) shape() pcommon.Map {
+	var keys uint32
+	for i := range l.line.fields {
+		keys |= 1 << l.line.fields[i].key
+	}
+	shape, met := l.shapes[keys]
+	if !met {
+		shape = pcommon.NewMap()
+		shape.EnsureCapacity(len(l.line.fields))
+		for i := range l.line.fields {
+			shape.PutEmpty(keyNames[l.line.fields[i].key])
+		}
+		l.shapes[keys] = shape
+	}
+	return shape
 }
 
 // warns says whether somebody should look at the connection.

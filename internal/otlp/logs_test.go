@@ -137,11 +137,12 @@ func TestSeverity(t *testing.T) {
 }
 
 func TestNamespaceOfAnUnknownDestinationIsItsServices(t *testing.T) {
-	fields := appendFields(nil, flow.LogClosed, &flow.Flow{
+	var l line
+	l.fill(flow.LogClosed, &flow.Flow{
 		Connection: sample(), Service: &identity.Service{Host: "db.shop.svc", Namespace: "shop"},
 	})
-	require.Equal(t, field{key: "dst.workload", text: "-"}, fields[5])
-	require.Equal(t, field{key: "dst.namespace", text: "shop"}, fields[6])
+	require.Equal(t, field{key: destinationWorkload, text: "-"}, l.fields[5])
+	require.Equal(t, field{key: destinationNamespace, text: "shop"}, l.fields[6])
 }
 
 func TestBytesPast4GiBAreWhole(t *testing.T) {
@@ -194,11 +195,11 @@ func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 		for k, v := range r.Attributes().All() {
 			require.True(t, utf8.ValidString(v.AsString()), k)
 			require.NotEmpty(t, v.AsString(), k)
-			if position++; position <= bodyFields {
+			if position++; position <= int(bodyKeys) {
 				require.Contains(t, body, k+"="+v.AsString())
 			}
 		}
-		require.GreaterOrEqual(t, position, bodyFields)
+		require.GreaterOrEqual(t, position, int(bodyKeys))
 	})
 }
 

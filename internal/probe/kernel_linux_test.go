@@ -21,6 +21,7 @@ const within = 10 * time.Second
 func open(t *testing.T, options Options) *Probe {
 	t.Helper()
 	testhost.RequireRoot(t)
+	options.NameListeners = true // for ours
 	p, err := Open(options)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })

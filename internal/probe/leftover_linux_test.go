@@ -118,8 +118,9 @@ func (h *holdings) requireGone(t *testing.T) {
 	}
 }
 
-// An idle machine takes some seconds until no CPU can be in a program any more, a busy one longer.
-const freed = time.Minute
+// An idle machine takes some seconds until no CPU can be in a program any more, a busy one longer. The maps of the tests
+// before this one are freed first, one after the other.
+const freed = 3 * time.Minute
 
 func requireNone(t *testing.T, what string, find func() (io.Closer, error)) {
 	t.Helper()

@@ -22,6 +22,9 @@ type Options struct {
 	CgroupPath string
 	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
 	IncludeLoopback bool
+	// NameListeners tells of an accepted end the process that listened for it. It makes every accepted connection
+	// dearer, so ask for it only where a process is who the end is.
+	NameListeners bool
 	// Exclusive refuses to open beside another exclusive Probe on the same cgroup tree:
 	// two would tell everything twice.
 	Exclusive bool
@@ -121,6 +124,9 @@ func (p *Probe) load(options Options) error {
 	}
 	if err := spec.Variables["include_loopback"].Set(options.IncludeLoopback); err != nil {
 		return fmt.Errorf("set include_loopback: %w", err)
+	}
+	if err := spec.Variables["name_listeners"].Set(options.NameListeners); err != nil {
+		return fmt.Errorf("set name_listeners: %w", err)
 	}
 	p.spill = spec.Maps["spills"].Copy()
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {

@@ -50,7 +50,7 @@ func (p *Probe) Counts() Counts {
 // MapUse is a map's present use.
 type MapUse struct {
 	Name    string
-	Bytes   uint64 // as the kernel accounts for it; socket storage counts to the sockets
+	Bytes   uint64 // as the kernel accounts for it
 	Entries uint64
 }
 
@@ -69,7 +69,7 @@ func (p *Probe) Maps() []MapUse {
 		{p.objects.Ends, unread(p.ends)},
 		{p.objects.Opens, unread(p.opens)},
 		{p.objects.Spills, p.drained},
-		{p.objects.Listeners, p.listeners},
+		{p.objects.OlderListeners, p.listeners},
 	} {
 		described, err := m.Info()
 		if err != nil {

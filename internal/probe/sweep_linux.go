@@ -81,7 +81,7 @@ func runIterator(iterator *link.Iter) (err error) {
 	return err
 }
 
-// findOlder gives the sockets that were there before the programs their storage:
+// findOlder gives the sockets that were there before the programs an entry:
 // first the listeners, which tell the direction, then the connections.
 func (p *Probe) findOlder() error {
 	sockets, err := link.AttachIter(link.IterOptions{Program: p.objects.OlderSockets})
@@ -98,7 +98,7 @@ func (p *Probe) findOlder() error {
 		}
 	}
 	var at, process = bpf.TCPLocalPort{}, bpf.TCPProcess{}
-	for entries := p.objects.Listeners.Iterate(); entries.Next(&at, &process); {
+	for entries := p.objects.OlderListeners.Iterate(); entries.Next(&at, &process); {
 		p.listeners++
 	}
 	return nil

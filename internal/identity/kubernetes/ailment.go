@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -35,6 +36,9 @@ func (r *resource) ailment() ailment {
 	a := ailment{resources: []*resource{r}, verb: "list", cause: r.listing}
 	if a.cause == nil {
 		a.verb, a.cause = "watch", r.failing
+	}
+	if a.cause == nil && r.sight.silent(time.Now()) {
+		a.cause = errNoAnswer
 	}
 	switch {
 	case a.cause == nil && r.handled.HasSynced():

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -76,7 +77,26 @@ func (s *Settings) client() (kubernetes.Interface, error) {
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.WarningHandler = rest.NoWarnings{} // they would go to stderr, past the logger
+	reread(config)
+	config.Dial = dialer.DialContext
 	return kubernetes.NewForConfig(config)
+}
+
+// dialer finds out within 6 s that an API server is gone without a word. By itself the client would after 45 s, and who
+// got an address meanwhile would be taken for who had it.
+var dialer = &net.Dialer{
+	Timeout:         5 * time.Second,
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
+}
+
+// reread has a token read from its file again as soon as the API server refuses the one at hand. By itself the client
+// would go on with that one for up to a minute.
+func reread(config *rest.Config) {
+	if config.BearerTokenFile == "" {
+		return
+	}
+	config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(config.BearerTokenFile)))
+	config.BearerToken, config.BearerTokenFile = "", ""
 }
 
 func (s *Settings) config() (*rest.Config, error) {

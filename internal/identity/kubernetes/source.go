@@ -3,8 +3,10 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -29,8 +31,12 @@ type Source struct {
 	index     *identity.Index
 	registry  *registry
 	resources []*resource
-	stop      context.CancelFunc
-	done      sync.WaitGroup
+	// sight of the pods: of all objects, theirs give their addresses on.
+	sight    *sight
+	regained atomic.Uint64 // how often it was regained
+
+	stop context.CancelFunc
+	done sync.WaitGroup
 
 	// Of the goroutine that ticks.
 	told   string // the ailments that were told last; empty: none
@@ -53,11 +59,23 @@ func newSource(settings Settings, client kubernetes.Interface) *Source {
 		index.Locate(settings.Locator)
 	}
 	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
+	all := resources(client, registry)
 	return &Source{
 		Resolver: index, settings: settings, index: index,
-		registry: registry, resources: resources(client, registry),
+		registry: registry, resources: all,
+		sight: &all[slices.IndexFunc(all, func(r *resource) bool { return r.name == ofPods })].sight,
 	}
 }
+
+// Resolve tells who had the end. Of a connection that began while nobody watched the pods this is not settled: the
+// address may have been given to another one since it was last heard of.
+func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, settled bool) {
+	w, settled = s.Resolver.Resolve(end, at)
+	return w, settled && !s.sight.doubts(at)
+}
+
+// Generation changes also when answers have become certain.
+func (s *Source) Generation() uint64 { return s.Resolver.Generation() + s.regained.Load() }
 
 // Start begins to watch, until Close.  It does not wait for the API server: until that has told all it has, the source is
 // not in sync, and records wait for their names as long as they may.
@@ -79,6 +97,9 @@ func (s *Source) Start(context.Context) error {
 				return
 			case now := <-ticker.C:
 				s.registry.tick(now)
+				if s.sight.tick(now) {
+					s.regained.Add(1)
+				}
 				s.tell(now.Sub(begin) < patience)
 			}
 		}

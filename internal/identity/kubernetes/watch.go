@@ -2,8 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
-	"io"
 	"sync"
 	"time"
 
@@ -27,6 +25,8 @@ type resource struct {
 	mu      sync.Mutex
 	listing error // why it cannot be listed
 	failing error // why it cannot be watched
+
+	sight sight
 }
 
 // lister is what the client has for every kind of object.
@@ -41,28 +41,32 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 	strip cache.TransformFunc, set func(o T, initial bool, now time.Time), remove func(o T, now time.Time),
 ) *resource {
 	r := &resource{group: group, name: name}
-	// A list that cannot be had, and a watch that cannot be taken up again, are not told by the informer itself: it tries
-	// again in silence while the API server is away.
+	// A list that cannot be had, and a watch that cannot be taken up again, are tried again here: the informer itself would
+	// wait for long, and in silence.
 	r.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			list, err := from.List(ctx, options)
-			r.listed(ctx, err)
-			return list, err
+			return persist(ctx, func() (L, error) { return from.List(ctx, options) }, later, r.listed)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			w, err := from.Watch(ctx, options)
-			r.taken(ctx, err)
-			return w, err
+			repeat := later
+			if options.SendInitialEvents != nil {
+				repeat = laterElseList
+			}
+			w, err := persist(ctx, func() (watch.Interface, error) { return opened(from.Watch(ctx, options)) }, repeat, r.taken)
+			if err != nil {
+				return nil, err
+			}
+			r.sight.begin(time.Now())
+			return &seen{Interface: w, end: func() { r.sight.end(time.Now()) }}, nil
 		},
 	}, client), example, cache.SharedIndexInformerOptions{})
 
 	// Neither can fail before the informer runs.
 	_ = r.informer.SetTransform(strip)
 	_ = r.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if ended(err) {
-			return
+		if ctx.Err() == nil {
+			r.taken(err)
 		}
-		r.taken(ctx, err)
 	})
 	r.handled, _ = r.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(o any, initial bool) {
@@ -87,14 +91,12 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 	return r
 }
 
-// ended says whether a watch ended as every watch does one day.  The next one goes on from there, or, when that is too
-// long ago (410), from a new list, of which the informer tells the differences.
-func ended(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
+// ended says whether a watch ended as every watch does one day, and cannot go on from there, as that is too long ago (410).
+// It is no failure: a new list follows, of which the informer tells the differences.
+func ended(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
-func (r *resource) listed(ctx context.Context, err error) {
-	if ctx.Err() != nil || err != nil && ended(err) {
+func (r *resource) listed(err error) {
+	if err != nil && ended(err) {
 		return
 	}
 	r.mu.Lock()
@@ -102,8 +104,8 @@ func (r *resource) listed(ctx context.Context, err error) {
 	r.listing = err
 }
 
-func (r *resource) taken(ctx context.Context, err error) {
-	if ctx.Err() != nil || err != nil && ended(err) {
+func (r *resource) taken(err error) {
+	if err != nil && ended(err) {
 		return
 	}
 	r.mu.Lock()
@@ -114,6 +116,9 @@ func (r *resource) taken(ctx context.Context, err error) {
 	}
 }
 
+// ofPods is a resource's name.
+const ofPods = "pods"
+
 // resources are all that is watched.
 func resources(client kubernetes.Interface, r *registry) []*resource {
 	core, discovery := client.CoreV1(), client.DiscoveryV1()
@@ -123,6 +128,6 @@ func resources(client kubernetes.Interface, r *registry) []*resource {
 			r.cluster.strip, r.setService, r.removeService),
 		watched(client, discoveryv1.GroupName, "endpointslices", discovery.EndpointSlices(metav1.NamespaceAll), &discoveryv1.EndpointSlice{},
 			r.cluster.strip, r.setSlice, r.removeSlice),
-		watched(client, corev1.GroupName, "pods", core.Pods(metav1.NamespaceAll), &corev1.Pod{}, r.cluster.strip, r.setPod, r.removePod),
+		watched(client, corev1.GroupName, ofPods, core.Pods(metav1.NamespaceAll), &corev1.Pod{}, r.cluster.strip, r.setPod, r.removePod),
 	}
 }

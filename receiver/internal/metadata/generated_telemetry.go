@@ -455,7 +455,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsUntracked, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_untracked",
-		metric.WithDescription("Connection ends that the kernel had no memory to follow. [Alpha]"),
+		metric.WithDescription("Connection ends that found no room in the map of connections (262,144). [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)

@@ -146,7 +146,7 @@ func AssertEqualKmeshConnectionsTracked(t *testing.T, tt *componenttest.Telemetr
 func AssertEqualKmeshConnectionsUntracked(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_untracked",
-		Description: "Connection ends that the kernel had no memory to follow. [Alpha]",
+		Description: "Connection ends that found no room in the map of connections (262,144). [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

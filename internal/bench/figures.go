@@ -1,0 +1,39 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// figures are one quantity, measured once a round.
+type figures []float64
+
+func (f figures) median() float64 {
+	if len(f) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(f))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// over divides round by round: what changes slowly on the machine is in both.
+func (f figures) over(base figures) figures {
+	ratios := make(figures, len(f))
+	for i := range f {
+		ratios[i] = f[i] / base[i]
+	}
+	return ratios
+}
+
+// text is the median and the range.
+func (f figures) text(format string) string {
+	if len(f) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf(format+" ("+format+" – "+format+")", f.median(), slices.Min(f), slices.Max(f))
+}

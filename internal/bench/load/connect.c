@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connect, request, response, close, over and over.
+ *
+ *	connect ADDRESS PORT SECONDS RATE ADDRESSES
+ *
+ * RATE is connections per second, each at its moment whether or not the one before it was late (0: as
+ * many as can be). Connection n goes to the address that is n % ADDRESSES after ADDRESS. Prints
+ *
+ *	connections, ns, ns of latency: the median, the 99th of a hundred
+ *
+ * where a latency is from the moment at which the connection was due to the response's end.
+ */
+#include "load.h"
+
+#define MOST 4000000
+
+static uint32_t latencies[MOST];
+
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void wait_until(uint64_t at)
+{
+	struct timespec t = { at / 1000000000ULL, at % 1000000000ULL };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+		;
+}
+
+int main(int argc, char **argv)
+{
+	static char buffer[RESPONSE];
+	uint64_t begin, end, due, step, now;
+	struct sockaddr_in first;
+	size_t n = 0;
+	int addresses;
+
+	if (argc != 6) {
+		fprintf(stderr, "usage: connect ADDRESS PORT SECONDS RATE ADDRESSES\n");
+		return 2;
+	}
+	first = address(argv[1], atoi(argv[2]));
+	addresses = atoi(argv[5]);
+	step = atoi(argv[4]) ? 1000000000ULL / atoi(argv[4]) : 0;
+	begin = now_ns();
+	end = begin + (uint64_t)(atof(argv[3]) * 1e9);
+	for (due = begin; n < MOST; due += step) {
+		struct sockaddr_in to = plus(first, n % addresses);
+		int fd;
+
+		now = now_ns();
+		if (!step)
+			due = now;
+		if (due >= end)
+			break;
+		if (due > now)
+			wait_until(due);
+		fd = tcp_socket();
+		if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+			die("connect");
+		write_all(fd, buffer, REQUEST);
+		if (!read_all(fd, buffer, RESPONSE))
+			die("no response");
+		latencies[n++] = now_ns() - due;
+		/* The server closes first, and keeps the TIME_WAIT: no port here waits. */
+		if (read(fd, buffer, 1) != 0)
+			die("more than a response");
+		close(fd);
+	}
+	now = now_ns();
+	qsort(latencies, n, sizeof(latencies[0]), ascending);
+	printf("%zu %llu %u %u\n", n, (unsigned long long)(now - begin), latencies[n / 2], latencies[n - 1 - n / 100]);
+	return 0;
+}
