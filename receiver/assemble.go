@@ -31,7 +31,7 @@ func assemble(i *instance) (runner, error) {
 		return nil, fmt.Errorf("read the host's name: %w", err)
 	}
 	logger := i.settings().Logger
-	source, err := newSource(&i.config.Identity, hostName, logger, i.health.part("identity"))
+	source, err := newSource(&i.config.Identity, i.config.CgroupPath, hostName, logger, i.health.part("identity"))
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func TestAutoIsKubernetesInAPodElseTheHost(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
 	assert.Equal(t, sourceHost, (&IdentityConfig{Source: sourceAuto}).sourceName(), "no service account")
 	assert.Equal(t, sourceFile, (&IdentityConfig{Source: sourceFile}).sourceName())
-	source, err := newSource(&IdentityConfig{Source: sourceAuto}, "node-1", zap.NewNop(), nil)
+	source, err := newSource(&IdentityConfig{Source: sourceAuto}, "", "node-1", zap.NewNop(), nil)
 	require.NoError(t, err)
 	require.NoError(t, source.Close())
 }

@@ -4,6 +4,7 @@ package kmeshreceiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,9 +12,11 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/cgroup"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
 // identitySource is what every source of identities can do.
@@ -41,21 +44,45 @@ func (c *IdentityConfig) sourceName() string {
 
 // newSource makes the source that the configuration names; onStatus hears when it
 // fails later, and when it is well again.
-func newSource(c *IdentityConfig, hostName string, logger *zap.Logger, onStatus func(error)) (identitySource, error) {
+func newSource(c *IdentityConfig, cgroupPath, hostName string, logger *zap.Logger, onStatus func(error)) (identitySource, error) {
 	switch name := c.sourceName(); name {
 	case sourceFile:
 		return file.New(file.Settings{Path: c.File.Path, Retain: c.Retain, Logger: logger, OnStatus: onStatus})
 	case sourceHost:
 		return host.New(host.Settings{Name: hostName})
 	case sourceKubernetes:
-		return kubernetes.New(kubernetes.Settings{
+		settings := kubernetes.Settings{
 			AuthType: c.Kubernetes.AuthType, Context: c.Kubernetes.Context,
 			ClusterID: c.Kubernetes.ClusterID, ClusterDomain: c.Kubernetes.ClusterDomain, TrustDomain: c.Kubernetes.TrustDomain,
 			Retain: c.Retain, Logger: logger, OnStatus: onStatus,
-		})
+		}
+		tree := openCgroups(cgroupPath, logger)
+		if tree != nil {
+			settings.Locator = tree
+		}
+		source, err := kubernetes.New(settings)
+		if err != nil && tree != nil {
+			return nil, errors.Join(err, tree.Close())
+		}
+		return source, err
 	default:
 		return nil, fmt.Errorf("identity.source %s is not in this version yet: write kubernetes, host, or file with identity.file.path", name)
 	}
+}
+
+// openCgroups watches the cgroups that tell pods on the host's network apart; nil: nothing
+// but their address does.
+func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
+	root, err := probe.CgroupRoot(path)
+	var tree *cgroup.Tree
+	if err == nil {
+		tree, err = cgroup.Open(root)
+	}
+	if err != nil {
+		logger.Warn("pods on the host's network cannot all be told apart: mount the host's /sys/fs/cgroup, and name it in cgroup_path",
+			zap.Error(err), zap.String("cgroup_path", root))
+	}
+	return tree
 }
 
 // scope gives what is counted: a host's processes talk to anybody, a mesh's workloads

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
@@ -35,7 +36,7 @@ func TestTheKubernetesSource(t *testing.T) {
 	c := createDefaultConfig().(*Config)
 	c.Identity.Source, c.Identity.Kubernetes.AuthType = sourceKubernetes, "kubeConfig"
 	require.NoError(t, c.Validate())
-	source, err := newSource(&c.Identity, "node", zap.NewNop(), func(error) {})
+	source, err := newSource(&c.Identity, "", "node", zap.NewNop(), func(error) {})
 	require.NoError(t, err)
 	require.IsType(t, &kubernetes.Source{}, source)
 	require.NoError(t, source.Close())
@@ -70,4 +71,12 @@ func TestHealthTellsEachChangeOnce(t *testing.T) {
 		told = append(told, e.Err().Error())
 	}
 	require.Equal(t, []string{"a", "b", "StatusOK"}, told)
+}
+
+func TestWithoutCgroupsThereIsOneWarning(t *testing.T) {
+	core, logged := observer.New(zap.InfoLevel)
+	require.Nil(t, openCgroups(filepath.Join(t.TempDir(), "none"), zap.New(core)))
+	require.Equal(t, 1, logged.Len())
+	require.Equal(t, zap.WarnLevel, logged.All()[0].Level)
+	require.Contains(t, logged.All()[0].Message, "cgroup_path")
 }

@@ -20,6 +20,8 @@ const maxLag = 30 * time.Second
 //   - workloads on the host's network share the node's address with each other and with what is no workload at all.  The
 //     one behind whose service the port is answers, else the node.  Where the node is not known, one answers that is
 //     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
+//
+// Of the node's own ends a Locator knows more: see Locate.
 type Index struct {
 	retain, lag time.Duration
 	generation  atomic.Uint64
@@ -33,6 +35,8 @@ type Index struct {
 	holders    *ledger[netip.Addr, Workload]
 	byAddress  *ledger[netip.Addr, Service]
 	byIdentity *ledger[ServiceKey, Service]
+	byPod      *ledger[PodUID, Workload]
+	locator    Locator // nil: none
 }
 
 var _ Resolver = (*Index)(nil)
@@ -52,8 +56,14 @@ func NewIndex(retain time.Duration) *Index {
 		holders:    newLedger[netip.Addr](func(a, b *Workload) bool { return a.UID < b.UID }),
 		byAddress:  newLedger[netip.Addr](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
+		byPod:      newLedger[PodUID](func(_, _ *Workload) bool { return true }),
 	}
 }
+
+// Locate makes the place of a process decide where its address does not: at an address that is shared, that nobody is
+// known to have, or that is loopback's.  An address of one workload alone needs no other word: a proxy that speaks for a
+// pod has the pod's address, and a cgroup of its own.  Call it before anybody asks.
+func (x *Index) Locate(by Locator) { x.locator = by }
 
 // Upsert publishes a workload that has its addresses since then (zero: always had).  If its UID is known, the workload
 // is its new version: addresses that it lost end now, and those that it keeps tell the new names, whenever a
@@ -66,10 +76,12 @@ func (x *Index) Upsert(w *Workload, since, now time.Time) {
 		return
 	}
 	var gone []netip.Addr
+	var pod []PodUID
 	if old != nil {
-		gone = plain(old.Addresses)
+		gone, pod = plain(old.Addresses), old.pod()
 	}
 	x.holders.move(old, gone, w, plain(w.Addresses), wall(since), wall(now))
+	x.byPod.move(old, pod, w, w.pod(), wall(since), wall(now))
 	if old != nil {
 		x.gone = append(x.gone, departure{old.Names, wall(now)})
 	}
@@ -87,6 +99,7 @@ func (x *Index) Remove(uid string, now time.Time) {
 		return
 	}
 	x.holders.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
+	x.byPod.move(old, old.pod(), nil, nil, time.Time{}, wall(now))
 	delete(x.workloads, uid)
 	x.gone = append(x.gone, departure{old.Names, wall(now)})
 	x.generation.Add(1)
@@ -154,10 +167,16 @@ func (x *Index) Expire(now time.Time) {
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)
+	x.byPod.expire(until)
 }
 
-// Generation changes with everything that is published or removed.
-func (x *Index) Generation() uint64 { return x.generation.Load() }
+// Generation changes with everything that is published or removed, and with every process that was found.
+func (x *Index) Generation() uint64 {
+	if x.locator != nil {
+		return x.generation.Load() + x.locator.Generation()
+	}
+	return x.generation.Load()
+}
 
 // Held counts what is there now, without what is retained.
 func (x *Index) Held() Held {

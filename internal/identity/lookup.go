@@ -2,29 +2,88 @@ package identity
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
 // Resolve tells who had the address.  Not knowing anybody settles nothing: they may be told of yet.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
-	h := x.holders.read(plainAddr(end.Address.Addr()))
-	if h == nil {
-		return nil, false
+	address := plainAddr(end.Address.Addr())
+	h := x.holders.read(address)
+	if h != nil && end.Local != nil && x.locator != nil && h.tenures[0].holder.HostNetwork {
+		// The usual case at a node's address, without a look at all that share it.
+		if uid, place := x.locator.Locate(*end.Local, at); place == PlacePod {
+			if pod := x.pod(uid); pod != nil && pod.HostNetwork && slices.Contains(pod.Addresses, address) {
+				return pod, true
+			}
+		}
 	}
-	at, ok, settled := h.moment(at, x.lag)
-	if !ok {
-		return nil, settled
+	moment, known := at, false
+	if h != nil {
+		moment, known, settled = h.moment(at, x.lag)
 	}
-	return holderOf(h, at, end.Address.Port()), true
+	if end.Local == nil || x.locator == nil {
+		if known {
+			w = holderOf(h, moment, end.Address.Port(), false)
+		}
+		return w, settled
+	}
+	if known {
+		if w = ownerOf(h, moment); w != nil {
+			return w, true
+		}
+	}
+	uid, place := x.locator.Locate(*end.Local, at)
+	if place == PlacePod {
+		// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
+		w = x.pod(uid)
+		return w, w != nil && (known || address.IsLoopback())
+	}
+	if known {
+		w = holderOf(h, moment, end.Address.Port(), place == PlaceHost)
+	}
+	switch place {
+	case PlaceHost:
+		return w, settled && (w != nil || !known)
+	case PlaceSought:
+		return w, false
+	default:
+		return w, settled
+	}
 }
 
-// holderOf decides between the workloads that had an address at once.
-func holderOf(h *history[Workload], at time.Time, port uint16) *Workload {
+// ownerOf is the workload with an address of its own.
+func ownerOf(h *history[Workload], at time.Time) *Workload {
+	for i := len(h.tenures) - 1; i >= 0; i-- {
+		if t := &h.tenures[i]; !t.holder.HostNetwork && t.covers(at) {
+			return t.holder
+		}
+	}
+	return nil
+}
+
+// pod is the workload that a cgroup tells of.  The time does not matter: no other pod ever has its UID.
+func (x *Index) pod(uid PodUID) *Workload {
+	h := x.byPod.read(uid)
+	if h == nil {
+		return nil
+	}
+	newest := h.tenures[0]
+	for _, t := range h.tenures[1:] {
+		if t.open() || !newest.open() {
+			newest = t
+		}
+	}
+	return newest.holder
+}
+
+// holderOf decides between the workloads that had an address at once; with noPod it is known to be none of the pods.
+func holderOf(h *history[Workload], at time.Time, port uint16, noPod bool) *Workload {
 	var sharing, serving, node *Workload
 	shared := 0
 	for i := len(h.tenures) - 1; i >= 0; i-- {
 		t := &h.tenures[i]
-		if !t.covers(at) {
+		if !t.covers(at) || noPod && t.holder.PodUID != (PodUID{}) {
 			continue
 		}
 		w := t.holder

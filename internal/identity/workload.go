@@ -18,6 +18,7 @@ const (
 // Workload is a pod, a VM or a process.  It is shared by pointer, and immutable once it is published.
 type Workload struct {
 	UID         string
+	PodUID      PodUID // zero: no pod, or its cgroup tells nothing
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
 	Names       unique.Handle[Names]
@@ -49,9 +50,17 @@ func (w *Workload) serves(target uint16) bool {
 	return false
 }
 
+// pod gives the key by which the workload's cgroup finds it.
+func (w *Workload) pod() []PodUID {
+	if w.PodUID == (PodUID{}) {
+		return nil
+	}
+	return []PodUID{w.PodUID}
+}
+
 // Equal says whether two versions of a workload say the same.
 func (w *Workload) Equal(o *Workload) bool {
-	return w.UID == o.UID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
+	return w.UID == o.UID && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {
 			return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)

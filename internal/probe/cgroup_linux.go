@@ -16,6 +16,9 @@ import (
 const noCgroup = "no cgroup v2 is mounted here: mount it (mount -t cgroup2 none /sys/fs/cgroup/unified), " +
 	"or in a container mount the host's /sys/fs/cgroup, and name the place in cgroup_path if it is not found by itself"
 
+// CgroupRoot gives the folder that a Probe with that CgroupPath attaches to.
+func CgroupRoot(path string) (string, error) { return cgroupRoot(path) }
+
 // cgroupRoot gives the cgroup v2 folder to attach to: path if it is one, else, for
 // an empty path, the first mount of cgroup v2.
 func cgroupRoot(path string) (string, error) {

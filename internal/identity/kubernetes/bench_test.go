@@ -21,6 +21,7 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -43,6 +44,7 @@ func nthPod(i int) *corev1.Pod {
 	p = labelled(ownedBy(p, "ReplicaSet", deployment+"-5c5944c58c"), "pod-template-hash", "5c5944c58c",
 		"app.kubernetes.io/name", deployment, "app.kubernetes.io/version", "1.2.3", "app.kubernetes.io/managed-by", "Helm", "team", "checkout")
 	p.ResourceVersion = fmt.Sprint(i + 1)
+	p.UID = types.UID(fmt.Sprintf("1b4e28ba-2fa1-11d2-883f-%012x", i))
 	p.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "2026-11-22T12:00:00Z"}
 	// What a real pod has besides: a few KiB that are of no use here.
 	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("x", 2000))}}}

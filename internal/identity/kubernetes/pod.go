@@ -26,6 +26,7 @@ const (
 	labelDeploymentConfig  = "deploymentconfig"           // OpenShift
 	labelTunnel            = "networking.istio.io/tunnel"
 	annotationAmbient      = "ambient.istio.io/redirection"
+	annotationMirror       = "kubernetes.io/config.mirror" // of a static pod's object
 )
 
 // pod is what is left of a Pod.
@@ -56,8 +57,9 @@ func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 		tunnel = identity.TunnelHBONE
 	}
 	return &identity.Workload{
-		UID:  c.id + "//Pod/" + p.Namespace + "/" + p.Name,
-		Name: p.Name, Namespace: p.Namespace,
+		UID:    c.id + "//Pod/" + p.Namespace + "/" + p.Name,
+		PodUID: podUID(p),
+		Name:   p.Name, Namespace: p.Namespace,
 		Names: identity.Names{
 			Workload:          owner(p),
 			CanonicalService:  cmp.Or(l[labelCanonicalName], l[labelName], l[labelApp]),
@@ -70,6 +72,17 @@ func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 		HostNetwork: p.Spec.HostNetwork,
 		Addresses:   addressesOf(p),
 	}
+}
+
+// podUID is what the kubelet calls the pod in cgroups.  A static pod's object is a mirror of what the kubelet runs under the
+// hash of the manifest: its own UID is in no path.
+func podUID(p *corev1.Pod) identity.PodUID {
+	text := string(p.UID)
+	if hash := p.Annotations[annotationMirror]; hash != "" {
+		text = hash
+	}
+	uid, _ := identity.ParsePodUID(text)
+	return uid
 }
 
 // scheduled matches the name that a CronJob gives its Jobs: the minute of the schedule behind its own.

@@ -173,3 +173,19 @@ func TestSinceWhenAPodHadItsAddress(t *testing.T) {
 		require.Equal(t, c.want, c.pod.hadSince(c.initial, noon), c.name)
 	}
 }
+
+func TestThePodOfACgroupsPath(t *testing.T) {
+	const uid, hash = "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	want := func(text string) identity.PodUID {
+		parsed, ok := identity.ParsePodUID(text)
+		require.True(t, ok)
+		return parsed
+	}
+	p := podOf("web-0", "10.244.0.5")
+	p.UID = uid
+	require.Equal(t, want(uid), testCluster.pod(p).workload.PodUID)
+	p.Annotations = map[string]string{"kubernetes.io/config.mirror": hash}
+	require.Equal(t, want(hash), testCluster.pod(p).workload.PodUID, "a static pod runs under its manifest's hash")
+	p.Annotations, p.UID = nil, "of another kind"
+	require.Zero(t, testCluster.pod(p).workload.PodUID)
+}

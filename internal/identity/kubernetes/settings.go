@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
 // How the source shows who it is, as other receivers spell it.
@@ -37,9 +39,17 @@ type Settings struct {
 
 	Retain time.Duration // how long a removed workload still answers for its last connections
 	Logger *zap.Logger   // default: none
+	// Locator tells the pods of processes on the node's own network; nil: their address alone does.  The source closes it.
+	Locator Locator
 	// OnStatus is told, from another goroutine, that the source does not know the cluster's present state, and with nil that
 	// it does again.  On changes only.
 	OnStatus func(error)
+}
+
+// Locator is an identity.Locator that looks until it is closed.
+type Locator interface {
+	identity.Locator
+	Close() error
 }
 
 func (s *Settings) defaults() {

@@ -55,6 +55,9 @@ func New(settings Settings) (*Source, error) {
 
 func newSource(settings Settings, client kubernetes.Interface) *Source {
 	index := identity.NewIndex(settings.Retain)
+	if settings.Locator != nil {
+		index.Locate(settings.Locator)
+	}
 	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
 	all := resources(client, registry)
 	return &Source{
@@ -110,6 +113,9 @@ func (s *Source) Close() error {
 		s.stop()
 	}
 	s.done.Wait()
+	if s.settings.Locator != nil {
+		return s.settings.Locator.Close()
+	}
 	return nil
 }
 

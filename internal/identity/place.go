@@ -1,0 +1,58 @@
+package identity
+
+import (
+	"encoding/hex"
+	"time"
+)
+
+// PodUID is what a kubelet calls a pod in the paths of its cgroups: the UID of the object, or of a static pod the hash of
+// its manifest.  Both are 16 bytes.  Zero: not known.
+type PodUID [16]byte
+
+// ParsePodUID reads 32 hexadecimal digits, as they are or grouped as a UUID's by '-', or by '_' as systemd has it.  Any
+// other text is no UID that a path could tell.
+func ParsePodUID[T ~string](text T) (uid PodUID, ok bool) {
+	var digits [2 * len(uid)]byte
+	switch len(text) {
+	case len(digits):
+		copy(digits[:], text)
+	case len(digits) + 4:
+		n := 0
+		for i := range len(text) {
+			switch i {
+			case 8, 13, 18, 23:
+				if text[i] != text[8] || text[i] != '-' && text[i] != '_' {
+					return PodUID{}, false
+				}
+			default:
+				digits[n] = text[i]
+				n++
+			}
+		}
+	default:
+		return PodUID{}, false
+	}
+	if _, err := hex.Decode(uid[:], digits[:]); err != nil {
+		return PodUID{}, false
+	}
+	return uid, uid != PodUID{}
+}
+
+// Place is where on its node a process runs, as far as its cgroup tells.
+type Place uint8
+
+// The places.
+const (
+	PlaceUnknown Place = iota // and it will stay so: the cgroup is gone, or cannot be seen
+	PlaceSought               // not known yet; the generation changes when it is
+	PlaceHost                 // in no pod
+	PlacePod
+)
+
+// Locator tells the place of a process that made a socket at the time at, and its pod's UID.  It never waits, and an
+// answer that is known takes no lock and allocates nothing.
+type Locator interface {
+	Locate(p Process, at time.Time) (PodUID, Place)
+	// Generation changes when a process was found that had been asked for.
+	Generation() uint64
+}
