@@ -4,6 +4,7 @@ package kmeshreceiver
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 )
 
@@ -53,9 +55,30 @@ func newSource(c *IdentityConfig, hostName string, logger *zap.Logger, onStatus 
 			ClusterID: c.Kubernetes.ClusterID, ClusterDomain: c.Kubernetes.ClusterDomain, TrustDomain: c.Kubernetes.TrustDomain,
 			Retain: c.Retain, Logger: logger, OnStatus: onStatus,
 		})
+	case sourceIstio:
+		return istio.New(istio.Settings{
+			Endpoint: c.Istio.Endpoint, TLS: c.Istio.tls, TokenFile: c.Istio.TokenFile,
+			ClusterID: c.Istio.ClusterID, TrustDomain: c.Istio.TrustDomain, Network: c.Istio.Network,
+			NodeName: os.Getenv("K8S_NODE_NAME"), Retain: c.Retain, Logger: logger, OnStatus: onStatus,
+		})
 	default:
-		return nil, fmt.Errorf("identity.source %s is not in this version yet: write kubernetes, host, or file with identity.file.path", name)
+		return nil, fmt.Errorf("identity.source %q is not known", name) // Validate told so
 	}
+}
+
+// meshRoot is where Istio's own proxies have the certificate that istiod's is signed with.
+const meshRoot = "/var/run/secrets/istio/root-cert.pem"
+
+// tls gives the settings of the next connection to istiod; nil: plain text.  istiod's certificate is the mesh's own, which
+// is not among the system's.
+func (c *IstioConfig) tls() (*tls.Config, error) {
+	settings := c.TLS
+	if settings.CAFile == "" && settings.CAPem == "" && !settings.Insecure && !settings.InsecureSkipVerify {
+		if _, err := os.Stat(meshRoot); err == nil {
+			settings.CAFile = meshRoot
+		}
+	}
+	return settings.LoadTLSConfig(context.Background())
 }
 
 // scope gives what is counted: a host's processes talk to anybody, a mesh's workloads
