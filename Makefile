@@ -44,6 +44,7 @@ run: build ## Builds, then shows every TCP connection of this machine
 test: ## Runs the unit tests; as root those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
+	go -C internal/identity/istio/conformance test ./...
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
 # One package at a time: each starts collectors that watch the whole machine.

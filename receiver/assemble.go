@@ -41,7 +41,7 @@ func assemble(i *instance) (runner, error) {
 	p, err := openProbe(probe.Options{
 		CgroupPath:      i.config.CgroupPath,
 		IncludeLoopback: i.config.IncludeLoopback,
-		NameListeners:   i.config.Identity.sourceName() == sourceHost,
+		NameListeners:   i.config.Identity.namesProcesses(),
 		Exclusive:       true,
 	})
 	if err != nil {

@@ -68,7 +68,6 @@ func TestASourceThatDoesNotStartEndsTheStart(t *testing.T) {
 	for yaml, want := range map[string]string{
 		"identity: {source: file, file: {path: " + missing + "}}": "identity file " + missing,
 		"identity: {source: kubernetes}":                          "identity.kubernetes.auth_type serviceAccount: ",
-		"identity: {source: istio}":                               "identity.source istio is not in this version yet: write kubernetes, host, or file with identity.file.path",
 	} {
 		signal := metricsOf(t, yaml)
 		require.ErrorContains(t, signal.Start(t.Context(), newHost()), want)

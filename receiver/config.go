@@ -97,9 +97,14 @@ type KubernetesConfig struct {
 type IstioConfig struct {
 	Endpoint string                 `mapstructure:"endpoint"`
 	TLS      configtls.ClientConfig `mapstructure:"tls"`
-	// TokenFile holds the token that is shown to istiod; empty: none.
+	// TokenFile holds the token that is shown to istiod; empty: that of Istio's own proxies, where it is mounted.
 	TokenFile string `mapstructure:"token_file"`
+	// ClusterID is what istiod calls the cluster.
 	ClusterID string `mapstructure:"cluster_id"`
+	// TrustDomain is that of the principals of which istiod does not tell one; empty: they are not known.
+	TrustDomain string `mapstructure:"trust_domain"`
+	// Network is the one that the node is in; empty: that of the workloads on it.
+	Network string `mapstructure:"network"`
 }
 
 // The values of the keys that take one of few.

@@ -130,6 +130,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			Istio: IstioConfig{
 				Endpoint: "istiod.mesh.svc:15012", TLS: tls,
 				TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
+				TrustDomain: "mesh.example", Network: "network-1",
 			},
 			Settle: 2 * time.Second,
 			Retain: 3 * time.Minute,

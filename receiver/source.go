@@ -4,6 +4,7 @@ package kmeshreceiver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/cgroup"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
@@ -65,9 +67,26 @@ func newSource(c *IdentityConfig, cgroupPath, hostName string, logger *zap.Logge
 			return nil, errors.Join(err, tree.Close())
 		}
 		return source, err
+	case sourceIstio:
+		return istio.New(istio.Settings{
+			Endpoint: c.Istio.Endpoint, TLS: c.Istio.tls, TokenFile: c.Istio.TokenFile,
+			ClusterID: c.Istio.ClusterID, TrustDomain: c.Istio.TrustDomain, Network: c.Istio.Network,
+			NodeName: os.Getenv("K8S_NODE_NAME"), Retain: c.Retain, Logger: logger, OnStatus: onStatus,
+		})
 	default:
-		return nil, fmt.Errorf("identity.source %s is not in this version yet: write kubernetes, host, or file with identity.file.path", name)
+		return nil, fmt.Errorf("identity.source %q is not known", name) // Validate told so
 	}
+}
+
+// namesProcesses says whether the process at an end can decide who the end is.
+func (c *IdentityConfig) namesProcesses() bool {
+	switch c.sourceName() {
+	case sourceHost:
+		return true
+	case sourceKubernetes:
+		return cgroup.ByProcess()
+	}
+	return false
 }
 
 // openCgroups watches the cgroups that tell pods on the host's network apart; nil: nothing
@@ -83,6 +102,21 @@ func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
 			zap.Error(err), zap.String("cgroup_path", root))
 	}
 	return tree
+}
+
+// meshRoot is where Istio's own proxies have the certificate that istiod's is signed with.
+const meshRoot = "/var/run/secrets/istio/root-cert.pem"
+
+// tls gives the settings of the next connection to istiod; nil: plain text.  istiod's certificate is the mesh's own, which
+// is not among the system's.
+func (c *IstioConfig) tls() (*tls.Config, error) {
+	settings := c.TLS
+	if settings.CAFile == "" && settings.CAPem == "" && !settings.Insecure && !settings.InsecureSkipVerify {
+		if _, err := os.Stat(meshRoot); err == nil {
+			settings.CAFile = meshRoot
+		}
+	}
+	return settings.LoadTLSConfig(context.Background())
 }
 
 // scope gives what is counted: a host's processes talk to anybody, a mesh's workloads

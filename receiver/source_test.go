@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 )
 
@@ -46,6 +47,32 @@ func TestTheKubernetesSource(t *testing.T) {
 	require.ErrorContains(t, c.Validate(), "identity.kubernetes.auth_type")
 	require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_id is empty")
 	require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_domain is empty")
+}
+
+func TestTheIstioSource(t *testing.T) {
+	c := createDefaultConfig().(*Config)
+	c.Identity.Source = sourceIstio
+	require.NoError(t, c.Validate())
+	source, err := newSource(&c.Identity, "", "node", zap.NewNop(), func(error) {})
+	require.NoError(t, err)
+	require.IsType(t, &istio.Source{}, source)
+	require.NoError(t, source.Close())
+	require.Equal(t, flow.ScopeKnown, c.scope())
+
+	config, err := c.Identity.Istio.tls()
+	require.NoError(t, err)
+	require.NotNil(t, config, "encrypted, unless told otherwise")
+	c.Identity.Istio.TLS.Insecure = true
+	config, err = c.Identity.Istio.tls()
+	require.NoError(t, err)
+	require.Nil(t, config)
+	c.Identity.Istio.TLS.CAFile = filepath.Join(t.TempDir(), "missing.pem")
+	_, err = c.Identity.Istio.tls()
+	require.ErrorContains(t, err, "missing.pem")
+
+	c.Identity.Istio = IstioConfig{}
+	require.ErrorContains(t, c.Validate(), "identity.istio.endpoint is empty")
+	require.ErrorContains(t, c.Validate(), "identity.istio.cluster_id is empty")
 }
 
 // statusHost keeps what a component reports.

@@ -61,7 +61,8 @@ func (c *IdentityConfig) validate() error {
 			notEmpty("identity.kubernetes.cluster_id", c.Kubernetes.ClusterID, "what the labels shall call the cluster, e.g. Kubernetes"),
 			notEmpty("identity.kubernetes.cluster_domain", c.Kubernetes.ClusterDomain, "what the names of services end with, e.g. cluster.local"))
 	case sourceIstio:
-		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"))
+		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"),
+			notEmpty("identity.istio.cluster_id", c.Istio.ClusterID, "the cluster's id in istiod, e.g. Kubernetes"))
 	}
 	return errors.Join(errs...)
 }

@@ -240,6 +240,7 @@ func podOf(deployment, hash, suffix string, labels map[string]string, addresses 
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: strings.Join([]string{deployment, hash, suffix}, "-"), Namespace: "default", Labels: all,
+			GenerateName: deployment + "-" + hash + "-", // by which istiod tells a controller's pods
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-" + hash, UID: "replica-set", Controller: &controls,
 			}},

@@ -25,6 +25,7 @@ const (
 	sleepAddress   = "10.244.8.10"
 	httpbinAddress = "10.244.8.11"
 	httpbinTarget  = httpbinAddress + ":80"
+	laterAddress   = "10.244.8.12" // of a pod that comes later
 )
 
 func sleepPod() *corev1.Pod {
@@ -32,10 +33,12 @@ func sleepPod() *corev1.Pod {
 }
 
 func httpbinPod() *corev1.Pod {
-	return podOf("httpbin", "5c5944c58c", "v9mlk", map[string]string{"app": "httpbin", "version": "v1"}, httpbinAddress)
+	p := podOf("httpbin", "5c5944c58c", "v9mlk", map[string]string{"app": "httpbin", "version": "v1"}, httpbinAddress)
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "web", ContainerPort: 80}}
+	return p
 }
 
-// httpbinService names the target port, so that only the endpoint slice knows its number.
+// httpbinService names the target port, so that only the endpoint slice and the pod know its number.
 func httpbinService() *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "httpbin", Namespace: "default"},
@@ -116,7 +119,7 @@ func TestKubernetes(t *testing.T) {
 	pods := c.client.CoreV1().Pods("default")
 	_, err := pods.Patch(ctx, httpbinPod().Name, types.MergePatchType, []byte(`{"metadata": {"labels": {"version": "v2"}}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
-	arrivesAt(t, s, sleep, `destination_version="v2",destination_service="httpbin.default.svc.cluster.local"`)
+	arrivesAt(t, s, sleep, httpbinTarget, `destination_version="v2",destination_service="httpbin.default.svc.cluster.local"`)
 
 	// While nobody can hear of it, the pod is deleted and another one gets its address.
 	c.apiServer.kill()
@@ -124,16 +127,16 @@ func TestKubernetes(t *testing.T) {
 	eventually(t, func(a *assert.CollectT) {
 		require.Contains(a, tail(s.collector.log, 16<<10), "The cluster's identities are not in sync; those that are known stay")
 	})
-	arrivesAt(t, s, sleep, `destination_version="v2"`)
+	arrivesAt(t, s, sleep, httpbinTarget, `destination_version="v2"`)
 	c.apiServer.launch()
 	c.deletePod(t, httpbinPod().Name)
 	c.create(t, podOf("echo", "57b4c6d9f4", "m8n3p", nil, httpbinAddress))
-	arrivesAt(t, s, sleep, `destination_workload="echo",destination_version="latest"`)
+	arrivesAt(t, s, sleep, httpbinTarget, `destination_workload="echo",destination_version="latest"`)
 	s.collector.inSync(t, true)
 }
 
 // arrivesAt makes connections until one more arrives at a series of these labels.
-func arrivesAt(t *testing.T, s *stack, from *testhost.Host, labels string) {
+func arrivesAt(t *testing.T, s *stack, from *testhost.Host, to, labels string) {
 	t.Helper()
 	query := `sum(kmesh_tcp_connections_closed_total{reporter="source",source_workload="sleep",` + labels + `})`
 	var before float64
@@ -141,7 +144,7 @@ func arrivesAt(t *testing.T, s *stack, from *testhost.Host, labels string) {
 		before = samples[0].value
 	}
 	eventually(t, func(a *assert.CollectT) {
-		plainConnection(t, from, httpbinTarget)
+		plainConnection(t, from, to)
 		samples, err := s.prometheus.query(query)
 		require.NoError(a, err)
 		require.Len(a, samples, 1, labels)

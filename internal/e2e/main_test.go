@@ -39,6 +39,7 @@ func missing() []string {
 		lokiPath:       "internal/e2e/servers/build.sh loki (or make e2e)",
 		etcdPath:       "internal/e2e/servers/build.sh etcd (or make e2e)",
 		apiServerPath:  "internal/e2e/servers/build.sh kube-apiserver (or make e2e)",
+		istiodPath:     "internal/e2e/servers/build.sh istiod (or make e2e)",
 	} {
 		if _, err := os.Stat(path); err != nil {
 			what = append(what, fmt.Sprintf("%v: build it with: %s", err, remedy))

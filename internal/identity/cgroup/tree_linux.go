@@ -89,6 +89,10 @@ func Open(root string) (*Tree, error) {
 	return t, nil
 }
 
+// ByProcess says whether, on this host, a Tree may need the process to tell the pod: version 1's hierarchies are then there
+// too, and the id of version 2 may be that of the root.
+func ByProcess() bool { return hybrid("/proc/self/cgroup") }
+
 // hybrid tells from a process's cgroups whether there are some that are not version 2's.
 func hybrid(path string) bool {
 	text, err := os.ReadFile(path)

@@ -1,0 +1,240 @@
+package istio
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// registry holds what istiod told, and publishes in the index what can be met in the node's own network.
+type registry struct {
+	settings *Settings
+	index    *identity.Index
+
+	mu      sync.Mutex
+	entries map[string]*entry // by the resource's name
+	network string            // whose addresses are published
+	// How many workloads of each network are on this node, and in this cluster.
+	onNode, inCluster map[string]int
+}
+
+func newRegistry(settings *Settings, index *identity.Index) *registry {
+	return &registry{
+		settings: settings, index: index, network: settings.Network,
+		entries: make(map[string]*entry), onNode: make(map[string]int), inCluster: make(map[string]int),
+	}
+}
+
+// change is what one response tells.
+type change struct {
+	put    map[string]*entry
+	remove []string
+	// whole says that what is neither put nor kept is not there any more.
+	whole bool
+	kept  map[string]bool
+	// lost is when the source stopped hearing of changes; zero: it did not.  first is the very first response: what it
+	// tells was there before us.
+	lost  time.Time
+	first bool
+}
+
+// apply takes a response in, and publishes it.
+func (r *registry) apply(c *change, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gone := r.gone(c)
+	handedOn := r.handOver(c, gone)
+	for name, e := range gone {
+		r.withdraw(e, now)
+		r.count(e, -1)
+		delete(r.entries, name)
+	}
+	// Whoever loses an address comes first: one that is handed on belongs to one only.
+	for name, e := range c.put {
+		old := r.entries[name]
+		if old == nil {
+			continue
+		}
+		r.count(old, -1)
+		if (old.workload == nil) != (e.workload == nil) {
+			r.withdraw(old, now)
+			continue
+		}
+		r.release(old, func(a netip.Addr) bool { return !e.has(r.network, a) }, now)
+	}
+	for name, e := range c.put {
+		r.count(e, 1)
+		r.entries[name] = e
+	}
+	since := now
+	switch {
+	case c.first:
+		since = time.Time{}
+	case !c.lost.IsZero():
+		since = c.lost
+	}
+	if network := r.own(); network != r.network {
+		// What was published as another network's is met here after all, and the other way round.
+		r.network = network
+		for _, e := range r.entries {
+			r.publish(e, since, now)
+		}
+		return
+	}
+	for _, e := range c.put {
+		// Who had an address that was handed on while nobody listened is certain for the present only.
+		if slices.ContainsFunc(e.addresses, func(at located) bool { return handedOn[at] }) {
+			r.publish(e, now, now)
+		} else {
+			r.publish(e, since, now)
+		}
+	}
+}
+
+// gone are the entries that a response ends.
+func (r *registry) gone(c *change) map[string]*entry {
+	gone := make(map[string]*entry)
+	for _, name := range c.remove {
+		if e := r.entries[name]; e != nil && c.put[name] == nil {
+			gone[name] = e
+		}
+	}
+	if c.whole {
+		for name, e := range r.entries {
+			if c.put[name] == nil && !c.kept[name] {
+				gone[name] = e
+			}
+		}
+	}
+	return gone
+}
+
+// handOver ends, at the time when the source stopped hearing, the tenure of workloads whose addresses others have now, and
+// tells which those are.  When they were handed on is not known: rather than the wrong workload, nobody is named for a
+// connection that began in between.
+func (r *registry) handOver(c *change, gone map[string]*entry) map[located]bool {
+	if c.lost.IsZero() {
+		return nil
+	}
+	claimed, handedOn := make(map[located]bool), make(map[located]bool)
+	for name, e := range c.put {
+		old := r.entries[name]
+		for _, at := range e.addresses {
+			if at.network == r.network && (old == nil || !old.has(at.network, at.address)) {
+				claimed[at] = true
+			}
+		}
+	}
+	leaves := func(old, e *entry) {
+		if old.workload == nil {
+			return
+		}
+		r.release(old, func(a netip.Addr) bool {
+			at := located{r.network, a}
+			if !claimed[at] || e != nil && e.has(r.network, a) {
+				return false
+			}
+			handedOn[at] = true
+			return true
+		}, c.lost)
+	}
+	for _, old := range gone {
+		leaves(old, nil)
+	}
+	for name, e := range c.put {
+		if old := r.entries[name]; old != nil {
+			leaves(old, e)
+		}
+	}
+	return handedOn
+}
+
+// release ends the workload's tenure of some of its addresses.
+func (r *registry) release(e *entry, loses func(netip.Addr) bool, now time.Time) {
+	if e.workload == nil {
+		return
+	}
+	had := e.within(r.network)
+	if has := slices.DeleteFunc(slices.Clone(had), loses); len(has) < len(had) {
+		w := *e.workload
+		w.Addresses = has
+		r.index.Upsert(&w, now, now)
+	}
+}
+
+// publish tells the index of an entry.  One that has no address here can be met by nobody: only services are named by
+// others too, by the workloads behind them.
+func (r *registry) publish(e *entry, since, now time.Time) {
+	here := e.within(r.network)
+	switch {
+	case e.service != nil:
+		s := *e.service
+		s.Addresses = here
+		r.index.UpsertService(&s, since, now)
+	case len(here) == 0:
+		r.index.Remove(e.workload.UID, now)
+	default:
+		w := *e.workload
+		w.Addresses = here
+		r.index.Upsert(&w, since, now)
+	}
+}
+
+func (r *registry) withdraw(e *entry, now time.Time) {
+	if e.service != nil {
+		r.index.RemoveService(e.service.Key(), now)
+		return
+	}
+	r.index.Remove(e.workload.UID, now)
+}
+
+// count keeps the tallies that tell the node's own network.
+func (r *registry) count(e *entry, n int) {
+	if e.workload == nil || e.cluster != r.settings.ClusterID {
+		return
+	}
+	add := func(to map[string]int) {
+		if to[e.network] += n; to[e.network] == 0 {
+			delete(to, e.network)
+		}
+	}
+	add(r.inCluster)
+	if e.node != "" && e.node == r.settings.NodeName {
+		add(r.onNode)
+	}
+}
+
+// own tells the network that the node is in: the one that the settings name, else that of most workloads on the node, else
+// that of most workloads of the cluster.  Ties go to the lowest name.
+func (r *registry) own() string {
+	if r.settings.Network != "" {
+		return r.settings.Network
+	}
+	for _, tally := range []map[string]int{r.onNode, r.inCluster} {
+		if len(tally) == 0 {
+			continue
+		}
+		best, most := "", 0
+		for network, n := range tally {
+			if n > most || n == most && network < best {
+				best, most = network, n
+			}
+		}
+		return best
+	}
+	return r.network
+}
+
+// versions are what a new stream tells that is known already.
+func (r *registry) versions() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	versions := make(map[string]string, len(r.entries))
+	for name, e := range r.entries {
+		versions[name] = e.version
+	}
+	return versions
+}

@@ -1,0 +1,206 @@
+package istio
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+const (
+	addressType = "type.googleapis.com/istio.workload.Address"
+
+	// maxResponse is the largest response that is taken: istiod tells all there is in one.
+	maxResponse = 256 << 20
+	// maxVersions is how much of what is known already a request tells: more than 4 MiB istiod would refuse.
+	maxVersions = 3 << 20
+	// connectWithin bounds the making of one connection.
+	connectWithin = 5 * time.Second
+	// quiet is after which silence istiod is asked whether it is still there; it refuses who asks more often than every 15 s.
+	quiet, answerWithin = 20 * time.Second, 5 * time.Second
+	// maxRejected bounds what is remembered of resources that cannot be read.
+	maxRejected = 1000
+)
+
+// listen makes a connection, and takes in what istiod tells until that ends.
+func (s *Source) listen(ctx context.Context) error {
+	config, err := s.settings.TLS()
+	if err != nil {
+		return &ailment{kind: files, cause: err}
+	}
+	shown, err := s.settings.token(config != nil)
+	if err != nil {
+		return &ailment{kind: token, cause: err}
+	}
+	// All that belongs to the stream ends with this call.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conn, err := dial(s.settings.Endpoint, config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	pairs := []string{"clusterid", s.settings.ClusterID} // by which istiod finds the API server that checks the token
+	if shown != "" {
+		pairs = append(pairs, "authorization", "Bearer "+shown)
+	}
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).
+		DeltaAggregatedResources(metadata.AppendToOutgoingContext(ctx, pairs...))
+	if err != nil {
+		return failed(config, err)
+	}
+	request, whole := s.subscription(shown)
+	if err := stream.Send(request); err != nil && !isEOF(err) { // at its end Recv tells why
+		return failed(config, err)
+	}
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return failed(config, err)
+		}
+		if response.TypeUrl != addressType {
+			continue // not asked for
+		}
+		refusal := s.take(response, whole, time.Now())
+		whole = false
+		answer := &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResponseNonce: response.Nonce}
+		if refusal != nil {
+			answer.ErrorDetail = &spb.Status{Code: int32(codes.InvalidArgument), Message: refusal.Error()}
+		}
+		if err := stream.Send(answer); err != nil && !isEOF(err) {
+			return failed(config, err)
+		}
+	}
+}
+
+func dial(endpoint string, config *tls.Config) (*grpc.ClientConn, error) {
+	transport := insecure.NewCredentials()
+	if config != nil {
+		transport = credentials.NewTLS(config)
+	}
+	return grpc.NewClient(endpoint, grpc.WithTransportCredentials(transport),
+		grpc.WithNoProxy(), // istiod is in the cluster, whatever the environment says of the world outside
+		grpc.WithDisableServiceConfig(),
+		grpc.WithUserAgent("otelcol-kmesh"),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: quiet, Timeout: answerWithin}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
+}
+
+// subscription is the first request of a stream: all there is, less what is known already.  whole tells that nothing was
+// said of that, so that the first response tells all.
+func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRequest, whole bool) {
+	versions := s.registry.versions()
+	size := 0
+	for name, version := range versions {
+		size += len(name) + len(version) + 8 // and what is around them
+	}
+	if size > maxVersions {
+		versions, whole = nil, true
+	}
+	return &discovery.DeltaDiscoveryRequest{
+		Node: &core.Node{
+			Id: s.settings.nodeID(shown),
+			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+				"CLUSTER_ID": structpb.NewStringValue(s.settings.ClusterID),
+				"NODE_NAME":  structpb.NewStringValue(s.settings.NodeName),
+			}},
+		},
+		TypeUrl:                 addressType,
+		ResourceNamesSubscribe:  []string{"*"},
+		InitialResourceVersions: versions,
+	}, whole
+}
+
+// take takes a response in, and gives what of it cannot be used.
+func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, now time.Time) error {
+	c := &change{
+		put: make(map[string]*entry, len(response.Resources)), remove: response.RemovedResources,
+		whole: whole, kept: make(map[string]bool),
+	}
+	refused := make(map[string]error)
+	for _, resource := range response.Resources {
+		e, err := s.mesh.read(resource)
+		if err != nil {
+			refused[resource.GetName()] = err
+			c.kept[resource.GetName()] = true // its version before is better than nothing
+			continue
+		}
+		c.put[resource.Name] = e
+	}
+	s.mu.Lock()
+	c.first, c.lost = !s.once, s.lost
+	s.mu.Unlock()
+	s.registry.apply(c, now)
+	s.took(c, refused)
+	if len(refused) == 0 {
+		return nil
+	}
+	return oneOf(refused)
+}
+
+func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
+	if err := isKey("the resource's name", resource.GetName(), maxKey); err != nil {
+		return nil, err
+	}
+	if got := resource.GetResource().GetTypeUrl(); got != addressType {
+		return nil, fmt.Errorf("its type is %.80q", got)
+	}
+	a, err := Decode(resource.GetResource().GetValue())
+	if err != nil {
+		return nil, err
+	}
+	e, err := m.convert(a)
+	if err != nil {
+		return nil, err
+	}
+	e.version = resource.GetVersion()
+	return e, nil
+}
+
+// oneOf tells the first by name of what is wrong, and how many there are.
+func oneOf(refused map[string]error) error {
+	first := ""
+	for name := range refused {
+		if first == "" || name < first {
+			first = name
+		}
+	}
+	if n := len(refused); n > 1 {
+		return fmt.Errorf("%d resources, e.g. %.200q: %w", n, first, refused[first])
+	}
+	return fmt.Errorf("resource %.200q: %w", first, refused[first])
+}
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }
+
+// failed keeps whether the connection was to be encrypted, which its remedy depends on.
+func failed(config *tls.Config, err error) error { return &failure{config != nil, err} }
+
+type failure struct {
+	encrypted bool
+	err       error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// encrypted says whether the connection that failed so was to be.
+func encrypted(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.encrypted
+}
