@@ -61,7 +61,7 @@ func (l *ledger) enter(r *Record) {
 func TestTheCloseAndTheIteratorNeverTellTheSameByte(t *testing.T) {
 	connections := raceConnections
 	if testing.Short() { // an emulated machine takes minutes for them
-		connections /= 10
+		connections /= 50
 	}
 	if more := os.Getenv("KMESH_RACE_CONNECTIONS"); more != "" {
 		var err error
