@@ -11,17 +11,17 @@ export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
 # What ends up in the binary. A tree without a folder yet must not stop make.
 SOURCES := $(shell find bpf internal receiver \
-	\( -path internal/tools -o -path internal/e2e -o -path internal/distribution -o -path internal/testhost \) -prune -o \
+	\( -path internal/tools -o -path internal/e2e -o -path internal/distribution -o -path internal/testhost -o -path internal/kernels \) -prune -o \
 	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
-SCRIPTS := .ci/run $(shell find internal deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
+SCRIPTS := .ci/run internal/kernels/init $(shell find internal deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test e2e soak bench generate lint
+.PHONY: help build run test test-kernels e2e soak bench generate lint
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(BINARY) ## Builds the distribution into dist/otelcol-kmesh (needs Go only)
 
@@ -46,6 +46,10 @@ test: ## Runs the unit tests; as root those against the kernel too
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
 	go -C internal/identity/istio/conformance test ./...
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
+
+KERNELS ?= 5.10 6.1 6.12
+test-kernels: ## Runs the tests that need a kernel on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
+	internal/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
 e2e: build $(TOOLS)/builder ## Runs the distribution with a real Prometheus and a real Loki (root)
@@ -74,7 +78,7 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
 	golangci-lint run ./...
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak' ./...
+	go vet -tags 'e2e soak kernels' ./...
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum

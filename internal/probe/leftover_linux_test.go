@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,7 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 	maps.DeleteFunc(opened.maps, func(id ebpf.MapID, _ bool) bool { return before.maps[id] })
 	opened.requireProbe(t)
 	require.NoError(t, p.Close())
+	runtime.GC() // ends the mapping of the programs' variables, and so their maps
 	opened.requireGone(t)
 }
 

@@ -129,11 +129,16 @@ func (p *Probe) load(options Options) error {
 		return fmt.Errorf("set name_listeners: %w", err)
 	}
 	p.spill = spec.Maps["spills"].Copy()
-	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
-		var verifier *ebpf.VerifierError
-		if errors.As(err, &verifier) {
-			return fmt.Errorf("the kernel's verifier refuses the programs: %w\n%s", err, strings.Join(verifier.Log, "\n"))
-		}
+	return p.assign(spec)
+}
+
+// assign hands the programs to the kernel.
+func (p *Probe) assign(spec *ebpf.CollectionSpec) error {
+	err := spec.LoadAndAssign(&p.objects, nil)
+	if verifier := new(ebpf.VerifierError); errors.As(err, &verifier) {
+		return fmt.Errorf("the kernel's verifier refuses the programs: %w\n%s", err, strings.Join(verifier.Log, "\n"))
+	}
+	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
 	return nil

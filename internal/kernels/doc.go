@@ -1,0 +1,3 @@
+// Package kernels tests what is built here on kernels other than the one that runs: run.sh boots
+// each in an emulated machine.
+package kernels
