@@ -7,6 +7,7 @@ require (
 	github.com/cilium/ebpf v0.22.0
 	github.com/elastic/go-freelru v0.16.0
 	github.com/envoyproxy/go-control-plane/envoy v1.37.0
+	github.com/gaissmai/bart v0.26.1
 	github.com/go-logr/logr v1.4.4
 	github.com/google/go-cmp v0.7.0
 	github.com/puzpuzpuz/xsync/v4 v4.5.0

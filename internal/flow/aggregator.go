@@ -20,6 +20,7 @@ type Aggregator struct {
 	workload   set[workloadKey]
 	connection set[connectionKey]
 	clock      stamps
+	addresses  *addresses
 
 	flow   Flow       // the one being added: handing out a pointer to it costs no allocation
 	opened Connection // what an `opened` record tells, likewise
@@ -32,7 +33,7 @@ type Aggregator struct {
 // New makes an Aggregator.  log may be nil.
 func New(settings Settings, resolver identity.Resolver, log LogSink) *Aggregator {
 	settings = settings.withDefaults()
-	limit := settings.CardinalityLimit
+	limit, unknowns := settings.CardinalityLimit, newAddresses(settings.UnknownAddresses)
 	return &Aggregator{
 		settings:   settings,
 		resolver:   resolver,
@@ -40,10 +41,11 @@ func New(settings Settings, resolver identity.Resolver, log LogSink) *Aggregator
 		epoch:      time.Now(),
 		waiting:    newQueue(settings.SettleLimit),
 		generation: resolver.Generation(),
-		service:    newSet[serviceKey](limit),
-		workload:   newSet[workloadKey](limit),
-		connection: newSet[connectionKey](limit),
+		service:    newSet[serviceKey](limit, unknowns),
+		workload:   newSet[workloadKey](limit, unknowns),
+		connection: newSet[connectionKey](limit, unknowns),
 		clock:      stamps{next: 1},
+		addresses:  unknowns,
 	}
 }
 
@@ -69,6 +71,7 @@ func (a *Aggregator) Add(c *Connection, now time.Time) {
 
 // account counts a flow whose ends are as well named as they will ever be.
 func (a *Aggregator) account(f *Flow, now time.Time) {
+	a.nameOutside(f)
 	if f.Source == nil {
 		a.stats.UnknownSource++
 	}
@@ -108,11 +111,21 @@ func (a *Aggregator) addDelta(f *Flow, flags responseFlags, delta Counters, now 
 		return // an idle connection must not keep its series alive
 	}
 	traits := a.traits(f, flags)
+	refused := false
 	if a.settings.ServiceMetrics {
-		a.touch(get(&a.service, serviceKeyOf(f, traits), traits, a.settings.SecurityPolicy), delta, now)
+		said := claim{addresses: a.addresses}
+		key := serviceKeyOf(f, traits, &said)
+		a.touch(get(&a.service, key, &said, traits, a.settings.SecurityPolicy), delta, now)
+		refused = said.refused
 	}
 	if a.settings.WorkloadMetrics {
-		a.touch(get(&a.workload, workloadKeyOf(f, traits), traits, a.settings.SecurityPolicy), delta, now)
+		said := claim{addresses: a.addresses}
+		key := workloadKeyOf(f, traits, &said)
+		a.touch(get(&a.workload, key, &said, traits, a.settings.SecurityPolicy), delta, now)
+		refused = refused || said.refused
+	}
+	if refused {
+		a.stats.UnknownAddressesRefused++
 	}
 }
 

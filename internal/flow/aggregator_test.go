@@ -199,7 +199,7 @@ func BenchmarkAddToKnownSeries(b *testing.B) {
 }
 
 func BenchmarkSnapshotOf100000Series(b *testing.B) {
-	a := New(Settings{Scope: ScopeAll, WorkloadMetrics: true, CardinalityLimit: 200_000}, newWorld(), nil)
+	a := New(Settings{Scope: ScopeAll, WorkloadMetrics: true, CardinalityLimit: 200_000, UnknownAddresses: 200_000}, newWorld(), nil)
 	manySeries(a, 100_000)
 	b.ReportAllocs()
 	for b.Loop() {

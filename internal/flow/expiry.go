@@ -46,8 +46,8 @@ func (s *series) step(m moment) fate {
 // EndGone ends the series of the service and workload sets that name a workload which present no longer knows, as
 // soon as their last values are delivered.  It walks all series: call it when workloads went, not per record.
 func (a *Aggregator) EndGone(present func(unique.Handle[identity.Names]) bool) {
-	endGone(&a.service, present)
-	endGone(&a.workload, present)
+	endGone(&a.service, a.settings.Networks, present)
+	endGone(&a.workload, a.settings.Networks, present)
 }
 
 // named is a key that tells who is at its ends.
@@ -56,10 +56,10 @@ type named interface {
 	ends() [2]unique.Handle[identity.Names]
 }
 
-func endGone[K named](s *set[K], present func(unique.Handle[identity.Names]) bool) {
+func endGone[K named](s *set[K], networks *identity.Networks, present func(unique.Handle[identity.Names]) bool) {
 	for key, e := range s.byKey { // without the overflow series, which names nobody
 		for _, end := range key.ends() {
-			if end != unknownNames && !present(end) {
+			if end != unknownNames && !networks.Named(end) && !present(end) {
 				e.final = true
 			}
 		}

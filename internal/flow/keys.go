@@ -32,16 +32,20 @@ type traits struct {
 // serviceNames are by value, not by the resolver's pointer: a service that is published anew keeps its series.
 type serviceNames struct{ host, name, namespace string }
 
-// podNames name the destination's pod, or VM.
-type podNames struct{ name, namespace string }
+// podNames name the destination's pod, or VM; place is said instead of an address where the series stands for many.
+type podNames struct{ name, namespace, place string }
 
-var unknownPod = unique.Make(podNames{name: unknown, namespace: unknown})
+var (
+	unknownPod = unique.Make(podNames{name: unknown, namespace: unknown})
+	networkPod = unique.Make(podNames{name: unknown, namespace: unknown, place: unknown})
+	otherPod   = unique.Make(podNames{name: unknown, namespace: unknown, place: other})
+)
 
 // serviceKey is a series of the service set.
 type serviceKey struct {
 	source, destination unique.Handle[identity.Names]
-	service             unique.Handle[serviceNames] // zero: no known service, address stands for it
-	address             netip.Addr                  // zero when service is known
+	service             unique.Handle[serviceNames] // or what stands for many addresses; zero: address stands for it
+	address             netip.Addr                  // zero when service is not
 	traits              traits
 }
 
@@ -49,7 +53,7 @@ type serviceKey struct {
 type workloadKey struct {
 	source, destination unique.Handle[identity.Names]
 	pod                 unique.Handle[podNames]
-	address             netip.Addr // of the pod
+	address             netip.Addr // of the pod; zero where pod has a place
 	traits              traits
 }
 
@@ -65,23 +69,37 @@ func (k workloadKey) ends() [2]unique.Handle[identity.Names] {
 	return [2]unique.Handle[identity.Names]{k.source, k.destination}
 }
 
-func serviceKeyOf(f *Flow, t traits) serviceKey {
-	key := serviceKey{source: namesOf(f.Source), destination: namesOf(f.Destination), traits: t}
-	if f.Service == nil {
-		key.address = f.askedFor().Addr()
-		return key
+func serviceKeyOf(f *Flow, t traits, c *claim) serviceKey {
+	key := serviceKey{source: c.names(f.Source), destination: c.names(f.Destination), traits: t}
+	asked := f.askedFor().Addr()
+	switch {
+	case f.Service != nil:
+		key.service = unique.Make(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
+	case f.asked != nil:
+		key.service = unique.Make(serviceNames{f.asked.Name, unknown, unknown})
+	// The address of a workload is bounded as workloads are.
+	case f.Destination.Known() && asked == f.Connection.Destination.Addr(), c.may(asked):
+		key.address = asked
+	default:
+		key.service = otherService
 	}
-	key.service = unique.Make(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
 	return key
 }
 
-func workloadKeyOf(f *Flow, t traits) workloadKey {
-	key := workloadKey{
-		source: namesOf(f.Source), destination: namesOf(f.Destination),
-		pod: unknownPod, address: f.Connection.Destination.Addr(), traits: t,
-	}
-	if w := f.Destination; w != nil {
-		key.pod = unique.Make(podNames{w.Name, w.Namespace})
+func workloadKeyOf(f *Flow, t traits, c *claim) workloadKey {
+	key := workloadKey{source: c.names(f.Source), destination: c.names(f.Destination), traits: t}
+	w, address := f.Destination, f.Connection.Destination.Addr()
+	switch {
+	case w.Known():
+		key.pod, key.address = unique.Make(podNames{w.Name, w.Namespace, ""}), address
+	case w != nil && w.Kind == identity.KindNetwork:
+		key.pod = networkPod
+	case !c.may(address):
+		key.pod = otherPod
+	case w != nil:
+		key.pod, key.address = unique.Make(podNames{w.Name, w.Namespace, ""}), address
+	default:
+		key.pod, key.address = unknownPod, address
 	}
 	return key
 }

@@ -1,6 +1,9 @@
 package flow
 
 import (
+	"encoding/hex"
+	"hash/fnv"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -59,15 +62,30 @@ func put(m pcommon.Map, label, value string) {
 	m.PutStr(label, Text(value))
 }
 
-// Text is value, made valid UTF-8; "-" for an empty one.
+// maxText is the most bytes of a label.  No name of Kubernetes has more than 253, and no principal made of them more than 600.
+const maxText = 1024
+
+// Text is value, made valid UTF-8 and at most 1 KiB long; "-" for an empty one.  A longer one is cut, and ends with a hash
+// of the whole, as two series must not get the same labels.
 func Text(value string) string {
 	if value == "" {
 		return unknown
 	}
-	if utf8.ValidString(value) {
+	if len(value) <= maxText && utf8.ValidString(value) {
 		return value
 	}
-	return strings.ToValidUTF8(value, "\uFFFD")
+	text := strings.ToValidUTF8(value[:min(len(value), maxText)], "\uFFFD")
+	if len(value) <= maxText && len(text) <= maxText {
+		return text
+	}
+	hash := fnv.New64a()
+	_, _ = io.WriteString(hash, value)
+	suffix := "\u2026" + hex.EncodeToString(hash.Sum(nil))
+	end := min(len(text), maxText-len(suffix))
+	for end > 0 && end < len(text) && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + suffix
 }
 
 func reporter(d Direction) string {
@@ -112,7 +130,11 @@ func (k workloadKey) attributes(policy string) pcommon.Map {
 	m := newMap(setLabels)
 	putLabels(m, k.source.Value(), k.destination.Value(), k.traits, policy, func(m pcommon.Map) {
 		pod := k.pod.Value()
-		putPod(m, k.address.String(), pod.namespace, pod.name)
+		address := pod.place
+		if k.address.IsValid() {
+			address = k.address.String()
+		}
+		putPod(m, address, pod.namespace, pod.name)
 	})
 	return m
 }
@@ -126,16 +148,24 @@ func connectionAttributes(f *Flow, t traits, policy string) pcommon.Map {
 			putService(m, s.Host, s.Namespace, s.Name)
 			return
 		}
-		putService(m, f.DestinationService(), unknown, unknown)
+		host := f.DestinationService()
+		if f.asked != nil {
+			host = f.asked.Name
+		}
+		putService(m, host, unknown, unknown)
 	})
 	put(m, "start_time", c.Start.UTC().Format(StartTimeFormat))
 	put(m, "source_address", c.Source.String())
 	put(m, "destination_address", c.Destination.String())
-	pod := podNames{unknown, unknown}
-	if w := f.Destination; w != nil {
-		pod = podNames{w.Name, w.Namespace}
+	address, namespace, name := c.Destination.Addr().String(), unknown, unknown
+	switch w := f.Destination; {
+	case w == nil:
+	case w.Kind == identity.KindNetwork:
+		address = unknown // as in the workload set; destination_address has it
+	default:
+		namespace, name = w.Namespace, w.Name
 	}
-	putPod(m, c.Destination.Addr().String(), pod.namespace, pod.name)
+	putPod(m, address, namespace, name)
 	return m
 }
 

@@ -9,10 +9,12 @@ import (
 // Flow is a Connection with both ends named.
 type Flow struct {
 	Connection  *Connection
-	Source      *identity.Workload // nil: unknown
-	Destination *identity.Workload // nil: unknown
+	Source      *identity.Workload // or what stands for it, see its Kind; nil: unknown
+	Destination *identity.Workload // likewise
 	Service     *identity.Service  // of the destination; nil: unknown
 	Observed    time.Time          // when the record was read
+
+	asked *identity.Workload // the network of the address that was asked for, if that is nobody's who is known
 }
 
 // hbonePort is where a tunnel of an ambient mesh ends.
@@ -37,7 +39,7 @@ func (a *Aggregator) resolve(f *Flow) bool {
 }
 
 func (a *Aggregator) inScope(f *Flow) bool {
-	return a.settings.Scope == ScopeAll || f.Source != nil || f.Destination != nil
+	return a.settings.Scope == ScopeAll || f.Source.Known() || f.Destination.Known()
 }
 
 func (a *Aggregator) traits(f *Flow, flags responseFlags) traits {

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -9,8 +10,9 @@ import (
 // series is what a set holds for one key.  It lives until it was idle for long or is final; then it is marked as
 // ended, and forgotten when a snapshot with that mark was delivered.
 type series struct {
-	attributes pcommon.Map // built once, never changed
-	failure    bool        // of failed connects
+	attributes pcommon.Map  // built once, never changed
+	failure    bool         // of failed connects
+	held       []netip.Addr // unknown ones that the attributes say
 
 	start   int64    // ns since the epoch; 0: nothing counted yet
 	sum     Counters // may fall by a byte when a delta is negative
@@ -27,7 +29,7 @@ type series struct {
 
 // renew starts a series anew that was marked as ended.
 func (s *series) renew() {
-	*s = series{attributes: s.attributes, failure: s.failure}
+	*s = series{attributes: s.attributes, failure: s.failure, held: s.held}
 }
 
 // point is what a snapshot tells of a living series.

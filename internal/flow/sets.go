@@ -20,10 +20,12 @@ type set[K comparable] struct {
 	entries  []*entry[K] // dense: a flush walks all of them
 	overflow *entry[K]   // one of entries; nil until the limit was reached
 	refused  uint64      // flows that the limit refused
+
+	addresses *addresses // that series of all sets say
 }
 
-func newSet[K comparable](limit int) set[K] {
-	return set[K]{limit: limit, byKey: make(map[K]*entry[K])}
+func newSet[K comparable](limit int, unknowns *addresses) set[K] {
+	return set[K]{limit: limit, byKey: make(map[K]*entry[K]), addresses: unknowns}
 }
 
 // find gives the series of key if there is one, begun anew if it was ended; else nil.
@@ -45,7 +47,7 @@ type labelled interface {
 }
 
 // get gives the series of key, a new one when there is none, or the overflow series when there may be no more.
-func get[K labelled](s *set[K], key K, t traits, policy string) *series {
+func get[K labelled](s *set[K], key K, said *claim, t traits, policy string) *series {
 	if found := s.find(key); found != nil {
 		return found
 	}
@@ -55,6 +57,8 @@ func get[K labelled](s *set[K], key K, t traits, policy string) *series {
 	}
 	made := s.insert(key, key.attributes(policy))
 	made.failure = t.flags == flagConnect
+	made.held = said.held()
+	s.addresses.hold(made.held)
 	return made
 }
 
@@ -89,6 +93,7 @@ func (s *set[K]) append(e *entry[K]) {
 
 // remove forgets e; the last entry takes its place.
 func (s *set[K]) remove(e *entry[K]) {
+	s.addresses.release(e.held)
 	last := len(s.entries) - 1
 	moved := s.entries[last]
 	s.entries[e.index] = moved

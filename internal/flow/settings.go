@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
 
 // Scope tells which connections are counted and logged.
 type Scope uint8
@@ -31,6 +35,11 @@ type Settings struct {
 
 	// CardinalityLimit bounds the series of each set, the overflow series included.  0: 50,000.
 	CardinalityLimit int
+	// Networks name ends that nobody is known to have; nil: none.
+	Networks *identity.Networks
+	// UnknownAddresses bounds the addresses that the labels of the service and workload set say because nobody is known
+	// there; `other` stands for the rest.  0: 1,000.  Negative: none is said.
+	UnknownAddresses int
 	// SeriesExpiration ends a series that was idle for longer.  0: never.
 	SeriesExpiration time.Duration
 
@@ -47,6 +56,7 @@ type LogSettings struct {
 const (
 	defaultSettleLimit      = 65_536
 	defaultCardinalityLimit = 50_000
+	defaultUnknownAddresses = 1000
 )
 
 func (s Settings) withDefaults() Settings {
@@ -55,6 +65,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.CardinalityLimit <= 0 {
 		s.CardinalityLimit = defaultCardinalityLimit
+	}
+	if s.UnknownAddresses == 0 {
+		s.UnknownAddresses = defaultUnknownAddresses
 	}
 	if s.SecurityPolicy == "" {
 		s.SecurityPolicy = PolicyAuto

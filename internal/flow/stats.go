@@ -1,6 +1,6 @@
 package flow
 
-// Stats are the aggregator's numbers for self telemetry; all but Waiting and Series are totals.
+// Stats are the aggregator's numbers for self telemetry; all but Waiting, Series and UnknownAddresses are totals.
 type Stats struct {
 	Waiting       int    // records that wait for an identity
 	SettleExpired uint64 // records that waited in vain
@@ -8,6 +8,9 @@ type Stats struct {
 
 	// Lookups that ended unknown, by side.
 	UnknownSource, UnknownDestination uint64
+
+	UnknownAddresses        int    // that labels say
+	UnknownAddressesRefused uint64 // flows of which `other` is said, as there were too many
 
 	OutOfScopeRecords uint64
 	OutOfScope        Counters // what those records would have counted
@@ -29,6 +32,7 @@ func (a *Aggregator) Stats() Stats {
 	s := a.stats
 	s.Waiting = a.waiting.len()
 	s.Counted = a.counted
+	s.UnknownAddresses = len(a.addresses.used)
 	s.Service = a.service.stats()
 	s.Workload = a.workload.stats()
 	s.Connection = a.connection.stats()

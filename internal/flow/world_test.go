@@ -123,7 +123,7 @@ func openConnection(id, nth uint64, age time.Duration) *Connection {
 // everything is a configuration with every set on, and nothing that waits.
 func everything() Settings {
 	return Settings{
-		Scope: ScopeAll, ServiceMetrics: true, WorkloadMetrics: true,
+		Scope: ScopeAll, ServiceMetrics: true, WorkloadMetrics: true, UnknownAddresses: 1 << 20,
 		ConnectionMetrics: true, ConnectionMinDuration: 5 * time.Second, SeriesExpiration: 10 * time.Minute,
 	}
 }

@@ -15,9 +15,21 @@ const (
 	TunnelHBONE
 )
 
-// Workload is a pod, a VM or a process.  It is shared by pointer, and immutable once it is published.
+// Kind tells what stands for an end.
+type Kind uint8
+
+// The kinds.
+const (
+	KindWorkload Kind = iota
+	KindNetwork       // nobody is known at the address; the network that it is in is
+	KindAddress       // nobody is known at the address, which is the name
+)
+
+// Workload is a pod, a VM or a process, or what stands for one that is not known: see its Kind.  It is shared by pointer,
+// and immutable once it is published.
 type Workload struct {
 	UID         string
+	Kind        Kind
 	PodUID      PodUID // zero: no pod, or its cgroup tells nothing
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
@@ -28,6 +40,9 @@ type Workload struct {
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service
 }
+
+// Known says that it is a workload, not what stands for one.  It is false for nil.
+func (w *Workload) Known() bool { return w != nil && w.Kind == KindWorkload }
 
 // Membership says that a workload is behind a service.
 type Membership struct {
@@ -60,7 +75,7 @@ func (w *Workload) pod() []PodUID {
 
 // Equal says whether two versions of a workload say the same.
 func (w *Workload) Equal(o *Workload) bool {
-	return w.UID == o.UID && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
+	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {
 			return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)

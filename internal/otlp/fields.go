@@ -76,7 +76,7 @@ type line struct {
 func (l *line) fill(e flow.LogEvent, f *flow.Flow) {
 	c := f.Connection
 	source, destination := podOf(f.Source), podOf(f.Destination)
-	if f.Destination == nil && f.Service != nil {
+	if !f.Destination.Known() && f.Service != nil {
 		destination.namespace = f.Service.Namespace
 	}
 	l.fields, l.text = l.fields[:0], l.text[:0]

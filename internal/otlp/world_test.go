@@ -98,6 +98,6 @@ func allMetrics() map[string]bool {
 func allSets() flow.Settings {
 	return flow.Settings{
 		Scope: flow.ScopeAll, ServiceMetrics: true, WorkloadMetrics: true, ConnectionMetrics: true,
-		ConnectionMinDuration: 5 * time.Second, SeriesExpiration: time.Minute, CardinalityLimit: 1 << 20,
+		ConnectionMinDuration: 5 * time.Second, SeriesExpiration: time.Minute, CardinalityLimit: 1 << 20, UnknownAddresses: 1 << 20,
 	}
 }

@@ -86,7 +86,7 @@ func (s *Source) remote(a netip.Addr) *identity.Workload {
 	if w, ok := s.remotes.Get(a); ok {
 		return w
 	}
-	w := remoteWorkload(a)
+	w := identity.AddressWorkload(a)
 	s.remotes.Add(a, w)
 	return w
 }

@@ -1,11 +1,9 @@
 package host
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 	"unicode"
-	"unique"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -26,18 +24,6 @@ func processWorkload(host string, p identity.Process) *identity.Workload {
 	return &identity.Workload{
 		UID: host + "//Process/" + pid + "/" + name, Name: pod, Namespace: namespace,
 		Names: identity.Names{Workload: name, Namespace: namespace, Cluster: host}.Handle(),
-	}
-}
-
-// remoteWorkload is what an end on another machine is called.
-func remoteWorkload(a netip.Addr) *identity.Workload {
-	text := a.String()
-	return &identity.Workload{
-		UID: "//Address/" + text, Name: text, Namespace: identity.Unknown, Addresses: []netip.Addr{a},
-		Names: unique.Make(identity.Names{
-			Workload: text, CanonicalService: text, CanonicalRevision: identity.Unknown,
-			Namespace: identity.Unknown, Principal: identity.Unknown, Cluster: identity.Unknown,
-		}),
 	}
 }
 

@@ -23,7 +23,7 @@ func TestAProcessIsNamedByItsNameAndPID(t *testing.T) {
 }
 
 func TestARemoteEndIsItsAddress(t *testing.T) {
-	w := remoteWorkload(netip.MustParseAddr("2001:db8::7"))
+	w := identity.AddressWorkload(netip.MustParseAddr("2001:db8::7"))
 	require.Equal(t, "2001:db8::7", w.Name)
 	require.Equal(t, "-", w.Namespace)
 	require.Equal(t, identity.Names{
