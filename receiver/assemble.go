@@ -90,6 +90,11 @@ func newRun(i *instance, source identitySource, p prober, resource pcommon.Resou
 		sets = nil // nobody would take them
 	}
 	flows := i.config.flows(sets)
+	networks, err := i.config.Identity.networks()
+	if err != nil {
+		return nil, err // Validate told so
+	}
+	flows.Networks = networks
 	r.flows = flow.New(flows, source, sink)
 	r.sweepAll = flows.ConnectionMetrics
 	if sink != nil && flows.Log.Periodic {
@@ -115,6 +120,7 @@ func (c *Config) flows(sets map[set]bool) flow.Settings {
 		ConnectionMetrics:     sets[connectionSet],
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		CardinalityLimit:      c.AggregationCardinalityLimit,
+		UnknownAddresses:      c.Identity.unknownAddresses(),
 		SeriesExpiration:      c.SeriesExpiration,
 		Log: flow.LogSettings{
 			Closed: logged(eventClosed), Failed: logged(eventFailed),
@@ -122,6 +128,14 @@ func (c *Config) flows(sets map[set]bool) flow.Settings {
 			Period: c.AccessLog.Period,
 		},
 	}
+}
+
+// unknownAddresses is the limit as flow has it, where 0 is the default.
+func (c *IdentityConfig) unknownAddresses() int {
+	if c.UnknownDestinationsLimit == 0 {
+		return -1
+	}
+	return c.UnknownDestinationsLimit
 }
 
 // resource is the node and this agent: nothing of the peers.

@@ -154,11 +154,13 @@ func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
 	assert.Equal(t, flow.Settings{
 		Scope: flow.ScopeAll, SecurityPolicy: "mutual_tls", Settle: 2 * time.Second,
 		WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
-		CardinalityLimit: 1000, SeriesExpiration: time.Hour,
+		CardinalityLimit: 1000, UnknownAddresses: 50, SeriesExpiration: time.Hour,
 		Log: flow.LogSettings{Opened: true, Periodic: true, Period: 30 * time.Second},
 	}, config.flows(map[set]bool{workloadSet: true, connectionSet: true}))
 	config, _ = fromFile(t, "kmesh")
 	assert.Equal(t, flow.LogSettings{Closed: true, Failed: true, Period: 5 * time.Second}, config.flows(nil).Log)
+	config.Identity.UnknownDestinationsLimit = 0
+	assert.Negative(t, config.flows(nil).UnknownAddresses, "0 is flow's own default")
 }
 
 func TestWhoAttachedBeforeUsIsTold(t *testing.T) {

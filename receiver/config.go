@@ -72,6 +72,16 @@ type IdentityConfig struct {
 	Settle time.Duration `mapstructure:"settle"`
 	// Retain is how long a removed workload still answers for its last connections.
 	Retain time.Duration `mapstructure:"retain"`
+	// Networks name ends that no workload has.
+	Networks []NetworkConfig `mapstructure:"networks"`
+	// UnknownDestinationsLimit bounds the addresses in labels of ends that nobody is known to have; 0: none.
+	UnknownDestinationsLimit int `mapstructure:"unknown_destinations_limit"`
+}
+
+// NetworkConfig is a name for ranges of addresses.
+type NetworkConfig struct {
+	Name  string   `mapstructure:"name"`
+	CIDRs []string `mapstructure:"cidrs"`
 }
 
 // FileConfig is that of the source `file`.
@@ -145,6 +155,8 @@ func createDefaultConfig() component.Config {
 			},
 			Settle: 5 * time.Second,
 			Retain: time.Minute,
+
+			UnknownDestinationsLimit: 1000,
 		},
 		ConnectionSecurityPolicy:    "auto",
 		AggregationCardinalityLimit: 50_000,

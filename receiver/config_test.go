@@ -86,6 +86,8 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 			},
 			Settle: 5 * time.Second,
 			Retain: 60 * time.Second,
+
+			UnknownDestinationsLimit: 1000,
 		},
 		ConnectionSecurityPolicy:    "auto",
 		AggregationCardinalityLimit: 50000,
@@ -134,6 +136,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 			},
 			Settle: 2 * time.Second,
 			Retain: 3 * time.Minute,
+			Networks: []NetworkConfig{
+				{Name: "corp", CIDRs: []string{"10.0.0.0/8", "2001:db8::/32"}}, {Name: "office", CIDRs: []string{"10.7.0.0/16"}},
+			},
+			UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy:    "mutual_tls",
 		Scope:                       "all",
@@ -230,6 +236,18 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"identity: {settle: -1s}", []string{"identity.settle is -1s: it must be at least 0s"}},
 		{"identity: {settle: 1h}", []string{"identity.settle is 1h0m0s: it must be at most 1m"}},
 		{"identity: {retain: -1s}", []string{"identity.retain is -1s: it must be at least 0s"}},
+		{"identity: {networks: [{name: corp, cidrs: [10.0.0.0]}]}", []string{
+			`identity.networks[0].cidrs[0] is "10.0.0.0": it must be an address and the length of a prefix, e.g. 10.0.0.0/8`}},
+		{"identity: {networks: [{name: corp, cidrs: [10.1.2.3/8]}]}", []string{"identity.networks[0].cidrs[0] is 10.1.2.3/8, which has bits behind its prefix: write 10.0.0.0/8"}},
+		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8]}, {name: b, cidrs: [11.0.0.0/8, 10.0.0.0/8]}]}", []string{
+			`identity.networks[1].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
+		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8, '::ffff:10.0.0.0/104']}]}", []string{`identity.networks[0].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
+		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the name that the labels shall say"}},
+		{"identity: {networks: [{name: '-', cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "-", which stands for unknown ends`}},
+		{"identity: {networks: [{name: other, cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "other", which stands for unknown ends`}},
+		{"identity: {networks: [{name: corp}]}", []string{`identity.networks[0].cidrs is empty: write the ranges that are called "corp"`}},
+		{"identity: {networks: [{name: corp, ranges: []}]}", []string{"identity.networks[0]", "invalid keys: ranges"}},
+		{"identity: {unknown_destinations_limit: -1}", []string{"identity.unknown_destinations_limit is -1: it must be at least 0"}},
 		{"identity: {files: {}}", []string{"identity", "invalid keys: files"}},
 		{"connection_security_policy: ''", []string{"connection_security_policy is empty: write `auto`"}},
 		{"scope: everything", []string{`scope is "everything": it must be one of known, all`}},
@@ -264,6 +282,8 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 		"{access_log: {events: [], period: 100ms}}",
 		"{identity: {settle: 0s, retain: 0s}}",
 		"{identity: {settle: 1m}}",
+		"{identity: {unknown_destinations_limit: 0}}",
+		"{identity: {networks: [{name: all, cidrs: [0.0.0.0/0, '::/0', 192.0.2.1/32]}]}}",
 		"{aggregation_cardinality_limit: 2}",
 		"{series_expiration: 10s}",
 		"{identity: {source: host, file: {path: ''}}}", // not the source's
@@ -271,4 +291,10 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 		_, err := load(t, yaml)
 		assert.NoError(t, err, yaml)
 	}
+}
+
+func TestTheNameOfANetworkIsUTF8(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	config.Identity.Networks = []NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
+	require.ErrorContains(t, config.Validate(), `identity.networks[0].name is "corp\xff", which is not UTF-8`)
 }

@@ -98,6 +98,8 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshSeriesCallback(t.observe(series)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
+		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(o.flows.UnknownAddresses)) })),
+		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *observation) uint64 { return o.flows.UnknownAddressesRefused })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(o.flows.Waiting)) })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *observation) uint64 { return o.flows.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),

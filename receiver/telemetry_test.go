@@ -28,6 +28,7 @@ import (
 var observed = &observation{
 	flows: flow.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
+		UnknownAddresses: 39, UnknownAddressesRefused: 40,
 		OutOfScope: flow.Counters{Opened: 5, Closed: 6, Failed: 7},
 		Exported:   flow.Counters{Opened: 8, Closed: 9, Failed: 10},
 		Service:    flow.SetStats{Series: 11, Refused: 12},
@@ -95,6 +96,8 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshSeries, by("set", map[string]int64{"service": 11, "workload": 13, "connection": 15})},
 		{metadatatest.AssertEqualKmeshSeriesRefused, by("set", map[string]int64{"service": 12, "workload": 14, "connection": 16})},
 		{metadatatest.AssertEqualKmeshLookupsUnknown, by("side", map[string]int64{"source": 2, "destination": 3})},
+		{metadatatest.AssertEqualKmeshUnknownAddresses, one(39)},
+		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},

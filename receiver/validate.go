@@ -53,6 +53,11 @@ func (c *IdentityConfig) validate() error {
 	if c.Settle > time.Minute {
 		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, as records wait in memory", c.Settle))
 	}
+	if c.UnknownDestinationsLimit < 0 {
+		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses), the default is 1000", c.UnknownDestinationsLimit))
+	}
+	_, err := c.networks()
+	errs = append(errs, err)
 	switch c.Source {
 	case sourceFile:
 		errs = append(errs, notEmpty("identity.file.path", c.File.Path, "the path of the identity file"))

@@ -38,7 +38,7 @@ type podNames struct{ name, namespace, place string }
 var (
 	unknownPod = unique.Make(podNames{name: unknown, namespace: unknown})
 	networkPod = unique.Make(podNames{name: unknown, namespace: unknown, place: unknown})
-	otherPod   = unique.Make(podNames{name: unknown, namespace: unknown, place: other})
+	otherPod   = unique.Make(podNames{name: unknown, namespace: unknown, place: Other})
 )
 
 // serviceKey is a series of the service set.

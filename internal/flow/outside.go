@@ -8,15 +8,15 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// other is what the labels say of all addresses outside that are past the limit.
-const other = "other"
+// Other is what the labels say of all addresses outside that are past the limit.
+const Other = "other"
 
 var (
 	otherNames = unique.Make(identity.Names{
-		Workload: other, CanonicalService: other, CanonicalRevision: unknown,
+		Workload: Other, CanonicalService: Other, CanonicalRevision: unknown,
 		Namespace: unknown, Principal: unknown, Cluster: unknown,
 	})
-	otherService = unique.Make(serviceNames{host: other, name: unknown, namespace: unknown})
+	otherService = unique.Make(serviceNames{host: Other, name: unknown, namespace: unknown})
 )
 
 // nameOutside lets the user's networks answer for the ends that nobody is known to have, when no more will be known.

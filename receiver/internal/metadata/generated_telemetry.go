@@ -25,30 +25,32 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                     metric.Meter
-	mu                        sync.Mutex
-	registrations             []metric.Registration
-	KmeshBpfMapEntries        metric.Int64ObservableGauge
-	KmeshBpfMapMemory         metric.Int64ObservableGauge
-	KmeshBpfProgramRuns       metric.Int64ObservableCounter
-	KmeshBpfProgramTime       metric.Int64ObservableCounter
-	KmeshConnectionsExcluded  metric.Int64ObservableCounter
-	KmeshConnectionsExported  metric.Int64ObservableCounter
-	KmeshConnectionsKernel    metric.Int64ObservableCounter
-	KmeshConnectionsTracked   metric.Int64ObservableGauge
-	KmeshConnectionsUntracked metric.Int64ObservableCounter
-	KmeshIdentities           metric.Int64ObservableGauge
-	KmeshIdentityEventsBehind metric.Int64ObservableGauge
-	KmeshIdentityInSync       metric.Int64ObservableGauge
-	KmeshLookupsUnknown       metric.Int64ObservableCounter
-	KmeshRecordsLost          metric.Int64ObservableCounter
-	KmeshRecordsOutOfScope    metric.Int64ObservableCounter
-	KmeshRecordsRead          metric.Int64ObservableCounter
-	KmeshRecordsWaiting       metric.Int64ObservableGauge
-	KmeshSeries               metric.Int64ObservableGauge
-	KmeshSeriesRefused        metric.Int64ObservableCounter
-	KmeshTotalsLost           metric.Int64ObservableCounter
-	KmeshTotalsRecovered      metric.Int64ObservableCounter
+	meter                        metric.Meter
+	mu                           sync.Mutex
+	registrations                []metric.Registration
+	KmeshBpfMapEntries           metric.Int64ObservableGauge
+	KmeshBpfMapMemory            metric.Int64ObservableGauge
+	KmeshBpfProgramRuns          metric.Int64ObservableCounter
+	KmeshBpfProgramTime          metric.Int64ObservableCounter
+	KmeshConnectionsExcluded     metric.Int64ObservableCounter
+	KmeshConnectionsExported     metric.Int64ObservableCounter
+	KmeshConnectionsKernel       metric.Int64ObservableCounter
+	KmeshConnectionsTracked      metric.Int64ObservableGauge
+	KmeshConnectionsUntracked    metric.Int64ObservableCounter
+	KmeshIdentities              metric.Int64ObservableGauge
+	KmeshIdentityEventsBehind    metric.Int64ObservableGauge
+	KmeshIdentityInSync          metric.Int64ObservableGauge
+	KmeshLookupsUnknown          metric.Int64ObservableCounter
+	KmeshRecordsLost             metric.Int64ObservableCounter
+	KmeshRecordsOutOfScope       metric.Int64ObservableCounter
+	KmeshRecordsRead             metric.Int64ObservableCounter
+	KmeshRecordsWaiting          metric.Int64ObservableGauge
+	KmeshSeries                  metric.Int64ObservableGauge
+	KmeshSeriesRefused           metric.Int64ObservableCounter
+	KmeshTotalsLost              metric.Int64ObservableCounter
+	KmeshTotalsRecovered         metric.Int64ObservableCounter
+	KmeshUnknownAddresses        metric.Int64ObservableGauge
+	KmeshUnknownAddressesRefused metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -377,6 +379,36 @@ func (builder *TelemetryBuilder) RegisterKmeshTotalsRecoveredCallback(cb metric.
 	return nil
 }
 
+// RegisterKmeshUnknownAddressesCallback sets callback for observable KmeshUnknownAddresses metric.
+func (builder *TelemetryBuilder) RegisterKmeshUnknownAddressesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshUnknownAddresses, obs: o})
+		return nil
+	}, builder.KmeshUnknownAddresses)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshUnknownAddressesRefusedCallback sets callback for observable KmeshUnknownAddressesRefused metric.
+func (builder *TelemetryBuilder) RegisterKmeshUnknownAddressesRefusedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshUnknownAddressesRefused, obs: o})
+		return nil
+	}, builder.KmeshUnknownAddressesRefused)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -529,6 +561,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_totals_recovered",
 		metric.WithDescription("Connection ends whose totals came by the spill map after the ring was full. [Alpha]"),
 		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshUnknownAddresses, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_unknown_addresses",
+		metric.WithDescription("Addresses that labels tell because nobody is known to have them; identity.unknown_destinations_limit bounds them. [Alpha]"),
+		metric.WithUnit("{address}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshUnknownAddressesRefused, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_unknown_addresses_refused",
+		metric.WithDescription("Flows of which a label says other, because identity.unknown_destinations_limit was reached. [Alpha]"),
+		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

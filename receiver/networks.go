@@ -1,0 +1,70 @@
+package kmeshreceiver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"unicode/utf8"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// networks gives the ranges that have a name, and all that is wrong with them; nil: there are none.
+func (c *IdentityConfig) networks() (*identity.Networks, error) {
+	if len(c.Networks) == 0 {
+		return nil, nil
+	}
+	named := new(identity.Networks)
+	var errs []error
+	owners := make(map[netip.Prefix]string)
+	for i := range c.Networks {
+		network := &c.Networks[i]
+		key := fmt.Sprintf("identity.networks[%d]", i)
+		errs = append(errs, validNetworkName(key+".name", network.Name))
+		if len(network.CIDRs) == 0 {
+			errs = append(errs, fmt.Errorf("%s.cidrs is empty: write the ranges that are called %q, e.g. [10.0.0.0/8]", key, network.Name))
+		}
+		for j, text := range network.CIDRs {
+			at := fmt.Sprintf("%s.cidrs[%d]", key, j)
+			cidr, err := parseCIDR(at, text)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			if owner, found := owners[cidr]; found {
+				errs = append(errs, fmt.Errorf("%s is %s, which is in network %q already: write each range once", at, cidr, owner))
+				continue
+			}
+			owners[cidr] = network.Name
+			named.Add(network.Name, cidr)
+		}
+	}
+	return named, errors.Join(errs...)
+}
+
+// validNetworkName keeps names apart from what the labels say of unknown ends.
+func validNetworkName(key, name string) error {
+	switch {
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%s is %q, which is not UTF-8: write it as the labels shall say it", key, name)
+	case name == identity.Unknown || name == flow.Other:
+		return fmt.Errorf("%s is %q, which stands for unknown ends: write another name", key, name)
+	}
+	return notEmpty(key, name, "the name that the labels shall say, e.g. corp")
+}
+
+// parseCIDR reads a range as the index of networks has it: masked, and IPv4 never mapped.
+func parseCIDR(key, text string) (netip.Prefix, error) {
+	cidr, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%s is %q: it must be an address and the length of a prefix, e.g. 10.0.0.0/8 or 2001:db8::/32", key, text)
+	}
+	if masked := cidr.Masked(); masked != cidr {
+		return netip.Prefix{}, fmt.Errorf("%s is %s, which has bits behind its prefix: write %s", key, cidr, masked)
+	}
+	if cidr.Addr().Is4In6() && cidr.Bits() >= 96 {
+		cidr = netip.PrefixFrom(cidr.Addr().Unmap(), cidr.Bits()-96)
+	}
+	return cidr, nil
+}
