@@ -300,7 +300,7 @@ func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
 		assert.Equal(t, []string{"StatusRecoverableError: read the ring buffer: bad file"}, s.host.told())
 		require.Equal(t, 1, s.logged.Len())
 		assert.Equal(t, "reading from the kernel failed; it is tried again", s.logged.All()[0].Message)
-		assert.InDelta(t, 7*20, s.kernel.reads, 5, "it is tried again, at the usual pace")
+		assert.InDelta(t, 7*time.Second/readInterval, s.kernel.reads, 5, "it is tried again, at the usual pace")
 
 		s.kernel.fail(nil)
 		s.kernel.give(closed(1))
@@ -365,7 +365,7 @@ func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 		before := s.kernel.reads
 		s.kernel.give(closed(2))
 		after(20 * time.Second)
-		assert.InDelta(t, 20*20, s.kernel.reads-before, 10)
+		assert.InDelta(t, 20*time.Second/readInterval, s.kernel.reads-before, 10)
 		assert.Len(t, records(logs), 2)
 
 		waits := closed(3)

@@ -54,17 +54,18 @@ func (b *bench) turns(ctx context.Context, p path, rate int, arms ...arm) (map[s
 	if err != nil {
 		return nil, err
 	}
+	defer server.stop()
 	all := make(map[string][]sample)
 	for range b.rounds {
 		for _, a := range arms {
 			s, err := b.turnOf(ctx, a, p, rate)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: %w", a.name, err), server.stop())
+				return nil, fmt.Errorf("%s: %w", a.name, err)
 			}
 			all[a.name] = append(all[a.name], s)
 		}
 	}
-	return all, server.stop()
+	return all, nil
 }
 
 func pick(samples []sample, of func(sample) float64) figures {
@@ -136,7 +137,7 @@ func (b *bench) programTimeOn(ctx context.Context, p path) (runs, ns figures, er
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	w, err := b.begin(ctx, defaults)
 	if err != nil {
 		return nil, nil, err
@@ -188,7 +189,7 @@ func (b *bench) maximum(ctx context.Context, p path) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	c, err := b.connect(ctx, p, turn, 0, 1)
 	return c.rate, err
 }
