@@ -349,6 +349,32 @@ func TestMetricsThatWereRefusedComeWithTheNextFlush(t *testing.T) {
 	})
 }
 
+func TestALogsConsumerThatRefusesShowsInTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuses atomic.Bool
+		refuses.Store(true)
+		taken := 0
+		logs, err := consumer.NewLogs(func(_ context.Context, l plog.Logs) error {
+			if refuses.Load() {
+				return errors.New("the queue is full")
+			}
+			taken += l.LogRecordCount()
+			return nil
+		})
+		require.NoError(t, err)
+		s := newSubject(t, known, nil, logs)
+		s.start()
+		s.kernel.give(closed(1))
+		after(2 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told(), "once, though it is tried again")
+		refuses.Store(false)
+		after(10 * time.Second)
+		assert.Equal(t, 1, taken)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
 func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
