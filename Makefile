@@ -62,8 +62,9 @@ soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or g
 	internal/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./internal/e2e/
 
-bench: ## Runs the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+ROUNDS ?= 7
+bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; 20 minutes)
+	go run ./internal/bench -rounds $(ROUNDS)
 
 # Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
 generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the receiver's metadata

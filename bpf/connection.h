@@ -16,17 +16,21 @@ enum phase {
 	ENDED,
 };
 
+/* What the iterator looks at first comes first: with the head of a map's element before it,
+ * it is one cache line.
+ */
 struct connection {
+	enum phase phase;
+	__u8 direction;	/* enum direction */
+	__u8 opened;	/* 1: it was established while the program watched */
+	__u8 older;	/* 1: it was not, and `before` counts */
 	__u64 cookie;	/* of the socket: its address has another one after it */
-	__u64 start;
+	__u64 reported[COUNTERS];	/* see MARK */
 	__u64 told;	/* when a report told of it last; 0: never */
-	__u64 opened;	/* 1: it was established while the program watched */
-	__u64 reported[COUNTERS];	/* see mark */
+	__u64 start;
 	struct counters before;	/* of an older connection: what it had counted when it was found */
 	struct process process;
 	struct endpoint original;
-	enum phase phase;
-	enum direction direction;
 };
 
 /* By the address of the socket. A socket's own storage would need no key, but costs

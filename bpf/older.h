@@ -33,7 +33,7 @@ static __always_inline void find_listener(struct sock *sk, struct task_struct *t
  */
 static __always_inline void find_connection(struct sock *sk, struct task_struct *task)
 {
-	struct connection fresh = { .start = bpf_ktime_get_boot_ns(), .direction = OUTBOUND, .phase = OPEN };
+	struct connection fresh = { .start = bpf_ktime_get_boot_ns(), .direction = OUTBOUND, .phase = OPEN, .older = 1 };
 	struct local_port port = local_port(sk);
 	int state = sk->__sk_common.skc_state;
 	__u64 key = (__u64)sk;

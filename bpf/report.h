@@ -6,18 +6,18 @@
 #include "connection.h"
 
 /* The closes. User space reads on a timer; it is woken only when the ring
- * holds more than wakeup_bytes, because a wake-up costs more than the rest.
+ * fills, because a wake-up costs more than the rest.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 4 << 20);
 	__type(value, struct record);
 } ends SEC(".maps");
 
 /* The reports of open connections: a burst of these must not displace a close. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 2 << 20);
 	__type(value, struct record);
 } opens SEC(".maps");
 
@@ -48,7 +48,9 @@ struct {
 	.values = { &spills },
 };
 
-const volatile __u64 wakeup_bytes = 1 << 20;
+/* Unread bytes in a ring that wake the reader. */
+const volatile __u64 wakeup_ends = 1 << 20;
+const volatile __u64 wakeup_opens = 512 << 10;
 
 /* Set by user space before it runs the iterator, more than once where the ring had
  * not the room: an end that was told of since sweep_began is not told of again.
@@ -113,10 +115,14 @@ static __always_inline bool put(const struct sock *sk, const struct connection *
 	return false;
 }
 
-static __always_inline __u64 wakeup(void *ring)
+/* Wakes the reader when the ring passes the level, and not for each record above it. Two CPUs
+ * may pass it together: some records' room is left for that, and the timer is never far.
+ */
+static __always_inline __u64 wakeup(void *ring, __u64 level)
 {
-	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
-									      BPF_RB_NO_WAKEUP;
+	__u64 above = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) - level;
+
+	return above < 8 * sizeof(struct record) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void fill_addresses(struct endpoint *source, struct endpoint *destination,
@@ -245,7 +251,7 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 	r->total = total;
 	r->delta = delta;
 	fill_record(r, tp, conn, state, kind, true);
-	bpf_ringbuf_submit(r, wakeup(&ends));
+	bpf_ringbuf_submit(r, wakeup(&ends, wakeup_ends));
 }
 
 static __always_inline bool differ(const struct counters *total, const __u64 reported[COUNTERS])
@@ -255,6 +261,24 @@ static __always_inline bool differ(const struct counters *total, const __u64 rep
 	for (int i = 0; i < COUNTERS; i++)
 		differ |= difference(((const __u64 *)total)[i], reported[i]) != 0;
 	return differ;
+}
+
+/* A first look, at as little as possible: most connections rest, and their memory is in no
+ * cache. A FIN looks like a byte here. A loss shows with its retransmission.
+ */
+static __always_inline bool moved(const struct tcp_sock *tp, const struct connection *conn,
+				  const __u64 reported[COUNTERS], bool known)
+{
+	struct raw_bytes bytes = read_bytes(tp, known);
+	__u64 syn = conn->direction == OUTBOUND, retransmits = FIELD(known, tp, total_retrans);
+
+	if (conn->older) {
+		bytes.acked -= conn->before.sent;
+		bytes.received -= conn->before.received;
+		retransmits -= conn->before.retransmits;
+	}
+	return difference(bytes.acked, reported[1]) > syn || difference(bytes.received, reported[2]) ||
+	       difference(retransmits, reported[3]) || difference(conn->opened, reported[0]);
 }
 
 /* False once the socket closed, or is another one: the memory of a socket is used again
@@ -278,7 +302,7 @@ static __always_inline bool still_open(const struct sock *sk, const struct conne
 static __always_inline void report_open(const struct sock *sk, struct connection *conn, bool known)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
-	__u64 reported[COUNTERS], told, start = conn->start;
+	__u64 reported[COUNTERS], told, start;
 	struct raw_bytes bytes;
 	struct counters total;
 	bool taken = false;
@@ -288,20 +312,20 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 	for (int i = 0; i < COUNTERS; i++)
 		reported[i] = *(volatile __u64 *)&conn->reported[i];
 	fence(conn);
+	if (!moved(tp, conn, reported, known) && (!sweep_all || conn->told >= sweep_began))
+		return;
 	if (!still_open(sk, conn, known))
 		return;
-	/* A first look: most connections rest. */
-	state = FIELD(known, sk, __sk_common.skc_state);
-	fill_totals(&total, conn, tp, read_bytes(tp, known), state, known);
-	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
-		return;
 
+	start = conn->start;
 	bytes = read_bytes(tp, known);
 	told = fence(conn);
 	if (!was_unlocked(sk) || fence(conn) != told)
 		return;	/* the next round will tell */
 	state = FIELD(known, sk, __sk_common.skc_state);
 	fill_totals(&total, conn, tp, bytes, state, known);
+	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
+		return;	/* it was a FIN */
 
 	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
 	if (!r) {
@@ -329,7 +353,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 		return;
 	}
 	conn->told = r->now;
-	bpf_ringbuf_submit(r, wakeup(&opens));
+	bpf_ringbuf_submit(r, wakeup(&opens, wakeup_opens));
 }
 
 #endif

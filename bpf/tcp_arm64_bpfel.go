@@ -15,16 +15,18 @@ import (
 
 type TCPConnection struct {
 	_         structs.HostLayout
+	Phase     uint32
+	Direction uint8
+	Opened    uint8
+	Older     uint8
+	_         [1]byte
 	Cookie    uint64
-	Start     uint64
-	Told      uint64
-	Opened    uint64
 	Reported  [5]uint64
+	Told      uint64
+	Start     uint64
 	Before    TCPCounters
 	Process   TCPProcess
 	Original  TCPEndpoint
-	Phase     uint32
-	Direction TCPDirection
 }
 
 type TCPCounters struct {
@@ -171,7 +173,8 @@ const (
 	TCPVarSeen             = "seen"
 	TCPVarSweepAll         = "sweep_all"
 	TCPVarSweepBegan       = "sweep_began"
-	TCPVarWakeupBytes      = "wakeup_bytes"
+	TCPVarWakeupEnds       = "wakeup_ends"
+	TCPVarWakeupOpens      = "wakeup_opens"
 )
 
 // LoadTCP returns the embedded CollectionSpec for TCP.
@@ -248,7 +251,8 @@ type TCPVariableSpecs struct {
 	Seen            *ebpf.VariableSpec `ebpf:"seen"`
 	SweepAll        *ebpf.VariableSpec `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.VariableSpec `ebpf:"sweep_began"`
-	WakeupBytes     *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	WakeupEnds      *ebpf.VariableSpec `ebpf:"wakeup_ends"`
+	WakeupOpens     *ebpf.VariableSpec `ebpf:"wakeup_opens"`
 }
 
 // TCPObjects contains all objects after they have been loaded into the kernel.
@@ -304,7 +308,8 @@ type TCPVariables struct {
 	Seen            *ebpf.Variable `ebpf:"seen"`
 	SweepAll        *ebpf.Variable `ebpf:"sweep_all"`
 	SweepBegan      *ebpf.Variable `ebpf:"sweep_began"`
-	WakeupBytes     *ebpf.Variable `ebpf:"wakeup_bytes"`
+	WakeupEnds      *ebpf.Variable `ebpf:"wakeup_ends"`
+	WakeupOpens     *ebpf.Variable `ebpf:"wakeup_opens"`
 }
 
 // TCPPrograms contains all programs after they have been loaded into the kernel.

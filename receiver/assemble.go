@@ -76,7 +76,7 @@ func newRun(i *instance, source identitySource, p prober, resource pcommon.Resou
 		if err != nil {
 			return nil, err
 		}
-		r.logsOut = otlp.NewLogsDelivery(otlp.LogBounds{}, i.logs.next, report)
+		r.logsOut = otlp.NewLogsDelivery(otlp.LogBounds{}, watched{i.logs.next, i.health.part("logs consumer")}, report)
 		r.logs = otlp.NewLogs(settings, logBatch, r.logsOut.Offer)
 		sink = r.logs
 	}

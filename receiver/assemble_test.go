@@ -49,7 +49,7 @@ func TestTheReceiverStartsAndStops(t *testing.T) {
 	asked := withProbe(t, kernel, nil)
 	signal := metricsOf(t, "{identity: {source: host}, include_loopback: true, cgroup_path: /host/cgroup}")
 	require.NoError(t, signal.Start(t.Context(), newHost()))
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, Exclusive: true}, *asked)
+	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, *asked)
 	require.NoError(t, signal.Shutdown(t.Context()))
 	assert.Equal(t, 1, kernel.closed)
 }

@@ -3,10 +3,13 @@
 package kmeshreceiver
 
 import (
+	"context"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
 )
 
 // health tells the collector how the instance fares: to each signal's host, and only
@@ -64,4 +67,18 @@ func (h *health) part(name string) func(error) {
 		}
 		h.tell(componentstatus.NewEvent(componentstatus.StatusOK))
 	}
+}
+
+// watched is a consumer whose refusals show in the receiver's status.
+type watched struct {
+	consumer.Logs
+	outcome func(error)
+}
+
+func (w watched) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
+	err := w.Logs.ConsumeLogs(ctx, logs)
+	if ctx.Err() == nil { // else it was our own shutdown
+		w.outcome(err)
+	}
+	return err
 }

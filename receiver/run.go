@@ -17,9 +17,9 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
-// readInterval is how long records wait in the ring. A wake-up for each would cost
-// more than all the rest.
-const readInterval = 50 * time.Millisecond
+// readInterval is how long records wait in the ring, unless it fills. A wake-up for each
+// would cost more than all the rest, and each wakes Go's own threads too.
+const readInterval = 200 * time.Millisecond
 
 // logBatch is how many access log records go to the next consumer at once, at most:
 // they also go at every reading.

@@ -300,7 +300,7 @@ func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
 		assert.Equal(t, []string{"StatusRecoverableError: read the ring buffer: bad file"}, s.host.told())
 		require.Equal(t, 1, s.logged.Len())
 		assert.Equal(t, "reading from the kernel failed; it is tried again", s.logged.All()[0].Message)
-		assert.InDelta(t, 7*20, s.kernel.reads, 5, "it is tried again, at the usual pace")
+		assert.InDelta(t, 7*time.Second/readInterval, s.kernel.reads, 5, "it is tried again, at the usual pace")
 
 		s.kernel.fail(nil)
 		s.kernel.give(closed(1))
@@ -349,6 +349,32 @@ func TestMetricsThatWereRefusedComeWithTheNextFlush(t *testing.T) {
 	})
 }
 
+func TestALogsConsumerThatRefusesShowsInTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuses atomic.Bool
+		refuses.Store(true)
+		taken := 0
+		logs, err := consumer.NewLogs(func(_ context.Context, l plog.Logs) error {
+			if refuses.Load() {
+				return errors.New("the queue is full")
+			}
+			taken += l.LogRecordCount()
+			return nil
+		})
+		require.NoError(t, err)
+		s := newSubject(t, known, nil, logs)
+		s.start()
+		s.kernel.give(closed(1))
+		after(2 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told(), "once, though it is tried again")
+		refuses.Store(false)
+		after(10 * time.Second)
+		assert.Equal(t, 1, taken)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
 func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -365,7 +391,7 @@ func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 		before := s.kernel.reads
 		s.kernel.give(closed(2))
 		after(20 * time.Second)
-		assert.InDelta(t, 20*20, s.kernel.reads-before, 10)
+		assert.InDelta(t, 20*time.Second/readInterval, s.kernel.reads-before, 10)
 		assert.Len(t, records(logs), 2)
 
 		waits := closed(3)

@@ -51,9 +51,8 @@ var (
 
 // watcher is an arm that runs.
 type watcher struct {
-	cmd   *exec.Cmd
-	up    time.Time // when it was ready
-	files []string
+	cmd *exec.Cmd
+	up  time.Time // when it was ready
 }
 
 // begin starts the arm, and returns when it watches.

@@ -49,22 +49,23 @@ func (b *bench) turnOf(ctx context.Context, a arm, p path, rate int) (s sample, 
 }
 
 // turns measures all arms in turns.
-func (b *bench) turns(ctx context.Context, p path, rate int, arms ...arm) (map[string][]sample, error) {
+func (b *bench) turns(ctx context.Context, p path, rate, rounds int, arms ...arm) (map[string][]sample, error) {
 	server, err := b.load.serve(ctx, p.server, "serve", "answer", p.port)
 	if err != nil {
 		return nil, err
 	}
+	defer server.stop()
 	all := make(map[string][]sample)
-	for range b.rounds {
+	for range rounds {
 		for _, a := range arms {
 			s, err := b.turnOf(ctx, a, p, rate)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: %w", a.name, err), server.stop())
+				return nil, fmt.Errorf("%s: %w", a.name, err)
 			}
 			all[a.name] = append(all[a.name], s)
 		}
 	}
-	return all, server.stop()
+	return all, nil
 }
 
 func pick(samples []sample, of func(sample) float64) figures {
@@ -78,7 +79,7 @@ func pick(samples []sample, of func(sample) float64) figures {
 func connections(ctx context.Context, b *bench) error {
 	arms := []arm{nothing, metrics, defaults, allSets, tcplife}
 	for _, p := range []path{b.veth("7000"), b.loopback("7001")} {
-		all, err := b.turns(ctx, p, 0, arms...)
+		all, err := b.turns(ctx, p, 0, b.rounds, arms...)
 		if err != nil {
 			return err
 		}
@@ -136,7 +137,7 @@ func (b *bench) programTimeOn(ctx context.Context, p path) (runs, ns figures, er
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	w, err := b.begin(ctx, defaults)
 	if err != nil {
 		return nil, nil, err
@@ -162,7 +163,7 @@ func latency(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	all, err := b.turns(ctx, p, int(most/2), nothing, defaults)
+	all, err := b.turns(ctx, p, int(most/2), b.rounds, nothing, defaults)
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (b *bench) maximum(ctx context.Context, p path) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	c, err := b.connect(ctx, p, turn, 0, 1)
 	return c.rate, err
 }
@@ -198,7 +199,7 @@ func rates(ctx context.Context, b *bench) error {
 	p := b.veth("7005")
 	rows := [][]string{{"connections/s", "collector, share of one core", "µs of its CPU per connection end", "p99 share of nothing"}}
 	for _, rate := range []int{100, 1000, 3000, 6000, 10000} {
-		all, err := b.turns(ctx, p, rate, nothing, defaults)
+		all, err := b.turns(ctx, p, rate, (b.rounds+1)/2, nothing, defaults)
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func (h *hosts) remove() error {
 	var errs []error
 	for _, name := range []string{h.client, h.server} {
 		if _, err := os.Stat("/run/netns/" + name); err == nil {
-			errs = append(errs, exec.Command("ip", "netns", "del", name).Run()) // #nosec G204 -- our own words
+			errs = append(errs, exec.CommandContext(context.Background(), "ip", "netns", "del", name).Run()) // #nosec G204 -- our own words
 		}
 	}
 	return errors.Join(errs...)

@@ -45,17 +45,18 @@ func (b *bench) keptTurns(ctx context.Context, p path, client, kind string) (map
 	if err != nil {
 		return nil, err
 	}
+	defer server.stop()
 	all := make(map[string]figures)
 	for range 3 * b.rounds {
 		for _, a := range []arm{nothing, defaults} {
 			n, err := b.keptTurn(ctx, a, p, client)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: %w", a.name, err), server.stop())
+				return nil, fmt.Errorf("%s: %w", a.name, err)
 			}
 			all[a.name] = append(all[a.name], n)
 		}
 	}
-	return all, server.stop()
+	return all, nil
 }
 
 func (b *bench) keptTurn(ctx context.Context, a arm, p path, client string) (rate float64, err error) {
@@ -83,7 +84,7 @@ func (b *bench) noRunPerPacket(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	w, err := b.begin(ctx, defaults)
 	if err != nil {
 		return err

@@ -69,16 +69,16 @@ func (l *load) serve(ctx context.Context, host, program string, args ...string) 
 	}
 	s.out = bufio.NewScanner(out)
 	if !s.out.Scan() || s.out.Text() != "ready" {
-		return nil, fmt.Errorf("%s is not ready: %s %w", program, complaint.String(), errors.Join(s.out.Err(), s.stop()))
+		s.stop()
+		return nil, fmt.Errorf("%s is not ready: %s", program, complaint.String())
 	}
 	return s, nil
 }
 
-func (s *server) stop() error {
+func (s *server) stop() {
 	_ = s.in.Close()
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait() // killed, as it was to be
-	return nil
 }
 
 // say gives the program a line, and waits for its answer.

@@ -18,7 +18,7 @@ func memory(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	w, err := b.begin(ctx, defaults)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (b *bench) firstRecord(ctx context.Context) (d time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer server.stop()
 	w, err := b.begin(ctx, collector("first record", "testdata/bench/first.yaml"), "BENCH_FILE="+file)
 	if err != nil {
 		return 0, err

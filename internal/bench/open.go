@@ -57,7 +57,7 @@ func (b *bench) holding(ctx context.Context, n int) (cost openCost, err error) {
 		if err != nil {
 			return cost, err
 		}
-		defer func() { err = errors.Join(err, held.stop()) }()
+		defer held.stop()
 	}
 	// The first intervals tell of every connection.
 	if err := rest(ctx, 2*interval+interval/2); err != nil {

@@ -46,7 +46,7 @@ const method = `Written by ` + "`make bench`" + `; run it yourself. Arms run in 
 its round, and the table has the median of the rounds and, in brackets, their range. Client and server are C programs, pinned to one core,
 in two network namespaces with a veth pair between them, or in one over loopback. The collector is the whole distribution with an exporter that discards; it may use both
 cores. CPU is what the kernel accounted for its threads (schedstat), user and kernel. Program time is the kernel's own count
-(` + "`BPF_ENABLE_STATS`" + `), taken in rounds of their own, as counting costs too.
+(` + "`BPF_ENABLE_STATS`" + `), taken in rounds of their own, as counting costs too. What is missed is explained in [performance.md](performance.md).
 `
 
 func (r *report) markdown(ctx context.Context) string {

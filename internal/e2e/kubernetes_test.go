@@ -5,6 +5,8 @@ package e2e
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
@@ -158,13 +161,43 @@ func TestKubernetesManifests(t *testing.T) {
 	c.startAPIServer(t)
 	c.apply(t, "namespace.yaml")
 	c.apply(t, "rbac.yaml")
-	for _, object := range c.apply(t, "daemonset.yaml") {
-		if config, ok := object.(*corev1.ConfigMap); ok {
-			path := c.write(t, "config.yaml", []byte(config.Data["config.yaml"]))
-			out, err := validate(path, "GATEWAY=127.0.0.1:4317")
-			require.NoError(t, err, out)
-		}
+	c.apply(t, "daemonset.yaml")
+	configuration := func() string {
+		config, err := c.client.CoreV1().ConfigMaps(agentNamespace).Get(t.Context(), agentAccount, metav1.GetOptions{})
+		require.NoError(t, err)
+		path := c.write(t, "config.yaml", []byte(config.Data["config.yaml"]))
+		out, err := validate(path, "GATEWAY=127.0.0.1:4317")
+		require.NoError(t, err, out)
+		return config.Data["config.yaml"]
 	}
+	plain := configuration()
+
+	// The overlay for Istio, patched as kustomize does, and as strictly.
+	strict := metav1.PatchOptions{FieldValidation: metav1.FieldValidationStrict}
+	agents, err := c.client.AppsV1().DaemonSets(agentNamespace).Patch(t.Context(), agentAccount,
+		types.StrategicMergePatchType, patch(t, "istio/daemonset.yaml"), strict)
+	require.NoError(t, err)
+	spec := agents.Spec.Template.Spec
+	require.Len(t, spec.Volumes, 4, "two more")
+	require.Len(t, spec.Containers, 1)
+	require.Len(t, spec.Containers[0].VolumeMounts, 4)
+	require.Len(t, spec.Containers[0].Env, 6)
+	_, err = c.client.CoreV1().ConfigMaps(agentNamespace).Patch(t.Context(), agentAccount,
+		types.StrategicMergePatchType, patch(t, "istio/config.yaml"), strict)
+	require.NoError(t, err)
+	require.Regexp(t, `identity: {source: istio}`, configuration())
+	identity := regexp.MustCompile(`(?m)^ *identity: .*$`)
+	require.Equal(t, identity.ReplaceAllString(plain, ""), identity.ReplaceAllString(configuration(), ""), "nothing else differs")
+}
+
+// patch reads a manifest of an overlay as the API takes it.
+func patch(t testing.TB, manifest string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(manifests, manifest))
+	require.NoError(t, err)
+	asJSON, err := yaml.ToJSON(content)
+	require.NoError(t, err)
+	return asJSON
 }
 
 // TestKubernetesRights takes each right of the manifest away: the source names it.

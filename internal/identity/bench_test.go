@@ -43,14 +43,18 @@ func TestLookupsAllocateNothing(t *testing.T) {
 }
 
 func BenchmarkResolve(b *testing.B) {
-	x, ends := town(10_000)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		if w, _ := x.Resolve(End{Address: ends[i%len(ends)]}, noon); w == nil {
-			b.Fatal("nobody")
-		}
-		i++
+	for _, pods := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(pods), func(b *testing.B) {
+			x, ends := town(pods)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if w, _ := x.Resolve(End{Address: ends[i%len(ends)]}, noon); w == nil {
+					b.Fatal("nobody")
+				}
+				i++
+			}
+		})
 	}
 }
 

@@ -208,8 +208,11 @@ func BenchmarkLog(b *testing.B) {
 	f := &flow.Flow{
 		Connection: sample(), Source: prometheusPod, Destination: productpagePod, Service: productpageService, Observed: noon,
 	}
+	logs.Log(flow.LogClosed, noon, f)
+	size := (&plog.ProtoMarshaler{}).LogsSize(logs.batch)
 	b.ReportAllocs()
 	for b.Loop() {
 		logs.Log(flow.LogClosed, noon, f)
 	}
+	b.ReportMetric(float64(size), "OTLP-B/record")
 }

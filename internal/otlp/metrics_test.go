@@ -173,6 +173,8 @@ func BenchmarkFlush(b *testing.B) {
 		b.Run(fmt.Sprint(series), func(b *testing.B) {
 			snap := snapshotOf(series / 4)
 			metrics := NewMetrics(testSettings(), allMetrics())
+			one, n := metrics.Build(snapshotOf(1000))
+			size := (&pmetric.ProtoMarshaler{}).MetricsSize(one)
 			b.ReportAllocs()
 			for b.Loop() {
 				points := 0
@@ -183,6 +185,7 @@ func BenchmarkFlush(b *testing.B) {
 				require.Equal(b, series, points)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(series), "ns/series")
+			b.ReportMetric(float64(size)/float64(n), "OTLP-B/series")
 		})
 	}
 }

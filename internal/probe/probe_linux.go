@@ -119,8 +119,10 @@ func (p *Probe) load(options Options) error {
 		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
 	}
 	// A quarter full wakes the reader, which otherwise comes by a timer.
-	if err := spec.Variables["wakeup_bytes"].Set(uint64(spec.Maps["opens"].MaxEntries / 4)); err != nil {
-		return fmt.Errorf("set wakeup_bytes: %w", err)
+	for _, ring := range []string{"ends", "opens"} {
+		if err := spec.Variables["wakeup_"+ring].Set(uint64(spec.Maps[ring].MaxEntries / 4)); err != nil {
+			return fmt.Errorf("set wakeup_%s: %w", ring, err)
+		}
 	}
 	if err := spec.Variables["include_loopback"].Set(options.IncludeLoopback); err != nil {
 		return fmt.Errorf("set include_loopback: %w", err)

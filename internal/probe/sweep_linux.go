@@ -60,7 +60,7 @@ func (p *Probe) walk(handle func(*Record)) error {
 			return p.drain(p.opens, time.Now(), handle)
 		default:
 		}
-		if err := p.drain(p.opens, time.Now().Add(time.Millisecond), handle); err != nil {
+		if err := p.drain(p.opens, time.Now().Add(5*time.Millisecond), handle); err != nil {
 			return err
 		}
 		if err := p.drain(p.ends, time.Now(), handle); err != nil {

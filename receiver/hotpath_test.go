@@ -1,0 +1,49 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+// hotPath is what a record goes through on its way to series that are known: a real index, and both sets.
+func hotPath(t testing.TB) (*run, *probe.Record) {
+	t.Helper()
+	index := identity.NewIndex(time.Minute)
+	always := time.Unix(0, 0)
+	for address, w := range map[netip.Addr]*identity.Workload{sleepAddress: sleep, httpbinAddress: httpbin} {
+		known := *w
+		known.UID, known.Addresses = w.Name, []netip.Addr{address}
+		known.Services = []identity.Membership{{Service: httpbinService.Key(), Ports: []identity.Port{{Service: 8000, Target: 80}}}}
+		index.Upsert(&known, always, always)
+	}
+	index.UpsertService(httpbinService, always, always)
+	flows := flow.New(flow.Settings{Scope: flow.ScopeKnown, ServiceMetrics: true, WorkloadMetrics: true}, index, nil)
+	r := &run{probe: &fakeProbe{}, flows: flows, decoder: newDecoder()}
+	record := closed(1)
+	r.add(record)
+	require.Zero(t, flows.Stats().UnknownSource+flows.Stats().UnknownDestination, "both ends are known")
+	return r, record
+}
+
+// Allocations are stable where times are not: this is the check that the way stays free of them.
+func TestFromRingToSeriesAllocatesNothing(t *testing.T) {
+	r, record := hotPath(t)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { r.add(record) }))
+}
+
+func BenchmarkFromRingToSeries(b *testing.B) {
+	r, record := hotPath(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.add(record)
+	}
+}
