@@ -1,0 +1,121 @@
+package otlp
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+	"unique"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// hostileWorld has one workload and one service, with names of a megabyte that are no UTF-8.
+type hostileWorld struct {
+	world
+
+	address  netip.Addr
+	workload *identity.Workload
+	service  *identity.Service
+}
+
+func newHostileWorld() *hostileWorld {
+	long := strings.Repeat("\xffx\u20ac\n", 1<<20/6)
+	return &hostileWorld{
+		address: netip.MustParseAddr("10.244.0.66"),
+		workload: &identity.Workload{Name: long + "pod", Namespace: long, Names: unique.Make(identity.Names{
+			Workload: long, CanonicalService: long + "c", CanonicalRevision: "\xc3", Namespace: long, Principal: long + "p", Cluster: long + "x",
+		})},
+		service: &identity.Service{Host: long + "host", Name: "\xff", Namespace: long + "n"},
+	}
+}
+
+func (w *hostileWorld) Resolve(end identity.End, at time.Time) (*identity.Workload, bool) {
+	if end.Address.Addr() == w.address {
+		return w.workload, true
+	}
+	return w.world.Resolve(end, at)
+}
+
+func (w *hostileWorld) Service(_, destination netip.AddrPort, _ *identity.Workload, _ time.Time) *identity.Service {
+	if destination.Addr() == w.address {
+		return w.service
+	}
+	return nil
+}
+
+// requireText checks every text of a map.
+func requireText(t *testing.T, m pcommon.Map) {
+	t.Helper()
+	for key, value := range m.All() {
+		if value.Type() != pcommon.ValueTypeStr {
+			continue
+		}
+		if s := value.Str(); s == "" || len(s) > 1024 || !utf8.ValidString(s) {
+			t.Fatalf("%s is %.40q…, of %d bytes", key, s, len(s))
+		}
+	}
+}
+
+func TestAHundredThousandStrangersAndHostileNamesAreBoundedInWhatIsEmitted(t *testing.T) {
+	const peers, hostile = 100_000, 100
+	var lines int
+	var sent, received int64
+	logs := NewLogs(testSettings(), 1000, func(batch plog.Logs, _ int) {
+		for _, record := range records(batch).All() {
+			requireText(t, record.Attributes())
+			require.True(t, utf8.ValidString(record.Body().Str()))
+			require.LessOrEqual(t, len(record.Body().Str()), 8<<10)
+			s, _ := record.Attributes().Get("sent_bytes")
+			r, _ := record.Attributes().Get("received_bytes")
+			sent, received, lines = sent+s.Int(), received+r.Int(), lines+1
+		}
+	})
+	w := newHostileWorld()
+	a := flow.New(flow.Settings{
+		Scope: flow.ScopeAll, ServiceMetrics: true, WorkloadMetrics: true, SeriesExpiration: time.Minute,
+		Log: flow.LogSettings{Closed: true},
+	}, w, logs)
+	stranger := func(i int) netip.AddrPort {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], 0xC6000000+uint32(i))
+		return netip.AddrPortFrom(netip.AddrFrom4(b), 443)
+	}
+	for i := range peers {
+		c := sample()
+		c.ID, c.Direction, c.Destination = uint64(i+1), flow.Outbound, stranger(i)
+		a.Add(c, noon)
+	}
+	for i := range hostile {
+		c := sample()
+		c.ID, c.Source, c.Destination = uint64(peers+i+1), stranger(i), netip.AddrPortFrom(w.address, 80)
+		a.Add(c, noon)
+	}
+	logs.Flush()
+
+	metrics, points := NewMetrics(testSettings(), allMetrics()).Build(a.Snapshot(noon.Add(5 * time.Second)))
+	require.LessOrEqual(t, points, (4+6)*(1000+2), "a thousand addresses, the others, and one with hostile names")
+	total := map[string]int64{}
+	for _, m := range metrics.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		for _, p := range m.Sum().DataPoints().All() {
+			requireText(t, p.Attributes())
+			total[m.Name()] += p.IntValue()
+		}
+	}
+	require.Equal(t, peers+hostile, lines)
+	require.Equal(t, int64(peers+hostile), total["kmesh.tcp.connections.closed"])
+	require.Equal(t, int64(peers+hostile), total["kmesh.tcp.workload.connections.closed"])
+	for _, set := range []string{"kmesh.tcp.", "kmesh.tcp.workload."} {
+		require.Equal(t, sent, total[set+"sent"])
+		require.Equal(t, received, total[set+"received"])
+	}
+	require.Equal(t, 1000, a.Stats().UnknownAddresses)
+	require.Equal(t, uint64(peers-1000), a.Stats().UnknownAddressesRefused)
+}
