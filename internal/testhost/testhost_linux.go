@@ -78,6 +78,9 @@ func (n *Network) Host(name string, cidrs ...string) *Host {
 	return h
 }
 
+// Namespace is the file of the host's network namespace.
+func (h *Host) Namespace() string { return "/run/netns/" + h.name }
+
 // Run runs a command in the host's namespace; it fails the test if the command does.
 func (h *Host) Run(name string, args ...string) string {
 	h.t.Helper()
@@ -93,7 +96,7 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 // itself, and not in other goroutines, belong to the host wherever they are used.
 func (h *Host) Do(f func()) {
 	h.t.Helper()
-	if err := within("/run/netns/"+h.name, f); err != nil {
+	if err := within(h.Namespace(), f); err != nil {
 		h.t.Fatal(err)
 	}
 }
