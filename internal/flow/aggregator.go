@@ -12,6 +12,8 @@ type Aggregator struct {
 	resolver identity.Resolver
 	log      LogSink // nil: no access log
 	epoch    time.Time
+	// translator is nil when nobody is asked.
+	translator Translator
 
 	waiting    queue
 	generation uint64 // of the resolver when the waiting records were last tried

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -40,24 +39,6 @@ func (a *Aggregator) resolve(f *Flow) bool {
 		f.Service = a.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
 	return sourceSettled && destinationSettled
-}
-
-// translate puts the address that is behind a service's into c, if NAT made the socket keep the service's.  What was asked
-// for stays what it was.
-func (a *Aggregator) translate(c *Connection) bool {
-	if a.settings.Translator == nil || c.Direction != Outbound || c.ID == 0 ||
-		a.resolver.Service(netip.AddrPort{}, c.Destination, nil, c.Start) == nil {
-		return false
-	}
-	to, ok := a.settings.Translator.Translate(c.ID, c.Source, c.Destination)
-	if !ok {
-		return false
-	}
-	if !c.Original.IsValid() {
-		c.Original = c.Destination
-	}
-	c.Destination = to
-	return true
 }
 
 func (a *Aggregator) inScope(f *Flow) bool {

@@ -1,9 +1,6 @@
 package flow
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Scope tells which connections are counted and logged.
 type Scope uint8
@@ -37,17 +34,7 @@ type Settings struct {
 	// SeriesExpiration ends a series that was idle for longer.  0: never.
 	SeriesExpiration time.Duration
 
-	// Translator is asked about the ends that connected to a service's address which no workload has.  nil: nobody is.
-	Translator Translator
-
 	Log LogSettings
-}
-
-// Translator knows what NAT does to the packets after they left the socket.
-type Translator interface {
-	// Translate tells where the packets of a connection go whose socket has the two addresses; end is the Connection's ID.
-	// It may be asked for the same end again, and should answer the same.  False: as the socket says, as far as is known.
-	Translate(end uint64, source, destination netip.AddrPort) (to netip.AddrPort, ok bool)
 }
 
 // LogSettings tell which events go to the LogSink.

@@ -28,9 +28,9 @@ func toService() *Connection {
 
 func TestAClientOfAServicesAddressTellsServiceAndPod(t *testing.T) {
 	settings, log := everything(), &sink{}
-	settings.Translator = &nat{from: serviceAddr, to: httpbinAddr}
 	settings.Log.Opened = true
 	a := New(settings, newWorld(), log)
+	a.TranslateBy(&nat{from: serviceAddr, to: httpbinAddr})
 	a.Add(toService(), noon)
 	snap := a.Snapshot(noon)
 	service := one(t, snap.Service)
@@ -45,9 +45,9 @@ func TestAClientOfAServicesAddressTellsServiceAndPod(t *testing.T) {
 
 func TestWhatTheApplicationAskedForStaysSo(t *testing.T) {
 	settings, log := everything(), &sink{}
-	settings.Translator = &nat{from: serviceAddr, to: httpbinAddr}
 	settings.Log.Opened = true
 	a := New(settings, newWorld(), log)
+	a.TranslateBy(&nat{from: serviceAddr, to: httpbinAddr})
 	c := toService()
 	c.Original = strangeAddr // something in the pod rewrote it to the service
 	a.Add(c, noon)
@@ -59,8 +59,8 @@ func TestWithoutTranslationTheServiceIsAllThatIsKnown(t *testing.T) {
 	for name, translator := range map[string]Translator{"nobody to ask": nil, "no entry": &nat{}} {
 		t.Run(name, func(t *testing.T) {
 			settings := everything()
-			settings.Translator = translator
 			a := New(settings, newWorld(), nil)
+			a.TranslateBy(translator)
 			a.Add(toService(), noon)
 			snap := a.Snapshot(noon)
 			service := one(t, snap.Service)
@@ -74,8 +74,8 @@ func TestWithoutTranslationTheServiceIsAllThatIsKnown(t *testing.T) {
 func TestOnlyClientsOfServicesAreAskedAbout(t *testing.T) {
 	n := &nat{}
 	settings := everything()
-	settings.Translator = n
 	a := New(settings, newWorld(), nil)
+	a.TranslateBy(n)
 	for name, change := range map[string]func(*Connection){
 		"a pod's own address":   func(c *Connection) { c.Destination = httpbinAddr },
 		"no service's address":  func(c *Connection) { c.Destination = strangeAddr },
@@ -97,8 +97,8 @@ func TestOnlyClientsOfServicesAreAskedAbout(t *testing.T) {
 func TestARecordThatWaitsForItsPodKeepsItsTranslation(t *testing.T) {
 	n := &nat{from: serviceAddr, to: httpbinAddr}
 	w, settings := unsettledWorld(), settling()
-	settings.Translator = n
 	a := New(settings, w, nil)
+	a.TranslateBy(n)
 	a.Add(toService(), noon)
 	require.Equal(t, 1, a.Stats().Waiting)
 	n.to = netip.AddrPort{} // the entry is gone meanwhile
@@ -114,8 +114,8 @@ func TestARecordIsTranslatedWhenItsServiceBecomesKnown(t *testing.T) {
 	w.unsettled = map[netip.Addr]bool{serviceAddr.Addr(): true}
 	service := w.services[serviceAddr]
 	delete(w.services, serviceAddr)
-	settings.Translator = n
 	a := New(settings, w, nil)
+	a.TranslateBy(n)
 	a.Add(toService(), noon)
 	require.Equal(t, 1, a.Stats().Waiting)
 	require.Empty(t, n.asked)
