@@ -1,6 +1,6 @@
 // Package testhost makes hosts for tests: network namespaces with an address of
 // their own that reach each other over a bridge. The namespace of the test itself is
-// left as it is. Everything is gone when the test ends, also when it failed.
+// left as it is, but for Network.Node. Everything is gone when the test ends, also when it failed.
 package testhost
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,26 @@ func (n *Network) Host(name string, cidrs ...string) *Host {
 	}
 	h.Run("ip", "link", "set", "eth0", "up")
 	return h
+}
+
+// Node joins the test's own namespace to the network, with an address, as a node is joined to its pods: it forwards what
+// comes from them.  It gives the name of the link there, which is gone with the network.
+func (n *Network) Node(cidr string) string {
+	n.t.Helper()
+	link := fmt.Sprintf("km%d-%d", os.Getpid(), networks.Add(1))
+	run(n.t, "ip", "-n", n.bridge, "link", "add", "node", "type", "veth", "peer", "name", link, "netns", strconv.Itoa(os.Getpid()))
+	n.t.Cleanup(func() {
+		if out, err := exec.Command("ip", "link", "del", link).CombinedOutput(); err != nil { // #nosec G204
+			n.t.Errorf("remove the link %s: %v: %s", link, err, out)
+		}
+	})
+	run(n.t, "ip", "-n", n.bridge, "link", "set", "node", "master", "bridge", "up")
+	run(n.t, "ip", "addr", "add", cidr, "dev", link)
+	run(n.t, "ip", "link", "set", link, "up")
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+link+"/forwarding", []byte("1"), 0); err != nil {
+		n.t.Fatal(err)
+	}
+	return link
 }
 
 // Namespace is the file of the host's network namespace.
