@@ -51,6 +51,10 @@ func assemble(i *instance) (runner, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.Close(), source.Close())
 	}
+	if nat := newTranslation(&i.config.Identity, logger); nat != nil {
+		r.translation = nat
+		r.flows.TranslateBy(nat)
+	}
 	if !p.FirstAtConnect() {
 		logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +
 			"where such a program rewrites a destination, that is what counts as the original one (Linux 6.15 and newer can)")

@@ -47,10 +47,12 @@ type run struct {
 	// generation of the source when series were last held against it.
 	generation uint64
 	flows      *flow.Aggregator
-	decoder    *decoder
-	logs       *otlp.Logs            // nil without a logs pipeline
-	logsOut    *otlp.LogsDelivery    // likewise
-	metrics    *otlp.MetricsDelivery // nil without a metrics pipeline
+	// translation is nil where none could be opened, or none is wanted.
+	translation translation
+	decoder     *decoder
+	logs        *otlp.Logs            // nil without a logs pipeline
+	logsOut     *otlp.LogsDelivery    // likewise
+	metrics     *otlp.MetricsDelivery // nil without a metrics pipeline
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
@@ -92,6 +94,9 @@ func (r *run) stop(ctx context.Context) error {
 	r.flushLogs()
 	errs = append(errs, r.finish(ctx))
 	r.telemetry.shutdown()
+	if r.translation != nil {
+		errs = append(errs, r.translation.Close())
+	}
 	return errors.Join(append(errs, r.source.Close(), r.probe.Close())...)
 }
 
@@ -232,6 +237,9 @@ func (r *run) observe() {
 	}
 	if r.logsOut != nil {
 		o.logs = r.logsOut.Stats()
+	}
+	if r.translation != nil {
+		o.nat = r.translation.Stats()
 	}
 	r.telemetry.newest.Store(o)
 }

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -25,6 +26,7 @@ type observation struct {
 	counts   probe.Counts
 	maps     []probe.MapUse
 	programs []probe.ProgramUse
+	nat      conntrack.Stats
 }
 
 // telemetry shows the newest observation whenever the collector's meter reads.
@@ -100,6 +102,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
 		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(o.flows.UnknownAddresses)) })),
 		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *observation) uint64 { return o.flows.UnknownAddressesRefused })),
+		b.RegisterKmeshTranslationsCallback(t.observe(translations)),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *observation, to metric.Int64Observer) { to.Observe(int64(o.flows.Waiting)) })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *observation) uint64 { return o.flows.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
@@ -150,6 +153,14 @@ func seriesRefused(o *observation, to metric.Int64Observer) {
 func lookups(o *observation, to metric.Int64Observer) {
 	to.Observe(int64(o.flows.UnknownSource), label("side", "source"))
 	to.Observe(int64(o.flows.UnknownDestination), label("side", "destination"))
+}
+
+func translations(o *observation, to metric.Int64Observer) {
+	n := &o.nat
+	to.Observe(int64(n.Asked-n.Missed-n.Failed), label("kind", "answered"))
+	to.Observe(int64(n.Missed), label("kind", "missed"))
+	to.Observe(int64(n.Failed), label("kind", "failed"))
+	to.Observe(int64(n.Refused), label("kind", "refused"))
 }
 
 func mapEntries(o *observation, to metric.Int64Observer) {

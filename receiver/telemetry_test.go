@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -44,6 +45,7 @@ var observed = &observation{
 	counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
 	maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
 	programs: []probe.ProgramUse{{Name: "set_state", Runs: 37, Time: 38 * time.Nanosecond}},
+	nat:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
 
 func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
@@ -98,6 +100,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshLookupsUnknown, by("side", map[string]int64{"source": 2, "destination": 3})},
 		{metadatatest.AssertEqualKmeshUnknownAddresses, one(39)},
 		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
+		{metadatatest.AssertEqualKmeshTranslations, by("kind", map[string]int64{"answered": 39, "missed": 40, "failed": 41, "refused": 42})},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},

@@ -12,6 +12,8 @@ type Aggregator struct {
 	resolver identity.Resolver
 	log      LogSink // nil: no access log
 	epoch    time.Time
+	// translator is nil when nobody is asked.
+	translator Translator
 
 	waiting    queue
 	generation uint64 // of the resolver when the waiting records were last tried
@@ -52,7 +54,8 @@ func New(settings Settings, resolver identity.Resolver, log LogSink) *Aggregator
 // Add names c and counts it, or lets it wait for its identities: a source is a moment behind a new connection, not
 // behind an old one.  now is the moment at which c was read.
 //
-// c is not kept: its owner may use it for the next record.  A record whose series is known costs no allocation.
+// c is not kept: its owner may use it for the next record.  Its Destination may be changed to what is behind a service's
+// address, which is then its Original.  A record whose series is known costs no allocation.
 func (a *Aggregator) Add(c *Connection, now time.Time) {
 	// Records of one end stay in their order, so one that follows a waiting record waits behind it.
 	if !a.waiting.holds(c.ID) {

@@ -16,7 +16,7 @@ type Connection struct {
 	Direction Direction
 
 	Source      netip.AddrPort
-	Destination netip.AddrPort // where the packets go
+	Destination netip.AddrPort // where the packets go, as far as the socket knows: see Translator
 	Original    netip.AddrPort // what the application asked for; invalid when nothing rewrote it
 
 	Local identity.Process // of the end whose socket was read

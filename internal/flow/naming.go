@@ -35,6 +35,11 @@ func (a *Aggregator) resolve(f *Flow) bool {
 	f.Source, sourceSettled = a.resolver.Resolve(source, c.Start)
 	f.Destination, destinationSettled = a.resolver.Resolve(destination, c.Start)
 	f.Service = a.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
+	if f.Destination == nil && a.translate(c) {
+		destination.Address = c.Destination
+		f.Destination, destinationSettled = a.resolver.Resolve(destination, c.Start)
+		f.Service = a.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
+	}
 	return sourceSettled && destinationSettled
 }
 

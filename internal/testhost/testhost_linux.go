@@ -1,6 +1,6 @@
 // Package testhost makes hosts for tests: network namespaces with an address of
 // their own that reach each other over a bridge. The namespace of the test itself is
-// left as it is. Everything is gone when the test ends, also when it failed.
+// left as it is, but for Network.Node. Everything is gone when the test ends, also when it failed.
 package testhost
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,6 +79,29 @@ func (n *Network) Host(name string, cidrs ...string) *Host {
 	return h
 }
 
+// Node joins the test's own namespace to the network, with an address, as a node is joined to its pods: it forwards what
+// comes from them.  It gives the name of the link there, which is gone with the network.
+func (n *Network) Node(cidr string) string {
+	n.t.Helper()
+	link := fmt.Sprintf("km%d-%d", os.Getpid(), networks.Add(1))
+	run(n.t, "ip", "-n", n.bridge, "link", "add", "node", "type", "veth", "peer", "name", link, "netns", strconv.Itoa(os.Getpid()))
+	n.t.Cleanup(func() {
+		if out, err := exec.Command("ip", "link", "del", link).CombinedOutput(); err != nil { // #nosec G204
+			n.t.Errorf("remove the link %s: %v: %s", link, err, out)
+		}
+	})
+	run(n.t, "ip", "-n", n.bridge, "link", "set", "node", "master", "bridge", "up")
+	run(n.t, "ip", "addr", "add", cidr, "dev", link)
+	run(n.t, "ip", "link", "set", link, "up")
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+link+"/forwarding", []byte("1"), 0); err != nil {
+		n.t.Fatal(err)
+	}
+	return link
+}
+
+// Namespace is the file of the host's network namespace.
+func (h *Host) Namespace() string { return "/run/netns/" + h.name }
+
 // Run runs a command in the host's namespace; it fails the test if the command does.
 func (h *Host) Run(name string, args ...string) string {
 	h.t.Helper()
@@ -93,7 +117,7 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 // itself, and not in other goroutines, belong to the host wherever they are used.
 func (h *Host) Do(f func()) {
 	h.t.Helper()
-	if err := within("/run/netns/"+h.name, f); err != nil {
+	if err := within(h.Namespace(), f); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -49,6 +49,7 @@ type TelemetryBuilder struct {
 	KmeshSeriesRefused           metric.Int64ObservableCounter
 	KmeshTotalsLost              metric.Int64ObservableCounter
 	KmeshTotalsRecovered         metric.Int64ObservableCounter
+	KmeshTranslations            metric.Int64ObservableCounter
 	KmeshUnknownAddresses        metric.Int64ObservableGauge
 	KmeshUnknownAddressesRefused metric.Int64ObservableCounter
 }
@@ -379,6 +380,21 @@ func (builder *TelemetryBuilder) RegisterKmeshTotalsRecoveredCallback(cb metric.
 	return nil
 }
 
+// RegisterKmeshTranslationsCallback sets callback for observable KmeshTranslations metric.
+func (builder *TelemetryBuilder) RegisterKmeshTranslationsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshTranslations, obs: o})
+		return nil
+	}, builder.KmeshTranslations)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterKmeshUnknownAddressesCallback sets callback for observable KmeshUnknownAddresses metric.
 func (builder *TelemetryBuilder) RegisterKmeshUnknownAddressesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -561,6 +577,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_totals_recovered",
 		metric.WithDescription("Connection ends whose totals came by the spill map after the ring was full. [Alpha]"),
 		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshTranslations, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_translations",
+		metric.WithDescription("Questions to the kernel's connection tracking about clients of a service's address, by kind: answered, missed (it has no such connection), failed, refused (more than 2,000 in a second: most are put again later). [Alpha]"),
+		metric.WithUnit("{question}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshUnknownAddresses, err = builder.meter.Int64ObservableGauge(

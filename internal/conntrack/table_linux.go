@@ -1,0 +1,162 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// A question takes some 20 µs of the goroutine that reads all records: these bounds make that 4 % of a core, and
+	// 10 ms at once.
+	questionsPerSecond = 2000
+	questionsAtOnce    = 500
+	// patience is how long an answer may take.  The kernel gives it within the call that asks, so none takes longer but one
+	// that is lost.
+	patience = 5 * time.Millisecond
+	// pause is how long nothing is asked after a failure.
+	pause = time.Second
+)
+
+// conn is what a Table needs of netlink.Conn.
+type conn interface {
+	Execute(netlink.Message) ([]netlink.Message, error)
+	SetDeadline(time.Time) error
+	Close() error
+}
+
+// Table answers from the connection tracking of one network namespace, and is asked about each connection once.  It is
+// not safe for concurrent use.
+type Table struct {
+	dial   func() (conn, error)
+	conn   conn // nil after a failure
+	logger *zap.Logger
+	now    func() time.Time
+	// namespace is the file of the one that is asked; nil: the process's own.
+	namespace io.Closer
+
+	answers answers
+	budget  *rate.Limiter
+	resume  time.Time // nothing is asked before
+	warned  bool
+	stats   Stats
+}
+
+// Stats are totals.
+type Stats struct {
+	Asked   uint64 // questions to the kernel
+	Missed  uint64 // of these, without an entry in its table
+	Failed  uint64 // of these, without an answer
+	Refused uint64 // questions that the bounds did not allow; most are put again later
+}
+
+// newTable gives a table that has been asked once, so that what is missing on this machine shows now.
+func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
+	c, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	t := &Table{
+		dial: dial, conn: c, logger: logger, now: time.Now,
+		answers: newAnswers(), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
+	}
+	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	if _, err := t.ask(nobody, nobody); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("ask for a connection: %w", err), c.Close())
+	}
+	return t, nil
+}
+
+// Translate tells where the packets of a connection from source go that its socket has at destination; end is a number
+// that is the connection's own.  False: as the socket says, as far as is known.
+func (t *Table) Translate(end uint64, source, destination netip.AddrPort) (netip.AddrPort, bool) {
+	to, known := t.answers.find(end)
+	if !known {
+		if to, known = t.learn(source, destination); known {
+			t.answers.keep(end, to)
+		}
+	}
+	return to, to.IsValid()
+}
+
+// learn asks the kernel.  An invalid address is an answer, too: the packets go where the socket says, or nobody knows any
+// more where they went.
+func (t *Table) learn(source, destination netip.AddrPort) (to netip.AddrPort, known bool) {
+	now := t.now()
+	if now.Before(t.resume) || !t.budget.AllowN(now, 1) {
+		t.stats.Refused++
+		return to, false
+	}
+	t.stats.Asked++
+	to, err := t.ask(source, destination)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		t.stats.Missed++
+		return netip.AddrPort{}, true
+	case err != nil:
+		t.stats.Failed++
+		t.fail(err, now)
+		return netip.AddrPort{}, false
+	case to == destination:
+		return netip.AddrPort{}, true
+	}
+	return to, true
+}
+
+func (t *Table) ask(source, destination netip.AddrPort) (netip.AddrPort, error) {
+	if t.conn == nil {
+		c, err := t.dial()
+		if err != nil {
+			return netip.AddrPort{}, err
+		}
+		t.conn = c
+	}
+	question, err := request(source, destination)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if err := t.conn.SetDeadline(t.now().Add(patience)); err != nil {
+		return netip.AddrPort{}, err
+	}
+	messages, err := t.conn.Execute(question)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return replySource(messages)
+}
+
+// fail drops the socket: an answer that comes late would be taken for that to the next question.
+func (t *Table) fail(err error, now time.Time) {
+	if t.conn != nil {
+		_ = t.conn.Close()
+		t.conn = nil
+	}
+	t.resume = now.Add(pause)
+	if !t.warned {
+		t.warned = true
+		t.logger.Warn("connection tracking does not answer; while it does not, connections to a service's address do not tell the pod behind it",
+			zap.Error(err))
+	}
+}
+
+// Stats gives the totals as they are now.
+func (t *Table) Stats() Stats { return t.stats }
+
+// Close gives the socket back.
+func (t *Table) Close() error {
+	var errs []error
+	if t.conn != nil {
+		errs = append(errs, t.conn.Close())
+	}
+	if t.namespace != nil {
+		errs = append(errs, t.namespace.Close())
+	}
+	return errors.Join(errs...)
+}
