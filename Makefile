@@ -78,6 +78,7 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
 	golangci-lint run ./...
+	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
 	go vet -tags 'e2e soak kernels' ./...
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi

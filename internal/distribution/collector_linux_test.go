@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
 )
 
@@ -35,7 +35,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // distributionBinary gives the absolute path of the built distribution.

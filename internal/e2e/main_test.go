@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 )
 
 // TestMain fails, rather than skips, where the tests cannot run: who asks for them wants them run.
@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // missing says what the tests need and do not find, and where it comes from.

@@ -3,7 +3,7 @@ package identity
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

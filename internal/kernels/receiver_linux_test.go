@@ -17,16 +17,16 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 	kmeshreceiver "github.com/kmesh-net/otelcol-kmesh/receiver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // running is the kernel's version, 5.10 as 510 and 6.12 as 612.
 func running(t *testing.T) (version int, name string) {

@@ -3,9 +3,9 @@ package otlp
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
 )
 
 // serve makes the test's binary a server process of its own: it listens on the
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func serveOne(address string) error {
