@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -107,19 +106,14 @@ func TestTheHostsTableCanBeOpened(t *testing.T) {
 
 func TestOpeningWithoutTheCapabilityNamesIt(t *testing.T) {
 	testhost.RequireRoot(t)
-	opened := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread that gave its capabilities up ends here
+	var err error
+	testhost.OnThread(func() {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
-		if err := unix.Capset(&header, &none[0]); err != nil {
-			opened <- err
-			return
+		if err = unix.Capset(&header, &none[0]); err == nil {
+			_, err = open(0, zap.NewNop())
 		}
-		_, err := open(0, zap.NewNop())
-		opened <- err
-	}()
-	err := <-opened
+	})
 	require.ErrorIs(t, err, unix.EPERM)
 	require.ErrorContains(t, err, "it takes CAP_NET_ADMIN")
 }

@@ -4,7 +4,6 @@ package probe
 
 import (
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -51,10 +50,7 @@ func withCapabilities(t *testing.T, change func(uint64) uint64, f func()) {
 	t.Helper()
 	effective, err := capabilities()
 	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	testhost.OnThread(func() {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var data [2]unix.CapUserData
 		if !assert.NoError(t, unix.Capget(&header, &data[0])) {
@@ -65,8 +61,7 @@ func withCapabilities(t *testing.T, change func(uint64) uint64, f func()) {
 		if assert.NoError(t, unix.Capset(&header, &data[0])) {
 			f()
 		}
-	}()
-	<-done
+	})
 }
 
 // ownCgroup makes a folder of the test's own: the root may be locked by a collector that

@@ -128,20 +128,33 @@ func within(path string, f func()) error {
 		return err
 	}
 	defer func() { _ = namespace.Close() }()
-	done := make(chan error, 1)
-	go func() {
-		// The thread is never unlocked: it ends with the goroutine, and no other
-		// goroutine finds itself in the namespace.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter %s: %w", path, err)
+	OnThread(func() {
+		if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter %s: %w", path, err)
 			return
 		}
-		// Also when f ends the goroutine, as a failed assertion does.
+		f()
+	})
+	return err
+}
+
+// OnThread calls f on a thread that ends with it, and returns when it has: whatever f makes of the thread, no other
+// goroutine finds itself on it. f may end its goroutine, as a failed assertion does.
+func OnThread(f func()) {
+	done := make(chan struct{})
+	go func() {
 		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread never ends, and the whole process would look like what f makes of it. As it is taken
+			// now, the next goroutine is on another.
+			OnThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
 		f()
 	}()
-	return <-done
+	<-done
 }
 
 func addNamespace(t testing.TB, name string) {
