@@ -9,8 +9,19 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 )
 
-// eventName is followed by the event: kmesh.tcp.connection.closed.
-const eventName = "kmesh.tcp.connection."
+// eventName names a record: kmesh.tcp.connection.closed.
+func eventName(event flow.LogEvent) string {
+	switch event {
+	case flow.LogOpened:
+		return "kmesh.tcp.connection.opened"
+	case flow.LogPeriodic:
+		return "kmesh.tcp.connection.periodic"
+	case flow.LogFailed:
+		return "kmesh.tcp.connection.failed"
+	default:
+		return "kmesh.tcp.connection.closed"
+	}
+}
 
 // Logs writes named flows as access log records, batch by batch.  It is a flow.LogSink.
 type Logs struct {
@@ -60,7 +71,7 @@ func (l *Logs) Log(event flow.LogEvent, at time.Time, f *flow.Flow) {
 	r := l.records.AppendEmpty()
 	r.SetTimestamp(pcommon.NewTimestampFromTime(at))
 	r.SetObservedTimestamp(pcommon.NewTimestampFromTime(f.Observed))
-	r.SetEventName(eventName + event.String())
+	r.SetEventName(eventName(event))
 	if warns(event, f.Connection.Reason) {
 		r.SetSeverityNumber(plog.SeverityNumberWarn)
 		r.SetSeverityText("WARN")
