@@ -8,5 +8,5 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
 
-// stateBytes is what the kernel keeps of a connection end for us, beside its own head of a socket storage element.
+// stateBytes is what the kernel keeps of a connection end for us, beside the head of a hash table's entry.
 const stateBytes = int(unsafe.Sizeof(bpf.TCPConnection{}))

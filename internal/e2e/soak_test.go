@@ -39,7 +39,7 @@ func TestSoak(t *testing.T) {
 	assert.LessOrEqual(t, last.residentKiB, early.residentKiB*5/4, "resident memory")
 	assert.LessOrEqual(t, last.goroutines, early.goroutines+5, "goroutines")
 	assert.LessOrEqual(t, last.files, early.files+5, "open files")
-	assert.Equal(t, early.series, last.series, "series")
+	assert.LessOrEqual(t, last.series, early.series, "series")
 	assert.LessOrEqual(t, last.tracked, early.tracked+5, "connections that the kernel follows")
 	t.Logf("%d rounds in %s: after the first fifth at most %+v, at the end %+v", rounds, time.Since(began).Round(time.Second), early, last)
 	requireEqualSums(t, s, counted)

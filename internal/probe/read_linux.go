@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // Clock turns a record's times into those on the wall. It is measured at the start
@@ -28,7 +29,10 @@ func (p *Probe) Read(until time.Time, handle func(*Record)) error {
 // drain reads a ring to its end, but no longer than a while past until: producers
 // that are as fast as the reader must not keep it here.
 func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record)) error {
-	const grace = 100 * time.Millisecond
+	const (
+		grace    = 100 * time.Millisecond
+		courtesy = 16 // records between two offers of the processor
+	)
 	ring.SetDeadline(until)
 	for n := 1; ; n++ {
 		if err := ring.ReadInto(&p.buffer); err != nil {
@@ -44,6 +48,11 @@ func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record
 			continue
 		}
 		handle(record)
+		// A reading is some milliseconds at once. An application that wakes meanwhile would wait for the end of our time
+		// slice: let it go first, unless so much has piled up that records may be lost.
+		if n%courtesy == 0 && ring.AvailableBytes() < ring.BufferSize()/4 {
+			_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // it cannot fail
+		}
 		if n%1024 == 0 && time.Since(until) > grace {
 			return nil
 		}
