@@ -18,6 +18,8 @@ const (
 	maxName = 253
 	// maxKey bounds what identifies a resource, which cannot be cut.  Istio's are made of a few names.
 	maxKey = 8 * maxName
+	// ofSlice is in the uid of what stands behind a service without a selector: an address in an EndpointSlice.
+	ofSlice = "/discovery.k8s.io/EndpointSlice/"
 )
 
 // entry is a resource as it is held: with the addresses of all its networks.
@@ -67,8 +69,13 @@ func (m *mesh) workload(w *Workload) (*entry, error) {
 		}
 		e.add(e.network, address)
 	}
+	name := w.Name
+	if strings.Contains(w.UID, ofSlice) && len(memberships) > 0 {
+		// It is no pod's, and istiod gives it the slice's name, which is generated anew with each slice.
+		name, _, _ = strings.Cut(memberships[0].Service.Host, ".")
+	}
 	names := identity.Names{
-		Workload:          bounded(cmp.Or(w.WorkloadName, w.Name)), // a bare pod, or a VM, owns itself
+		Workload:          bounded(cmp.Or(w.WorkloadName, name)), // a bare pod, or a VM, owns itself
 		CanonicalService:  bounded(w.CanonicalName),
 		CanonicalRevision: bounded(w.CanonicalRevision),
 		Namespace:         bounded(w.Namespace),
@@ -81,7 +88,7 @@ func (m *mesh) workload(w *Workload) (*entry, error) {
 		tunnel = identity.TunnelHBONE
 	}
 	e.workload = &identity.Workload{
-		UID: w.UID, Name: cmp.Or(bounded(w.Name), identity.Unknown), Namespace: names.Value().Namespace,
+		UID: w.UID, Name: cmp.Or(bounded(name), identity.Unknown), Namespace: names.Value().Namespace,
 		Names: names, Tunnel: tunnel, HostNetwork: w.HostNetwork, Services: memberships,
 	}
 	return e, nil

@@ -62,6 +62,12 @@ func TestWhatAWorkloadIsCalled(t *testing.T) {
 		"what is left out": {bare(func(*Workload) {}), identity.Names{
 			Workload: "a-pod", CanonicalService: "a-pod", CanonicalRevision: "latest", Namespace: "default", Principal: "-", Cluster: "Kubernetes",
 		}},
+		"an address behind a service without a selector": {bare(func(w *Workload) {
+			w.UID, w.Name = "east/discovery.k8s.io/EndpointSlice/default/database-x2k4p/10.0.0.9", "database-x2k4p"
+			w.Services = map[string][]Port{"default/database.default.svc.cluster.local": nil}
+		}), identity.Names{
+			Workload: "database", CanonicalService: "database", CanonicalRevision: "latest", Namespace: "default", Principal: "-", Cluster: "Kubernetes",
+		}},
 		"a principal takes all three": {bare(func(w *Workload) { w.TrustDomain, w.ServiceAccount, w.ClusterID = "td", "sa", "east" }), identity.Names{
 			Workload: "a-pod", CanonicalService: "a-pod", CanonicalRevision: "latest", Namespace: "default",
 			Principal: "spiffe://td/ns/default/sa/sa", Cluster: "east",

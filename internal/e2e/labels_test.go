@@ -97,8 +97,25 @@ func requireFlows(t *testing.T, s *stack, selector string, flows ...flow) {
 	})
 }
 
-// TestKubernetesLabels makes one connection for each rule of the labels, with objects of a real API server.
-func TestKubernetesLabels(t *testing.T) {
+// TestLabels makes connections for each rule of the labels, with objects of a real API server, which both sources tell alike.
+func TestLabels(t *testing.T) {
+	t.Run("kubernetes", func(t *testing.T) {
+		testLabels(t, theNode, func(_ *cluster, kubeconfig string) []string {
+			return []string{"E2E_SOURCE=kubernetes", "KUBECONFIG=" + kubeconfig}
+		})
+	})
+	t.Run("istio", func(t *testing.T) {
+		// istiod tells of no nodes.
+		testLabels(t, nobody, func(c *cluster, _ string) []string {
+			d := newIstiod(t, c)
+			d.start(t)
+			return []string{"E2E_SOURCE=istio", "E2E_ISTIOD=" + d.plain}
+		})
+	})
+}
+
+// testLabels starts a collector with the environment that the source needs.
+func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig string) (environment []string)) {
 	network := testhost.NewNetwork(t)
 	cidrs := func(last ...int) (all []string) {
 		for _, n := range last {
@@ -119,13 +136,13 @@ func TestKubernetesLabels(t *testing.T) {
 	c.apply(t, "rbac.yaml")
 	require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 	web := podAt(11, podOf("web", "5c5944c58c", "v9mlk", map[string]string{"app": "web", "version": "v1"}))
-	db := podAt(12, owned("db-0", "StatefulSet", "db"))
+	db := podAt(12, labelled(owned("db-0", "StatefulSet", "db"), "role", "db"))
 	c.create(t, podAt(10, podOf("sleep", "7656cf8794", "4fqx2", map[string]string{"app": "sleep"})), web, db,
 		// Two services end at the same port of one pod, and a third one at another.
-		service("beta", "10.96.7.2", 80, 8080), sliceTo("beta", 8080, web.Name, labelsNetwork+"11"),
-		service("alpha", "10.96.7.1", 81, 8080), sliceTo("alpha", 8080, web.Name, labelsNetwork+"11"),
-		service("gamma", "10.96.7.3", 82, 9090), sliceTo("gamma", 9090, web.Name, labelsNetwork+"11"),
-		service("db", corev1.ClusterIPNone, 5432, 5432), sliceTo("db", 5432, db.Name, labelsNetwork+"12"),
+		service("beta", "10.96.7.2", 80, 8080, "app", "web"), sliceTo("beta", 8080, web.Name, labelsNetwork+"11"),
+		service("alpha", "10.96.7.1", 81, 8080, "app", "web"), sliceTo("alpha", 8080, web.Name, labelsNetwork+"11"),
+		service("gamma", "10.96.7.3", 82, 9090, "app", "web"), sliceTo("gamma", 9090, web.Name, labelsNetwork+"11"),
+		service("db", corev1.ClusterIPNone, 5432, 5432, "role", "db"), sliceTo("db", 5432, db.Name, labelsNetwork+"12"),
 		service("database", "10.96.7.4", 5432, 5432), sliceTo("database", 5432, "", labelsNetwork+"13"),
 		&corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: "alias", Namespace: "default"},
@@ -142,7 +159,7 @@ func TestKubernetesLabels(t *testing.T) {
 		podAt(24, labelled(owned("cart-0", "StatefulSet", "cart"), "service.istio.io/canonical-name", "shop", "app", "no",
 			"app.kubernetes.io/version", "2.0", "version", "no")),
 	)
-	s := startStack(t, "E2E_SOURCE=kubernetes", "KUBECONFIG="+kubeconfig)
+	s := startStack(t, source(c, kubeconfig)...)
 	s.collector.inSync(t, true)
 
 	// Before anybody has heard of the two pods: one is told of while the record waits, the other too late.
@@ -154,7 +171,9 @@ func TestKubernetesLabels(t *testing.T) {
 	})
 	c.create(t, podAt(30, owned("late", "", "")))
 
-	for _, target := range []string{"10.244.10.11:8080", "10.244.10.11:9090", "[fd00:10:10::11]:8080", "10.244.10.12:5432", "10.244.10.13:5432", "10.244.10.14:8080"} {
+	// The service's own address is the node's affair.
+	kubeProxy(t, network, labelsNetwork+"1/24", sleep, others, labelsNetwork+"10", "10.96.7.1:81", labelsNetwork+"11:8080")
+	for _, target := range []string{"10.96.7.1:81", "10.244.10.11:8080", "10.244.10.11:9090", "[fd00:10:10::11]:8080", "10.244.10.12:5432", "10.244.10.13:5432", "10.244.10.14:8080"} {
 		plainConnection(t, sleep, target)
 	}
 	for last := range 5 {
@@ -167,11 +186,11 @@ func TestKubernetesLabels(t *testing.T) {
 		})
 	}
 	flows := []flow{
-		{sleeper, webOfV1, "alpha", 2}, // over IPv4 and IPv6
+		{sleeper, webOfV1, "alpha", 3}, // by its address, over IPv4 and IPv6, and by the service's
 		{sleeper, webOfV1, "gamma", 1},
 		{sleeper, inDefault("db", "db", "latest"), "db", 1},
 		{sleeper, outsideDB, "database", 1},
-		{sleeper, theNode, labelsNetwork + "14", 1},
+		{sleeper, node, labelsNetwork + "14", 1},
 		{sleeper, inDefault("late", "late", "latest"), labelsNetwork + "30", 1},
 		{sleeper, nobody, labelsNetwork + "31", 1},
 	}
@@ -239,11 +258,16 @@ func labelled(p *corev1.Pod, keysAndValues ...string) *corev1.Pod {
 	return p
 }
 
-func service(name, address string, port, target int32) *corev1.Service {
-	return &corev1.Service{
+// service has a selector of one key and value, or none. The slices are the test's: nobody here makes them of it.
+func service(name, address string, port, target int32, selector ...string) *corev1.Service {
+	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
 		Spec:       corev1.ServiceSpec{ClusterIP: address, Ports: []corev1.ServicePort{{Port: port, TargetPort: intstr.FromInt32(target)}}},
 	}
+	if len(selector) > 0 {
+		s.Spec.Selector = map[string]string{selector[0]: selector[1]}
+	}
+	return s
 }
 
 // sliceTo puts a pod, or without its name whoever has the address, behind a service.
