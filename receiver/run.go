@@ -19,7 +19,7 @@ import (
 
 // readInterval is how long records wait in the ring, unless it fills. A wake-up for each
 // would cost more than all the rest, and each wakes Go's own threads too.
-const readInterval = 200 * time.Millisecond
+const readInterval = 500 * time.Millisecond
 
 // logBatch is how many access log records go to the next consumer at once, at most:
 // they also go at every reading.

@@ -210,6 +210,6 @@ func rates(ctx context.Context, b *bench) error {
 			fmt.Sprint(rate), fmt.Sprintf("%.4f", cpu.median()*2*float64(rate)/1e6), cpu.text("%.2f"), share.text("%.3f"),
 		})
 	}
-	b.report.table("Overhead against the rate of connections", "The contract's defaults over veth. At low rates the timers are what is left: 5 readings a second.", rows...)
+	b.report.table("Overhead against the rate of connections", "The contract's defaults over veth. At low rates the timers are what is left: 2 readings a second.", rows...)
 	return nil
 }

@@ -55,7 +55,7 @@ type bench struct {
 	report *report
 	rounds int
 	work   string  // a folder for files that no one keeps
-	flush  float64 // ns per series, of a flush of 100,000
+	flush  float64 // ns per series, of a flush of 10,000
 }
 
 func run(ctx context.Context, out, only string, rounds int) (err error) {
