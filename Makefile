@@ -62,8 +62,8 @@ soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or g
 	internal/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./internal/e2e/
 
-ROUNDS ?= 7
-bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; 20 minutes)
+ROUNDS ?= 5
+bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./internal/bench -rounds $(ROUNDS)
 
 # Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
