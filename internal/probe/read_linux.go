@@ -26,15 +26,13 @@ func (p *Probe) Read(until time.Time, handle func(*Record)) error {
 	return p.drain(p.ends, until, handle)
 }
 
-// drain reads a ring to its end, but no longer than a while past until: producers
-// that are as fast as the reader must not keep it here.
+// drain reads a ring until the time, and then what is there at that moment and no more: producers that are as fast as
+// the reader must not keep it here.
 func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record)) error {
-	const (
-		grace    = 100 * time.Millisecond
-		courtesy = 16 // records between two offers of the processor
-	)
+	const courtesy = 16 // records between two offers of the processor
 	ring.SetDeadline(until)
-	for n := 1; ; n++ {
+	left := -1 // records that were there when the time came; negative: it has not
+	for n := 1; left != 0; n++ {
 		if err := ring.ReadInto(&p.buffer); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil
@@ -42,19 +40,29 @@ func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record
 			return fmt.Errorf("read the ring buffer: %w", err)
 		}
 		p.counts.Read++
-		record, err := decode(p.buffer.RawSample)
-		if err != nil {
+		left--
+		if record, err := decode(p.buffer.RawSample); err != nil {
 			p.counts.Malformed++
+		} else {
+			handle(record)
+		}
+		if n%courtesy != 0 {
 			continue
 		}
-		handle(record)
+		if left < 0 && !time.Now().Before(until) {
+			left = unread(ring)
+		}
 		// A reading is some milliseconds at once. An application that wakes meanwhile would wait for the end of our time
 		// slice: let it go first, unless so much has piled up that records may be lost.
-		if n%courtesy == 0 && ring.AvailableBytes() < ring.BufferSize()/4 {
+		if ring.AvailableBytes() < ring.BufferSize()/4 {
 			_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // it cannot fail
 		}
-		if n%1024 == 0 && time.Since(until) > grace {
-			return nil
-		}
 	}
+	return nil
+}
+
+// unread is how many records are in a ring.
+func unread(ring *ringbuf.Reader) int {
+	const header = 8 // of each
+	return ring.AvailableBytes() / (recordSize + header)
 }

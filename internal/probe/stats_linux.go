@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
@@ -57,17 +56,15 @@ type MapUse struct {
 // Maps tells the use of each map. The entries of a ring are records that were not read
 // yet; those of the spill map are what the last Drain found.
 func (p *Probe) Maps() []MapUse {
-	const header = 8 // of a record in a ring
 	tally, _ := p.Tally()
-	unread := func(ring *ringbuf.Reader) uint64 { return uint64(ring.AvailableBytes()) / uint64(recordSize+header) }
 	var uses []MapUse
 	for _, m := range []struct {
 		*ebpf.Map
 		entries uint64
 	}{
 		{p.objects.Connections, tally.Opened + tally.Found - tally.Closed},
-		{p.objects.Ends, unread(p.ends)},
-		{p.objects.Opens, unread(p.opens)},
+		{p.objects.Ends, uint64(unread(p.ends))},
+		{p.objects.Opens, uint64(unread(p.opens))},
 		{p.objects.Spills, p.drained},
 		{p.objects.OlderListeners, p.listeners},
 	} {
