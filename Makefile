@@ -11,9 +11,9 @@ export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
 # What ends up in the binary. A tree without a folder yet must not stop make.
 SOURCES := $(shell find bpf internal receiver \
-	\( -path internal/tools -o -path internal/e2e -o -path internal/distribution -o -path internal/testhost -o -path internal/kernels \) -prune -o \
+	-path internal/tools -prune -o \
 	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
-SCRIPTS := .ci/run internal/kernels/init $(shell find internal deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
+SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
@@ -49,22 +49,22 @@ test: ## Runs the unit tests; as root those against the kernel too
 
 KERNELS ?= 5.10 6.1 6.12
 test-kernels: ## Runs the tests that need a kernel on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
-	internal/kernels/run.sh $(KERNELS)
+	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
 e2e: build $(TOOLS)/builder ## Runs the distribution with a real Prometheus and a real Loki (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
-	internal/e2e/servers/build.sh
-	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./internal/e2e/... ./internal/distribution/...
+	test/e2e/servers/build.sh
+	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/...
 
 SOAK ?= 30m
 soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or growth (root)
-	internal/e2e/servers/build.sh
-	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./internal/e2e/
+	test/e2e/servers/build.sh
+	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
 ROUNDS ?= 5
 bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
-	go run ./internal/bench -rounds $(ROUNDS)
+	go run ./test/bench -rounds $(ROUNDS)
 
 # Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
 generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the receiver's metadata

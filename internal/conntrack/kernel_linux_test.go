@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // dnat makes a host whose packets to two service addresses go to the pod, and the pod, which listens.

@@ -7,7 +7,7 @@ import (
 )
 
 // ScopeName is the instrumentation scope of everything that the receiver emits.
-const ScopeName = "github.com/kmesh-net/otelcol-kmesh/receiver"
+const ScopeName = "github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver"
 
 // Settings are what the metrics and the access log have in common.
 type Settings struct {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
-	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 func sweep(t *testing.T, p *Probe, all bool, keep func(*Record) bool) []Record {

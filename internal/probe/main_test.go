@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
+	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
 )
 
 // serve makes the test's binary a server process of its own: it listens on the

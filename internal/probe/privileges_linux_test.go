@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
-	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // The table of docs/privileges.md.

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // clientAddress is the source of all connections here, so that each has the same four-tuple.

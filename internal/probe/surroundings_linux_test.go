@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/testhost"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 func TestACapabilityThatIsMissingIsNamed(t *testing.T) {

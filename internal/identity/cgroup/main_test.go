@@ -3,7 +3,7 @@ package cgroup
 import (
 	"testing"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/leaktest"
+	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -1,0 +1,300 @@
+package kmeshreceiver
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/config/configtls"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
+)
+
+// fromFile reads a named configuration of testdata/config.yaml over the defaults.
+func fromFile(t *testing.T, name string) (*Config, *confmap.Conf) {
+	t.Helper()
+	all, err := confmaptest.LoadConf("testdata/config.yaml")
+	require.NoError(t, err)
+	require.Contains(t, all.ToStringMap(), name)
+	conf, err := all.Sub(name)
+	require.NoError(t, err)
+	config := createDefaultConfig().(*Config)
+	require.NoError(t, conf.Unmarshal(config))
+	require.NoError(t, config.Validate())
+	return config, conf
+}
+
+// withoutMetrics is the configuration less the switches of single metrics, which
+// remember besides whether the user set them.
+func withoutMetrics(c Config) Config {
+	c.Metrics = metadata.MetricsConfig{}
+	return c
+}
+
+// metricsOn lists the metrics that are on.
+func metricsOn(c *Config) []string {
+	on, _ := enabledMetrics(c.Metrics)
+	return slices.Sorted(maps.Keys(on))
+}
+
+var (
+	serviceSetNames = []string{
+		"kmesh.tcp.connections.closed", "kmesh.tcp.connections.opened", "kmesh.tcp.conntections.failed",
+		"kmesh.tcp.received", "kmesh.tcp.sent",
+	}
+	workloadSetNames = []string{
+		"kmesh.tcp.packet_loss", "kmesh.tcp.retrans",
+		"kmesh.tcp.workload.connections.closed", "kmesh.tcp.workload.connections.opened",
+		"kmesh.tcp.workload.conntections.failed", "kmesh.tcp.workload.received", "kmesh.tcp.workload.sent",
+	}
+	connectionSetNames = []string{
+		"kmesh.tcp.connection.packet_lost", "kmesh.tcp.connection.received",
+		"kmesh.tcp.connection.retrans", "kmesh.tcp.connection.sent",
+	}
+)
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == name })
+}
+
+func sorted(sets ...[]string) []string {
+	return slices.Sorted(slices.Values(slices.Concat(sets...)))
+}
+
+func TestTheDefaultsAreTheContracts(t *testing.T) {
+	want := Config{
+		CollectionInterval: 5 * time.Second,
+		NodeName:           "",
+		ServiceMetrics:     SetConfig{Enabled: true},
+		WorkloadMetrics:    SetConfig{Enabled: false},
+		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
+		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second},
+		Identity: IdentityConfig{
+			Source:     "auto",
+			File:       FileConfig{Path: "identity.yaml"},
+			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
+			Istio: IstioConfig{
+				Endpoint:  "istiod.istio-system.svc:15012",
+				TLS:       configtls.NewDefaultClientConfig(),
+				ClusterID: "Kubernetes",
+			},
+			Settle: 5 * time.Second,
+			Retain: 60 * time.Second,
+
+			UnknownDestinationsLimit: 1000,
+		},
+		ConnectionSecurityPolicy:    "auto",
+		AggregationCardinalityLimit: 50000,
+		SeriesExpiration:            10 * time.Minute,
+		ErrorMode:                   "propagate",
+	}
+	want.ResourceAttributes = metadata.DefaultResourceAttributesConfig()
+
+	empty, _ := fromFile(t, "kmesh")
+	for name, config := range map[string]*Config{"created": createDefaultConfig().(*Config), "an empty entry": empty} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, config.Validate())
+			assert.Equal(t, want, withoutMetrics(*config))
+			assert.Equal(t, serviceSetNames, metricsOn(config))
+			assert.True(t, config.ResourceAttributes.ServiceName.Enabled)
+			assert.True(t, config.ResourceAttributes.ServiceInstanceID.Enabled)
+			assert.True(t, config.ResourceAttributes.HostName.Enabled)
+			assert.True(t, config.ResourceAttributes.K8sNodeName.Enabled)
+		})
+	}
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	config, conf := fromFile(t, "kmesh/all")
+	tls := configtls.NewDefaultClientConfig()
+	tls.CAFile = "/var/run/secrets/istio/root-cert.pem"
+	tls.ServerName = "istiod"
+	want := Config{
+		CollectionInterval: 7 * time.Second,
+		NodeName:           "node-1",
+		ServiceMetrics:     SetConfig{Enabled: false},
+		WorkloadMetrics:    SetConfig{Enabled: true},
+		ConnectionMetrics:  ConnectionSetConfig{Enabled: true, MinDuration: time.Minute},
+		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
+		Identity: IdentityConfig{
+			Source: "file",
+			File:   FileConfig{Path: "/etc/kmesh/identity.yaml"},
+			Kubernetes: KubernetesConfig{
+				AuthType: "kubeConfig", Context: "kind",
+				ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
+			},
+			Istio: IstioConfig{
+				Endpoint: "istiod.mesh.svc:15012", TLS: tls,
+				TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
+				TrustDomain: "mesh.example", Network: "network-1",
+			},
+			Settle: 2 * time.Second,
+			Retain: 3 * time.Minute,
+			Networks: []NetworkConfig{
+				{Name: "corp", CIDRs: []string{"10.0.0.0/8", "2001:db8::/32"}}, {Name: "office", CIDRs: []string{"10.7.0.0/16"}},
+			},
+			UnknownDestinationsLimit: 50,
+		},
+		ConnectionSecurityPolicy:    "mutual_tls",
+		Scope:                       "all",
+		IncludeLoopback:             true,
+		AggregationCardinalityLimit: 1000,
+		SeriesExpiration:            time.Hour,
+		CgroupPath:                  "/host/sys/fs/cgroup",
+		ErrorMode:                   "ignore",
+	}
+	want.ResourceAttributes = config.ResourceAttributes // it remembers what was set
+	assert.Equal(t, want, withoutMetrics(*config))
+	assert.False(t, config.ResourceAttributes.HostName.Enabled)
+	assert.True(t, config.ResourceAttributes.ServiceName.Enabled)
+	assert.True(t, config.ResourceAttributes.ServiceInstanceID.Enabled)
+	assert.True(t, config.ResourceAttributes.K8sNodeName.Enabled)
+	assert.Equal(t, sorted(connectionSetNames, without(workloadSetNames, "kmesh.tcp.retrans")), metricsOn(config))
+
+	// A key that is added must be added to the file too.
+	keys := confmap.New()
+	require.NoError(t, keys.Marshal(createDefaultConfig()))
+	for _, key := range keys.AllKeys() {
+		parent, _, _ := strings.Cut(key, confmap.KeyDelimiter)
+		if parent == "metrics" || parent == "resource_attributes" || strings.HasPrefix(key, "identity::istio::tls::") {
+			continue // one of each stands for all
+		}
+		assert.True(t, conf.IsSet(key), "testdata/config.yaml has no %s", key)
+	}
+}
+
+func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
+	for name, want := range map[string][]string{
+		"kmesh/workload_but_one": sorted(serviceSetNames, without(workloadSetNames, "kmesh.tcp.packet_loss")),
+		"kmesh/one_of_workload":  sorted(serviceSetNames, []string{"kmesh.tcp.workload.sent"}),
+		"kmesh/no_service":       nil,
+		"kmesh/one_of_service":   {"kmesh.tcp.conntections.failed"},
+		"kmesh/connection":       sorted(serviceSetNames, connectionSetNames),
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, _ := fromFile(t, name)
+			assert.Equal(t, want, metricsOn(config))
+		})
+	}
+}
+
+func TestASetIsOnWhenOneOfItsMetricsIs(t *testing.T) {
+	config, _ := fromFile(t, "kmesh/one_of_workload")
+	_, sets := enabledMetrics(config.Metrics)
+	assert.Equal(t, map[set]bool{serviceSet: true, workloadSet: true}, sets)
+	config, _ = fromFile(t, "kmesh/no_service")
+	_, sets = enabledMetrics(config.Metrics)
+	assert.Empty(t, sets)
+}
+
+// load reads a configuration that is given as YAML.
+func load(t *testing.T, yaml string) (*Config, error) {
+	t.Helper()
+	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
+	require.NoError(t, err)
+	conf, err := retrieved.AsConf()
+	require.NoError(t, err)
+	config := createDefaultConfig().(*Config)
+	if err := conf.Unmarshal(config); err != nil {
+		return nil, err
+	}
+	return config, config.Validate()
+}
+
+func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
+	for _, test := range []struct {
+		yaml string
+		want []string // all of them in one error
+	}{
+		{"collection_interval: often", []string{"'collection_interval' time: invalid duration"}},
+		{"collection_interval: 0s", []string{"collection_interval is 0s: it must be at least 100ms"}},
+		{"collection_interval: 5", []string{"collection_interval is 5ns: it must be at least 100ms"}},
+		{"collection_interval: -5s", []string{"collection_interval is -5s: it must be at least 100ms"}},
+		{"colection_interval: 5s", []string{"invalid keys: colection_interval"}},
+		{"node_name: [a]", []string{"node_name", "expected type 'string'"}},
+		{"service_metrics: true", []string{"service_metrics", "expected a map or struct"}},
+		{"service_metrics: {on: true}", []string{"service_metrics", "invalid keys: on"}},
+		{"workload_metrics: {enabled: 7}", []string{"workload_metrics.enabled", "expected type 'bool'"}},
+		{"connection_metrics: {min_duration: -5s}", []string{"connection_metrics.min_duration is -5s: it must be at least 0s"}},
+		{"connection_metrics: {min_duration: soon}", []string{"'connection_metrics.min_duration' time: invalid duration"}},
+		{"access_log: {events: [finished]}", []string{`access_log.events is "finished": it must be one of closed, failed, opened, periodic`}},
+		{"access_log: {events: {closed: true}}", []string{"access_log.events"}},
+		{"access_log: {period: 0s}", []string{"access_log.period is 0s: it must be at least 100ms"}},
+		{"access_log: {event: [closed]}", []string{"access_log", "invalid keys: event"}},
+		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, kubernetes, istio, file, host`}},
+		{"identity: {source: file, file: {path: ''}}", []string{"identity.file.path is empty: write the path of the identity file"}},
+		{"identity: {source: kubernetes, kubernetes: {auth_type: token}}", []string{
+			`identity.kubernetes.auth_type is "token": it must be one of serviceAccount, kubeConfig, none`}},
+		{"identity: {source: istio, istio: {endpoint: ''}}", []string{"identity.istio.endpoint is empty: write HOST:PORT of istiod"}},
+		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio.tls", "invalid keys: ca, cafile"}},
+		{"identity: {settle: -1s}", []string{"identity.settle is -1s: it must be at least 0s"}},
+		{"identity: {settle: 1h}", []string{"identity.settle is 1h0m0s: it must be at most 1m"}},
+		{"identity: {retain: -1s}", []string{"identity.retain is -1s: it must be at least 0s"}},
+		{"identity: {networks: [{name: corp, cidrs: [10.0.0.0]}]}", []string{
+			`identity.networks[0].cidrs[0] is "10.0.0.0": it must be an address and the length of a prefix, e.g. 10.0.0.0/8`}},
+		{"identity: {networks: [{name: corp, cidrs: [10.1.2.3/8]}]}", []string{"identity.networks[0].cidrs[0] is 10.1.2.3/8, which has bits behind its prefix: write 10.0.0.0/8"}},
+		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8]}, {name: b, cidrs: [11.0.0.0/8, 10.0.0.0/8]}]}", []string{
+			`identity.networks[1].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
+		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8, '::ffff:10.0.0.0/104']}]}", []string{`identity.networks[0].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
+		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the name that the labels shall say"}},
+		{"identity: {networks: [{name: '-', cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "-", which stands for unknown ends`}},
+		{"identity: {networks: [{name: other, cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "other", which stands for unknown ends`}},
+		{"identity: {networks: [{name: corp}]}", []string{`identity.networks[0].cidrs is empty: write the ranges that are called "corp"`}},
+		{"identity: {networks: [{name: corp, ranges: []}]}", []string{"identity.networks[0]", "invalid keys: ranges"}},
+		{"identity: {unknown_destinations_limit: -1}", []string{"identity.unknown_destinations_limit is -1: it must be at least 0"}},
+		{"identity: {files: {}}", []string{"identity", "invalid keys: files"}},
+		{"connection_security_policy: ''", []string{"connection_security_policy is empty: write `auto`"}},
+		{"scope: everything", []string{`scope is "everything": it must be one of known, all`}},
+		{"include_loopback: [yes, no]", []string{"include_loopback", "expected type 'bool'"}},
+		{"aggregation_cardinality_limit: -1", []string{"aggregation_cardinality_limit is -1: it must be at least 2"}},
+		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, the default is 50000"}},
+		{"aggregation_cardinality_limit: many", []string{"'aggregation_cardinality_limit' expected type 'int'"}},
+		{"series_expiration: -1s", []string{"series_expiration is -1s: it must be at least twice collection_interval (5s)"}},
+		{"series_expiration: 9s", []string{"series_expiration is 9s: it must be at least twice collection_interval (5s)"}},
+		{"cgroup_path: {path: /a}", []string{"cgroup_path", "expected type 'string'"}},
+		{"error_mode: explode", []string{`error_mode is "explode": it must be one of propagate, ignore`}},
+		{"metrics: {kmesh.tcp.send: {enabled: false}}", []string{"metrics", "invalid keys: kmesh.tcp.send"}},
+		{"metrics: {kmesh.tcp.sent: {enabled: 7}}", []string{"metrics", "kmesh.tcp.sent", "expected type 'bool'"}},
+		{"resource_attributes: {k8s.pod.name: {enabled: true}}", []string{"resource_attributes", "invalid keys: k8s.pod.name"}},
+		// All that is wrong at once.
+		{"{scope: some, error_mode: explode}", []string{"scope is", "error_mode is"}},
+	} {
+		t.Run(test.yaml, func(t *testing.T) {
+			_, err := load(t, test.yaml)
+			require.Error(t, err)
+			for _, want := range test.want {
+				assert.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
+	for _, yaml := range []string{
+		"{collection_interval: 100ms, series_expiration: 200ms}",
+		"{connection_metrics: {min_duration: 0s}}",
+		"{access_log: {events: [], period: 100ms}}",
+		"{identity: {settle: 0s, retain: 0s}}",
+		"{identity: {settle: 1m}}",
+		"{identity: {unknown_destinations_limit: 0}}",
+		"{identity: {networks: [{name: all, cidrs: [0.0.0.0/0, '::/0', 192.0.2.1/32]}]}}",
+		"{aggregation_cardinality_limit: 2}",
+		"{series_expiration: 10s}",
+		"{identity: {source: host, file: {path: ''}}}", // not the source's
+	} {
+		_, err := load(t, yaml)
+		assert.NoError(t, err, yaml)
+	}
+}
+
+func TestTheNameOfANetworkIsUTF8(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	config.Identity.Networks = []NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
+	require.ErrorContains(t, config.Validate(), `identity.networks[0].name is "corp\xff", which is not UTF-8`)
+}

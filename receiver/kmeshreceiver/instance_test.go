@@ -1,0 +1,189 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
+)
+
+var errNoStart = errors.New("CAP_BPF is missing")
+
+// watchedHost keeps what it is told of the component's health.
+type watchedHost struct {
+	component.Host
+	mu     sync.Mutex
+	events []*componentstatus.Event
+}
+
+func newHost() *watchedHost { return &watchedHost{Host: newMdatagenNopHost()} }
+
+// Report implements componentstatus.Reporter.
+func (h *watchedHost) Report(event *componentstatus.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, event)
+}
+
+// told is the health that was reported, one line for each event.
+func (h *watchedHost) told() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var lines []string
+	for _, event := range h.events {
+		line := event.Status().String()
+		if err := event.Err(); err != nil {
+			line += ": " + err.Error()
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// countingRunner counts how often it is assembled, started and stopped.
+type countingRunner struct {
+	assembled, started, stopped atomic.Int32
+	startError, stopError       error
+}
+
+func (r *countingRunner) start() { r.started.Add(1) }
+
+func (r *countingRunner) stop(context.Context) error {
+	r.stopped.Add(1)
+	return r.stopError
+}
+
+func (r *countingRunner) assemble(*instance) (runner, error) {
+	r.assembled.Add(1)
+	if r.startError != nil {
+		return nil, r.startError
+	}
+	return r, nil
+}
+
+func (r *countingRunner) counts() [3]int32 {
+	return [3]int32{r.assembled.Load(), r.started.Load(), r.stopped.Load()}
+}
+
+// bothSignals creates the two signals of one configuration as the collector does.
+func bothSignals(t *testing.T, config *Config, r *countingRunner) (metrics, logs component.Component) {
+	t.Helper()
+	running.of(config).assemble = r.assemble
+	settings := receivertest.NewNopSettings(metadata.Type)
+	metrics, err := NewFactory().CreateMetrics(t.Context(), settings, config, consumertest.NewNop())
+	require.NoError(t, err)
+	logs, err = NewFactory().CreateLogs(t.Context(), settings, config, consumertest.NewNop())
+	require.NoError(t, err)
+	t.Cleanup(func() { // nothing is left for the next test
+		assert.NotContains(t, running.all, config)
+	})
+	return metrics, logs
+}
+
+func TestTwoSignalsShareOneRun(t *testing.T) {
+	r := &countingRunner{}
+	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	var starting sync.WaitGroup
+	for _, signal := range []component.Component{metrics, logs} {
+		starting.Go(func() { assert.NoError(t, signal.Start(t.Context(), newHost())) })
+	}
+	starting.Wait()
+	assert.Equal(t, [3]int32{1, 1, 0}, r.counts())
+
+	var stopping sync.WaitGroup
+	for _, signal := range []component.Component{metrics, logs} {
+		stopping.Go(func() { assert.NoError(t, signal.Shutdown(t.Context())) })
+	}
+	stopping.Wait()
+	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
+}
+
+func TestTwoConfigurationsRunApart(t *testing.T) {
+	first, second := &countingRunner{}, &countingRunner{}
+	a, b := createDefaultConfig().(*Config), createDefaultConfig().(*Config)
+	aMetrics, aLogs := bothSignals(t, a, first)
+	bMetrics, bLogs := bothSignals(t, b, second)
+	require.NoError(t, aMetrics.Start(t.Context(), newHost()))
+	assert.Equal(t, [3]int32{1, 1, 0}, first.counts())
+	assert.Equal(t, [3]int32{0, 0, 0}, second.counts())
+	for _, signal := range []component.Component{aMetrics, aLogs, bMetrics, bLogs} {
+		require.NoError(t, signal.Shutdown(t.Context()))
+	}
+}
+
+func TestTheSecondSignalHearsOfTheFirstOnesFailure(t *testing.T) {
+	r := &countingRunner{startError: errNoStart}
+	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	host := newHost()
+	require.ErrorIs(t, metrics.Start(t.Context(), host), errNoStart)
+	require.ErrorIs(t, logs.Start(t.Context(), host), errNoStart)
+	assert.Equal(t, [3]int32{1, 0, 0}, r.counts())
+	assert.Empty(t, host.told(), "the collector reports what Start returns")
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	require.NoError(t, logs.Shutdown(t.Context()))
+}
+
+func TestAnIgnoredFailureShowsInTheHealthOfBothSignals(t *testing.T) {
+	r := &countingRunner{startError: errNoStart}
+	config := createDefaultConfig().(*Config)
+	config.ErrorMode = errorModeIgnore
+	metrics, logs := bothSignals(t, config, r)
+	first, second := newHost(), newHost()
+	require.NoError(t, metrics.Start(t.Context(), first))
+	require.NoError(t, logs.Start(t.Context(), second))
+	permanent := []string{"StatusPermanentError: CAP_BPF is missing"}
+	assert.Equal(t, permanent, first.told())
+	assert.Equal(t, permanent, second.told())
+	assert.Equal(t, [3]int32{1, 0, 0}, r.counts())
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	require.NoError(t, logs.Shutdown(t.Context()))
+}
+
+func TestShutdownIsSafeBeforeStartAndTwice(t *testing.T) {
+	r := &countingRunner{}
+	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	for range 2 {
+		require.NoError(t, metrics.Shutdown(t.Context()))
+		require.NoError(t, logs.Shutdown(t.Context()))
+	}
+	assert.Equal(t, [3]int32{0, 0, 0}, r.counts())
+
+	require.NoError(t, metrics.Start(t.Context(), newHost()))
+	assert.Equal(t, [3]int32{0, 0, 0}, r.counts(), "it was shut down")
+}
+
+func TestWhatFailsAtTheStopIsToldOnce(t *testing.T) {
+	r := &countingRunner{stopError: errors.New("the last metrics")}
+	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	require.NoError(t, metrics.Start(t.Context(), newHost()))
+	require.NoError(t, logs.Start(t.Context(), newHost()))
+	require.ErrorIs(t, metrics.Shutdown(t.Context()), r.stopError)
+	require.NoError(t, logs.Shutdown(t.Context()))
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
+}
+
+func TestAConfigurationThatIsUsedAgainRunsAnew(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	for range 2 {
+		r := &countingRunner{}
+		metrics, logs := bothSignals(t, config, r)
+		require.NoError(t, metrics.Start(t.Context(), newHost()))
+		require.NoError(t, logs.Start(t.Context(), newHost()))
+		require.NoError(t, metrics.Shutdown(t.Context()))
+		require.NoError(t, logs.Shutdown(t.Context()))
+		assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
+	}
+}

@@ -1,0 +1,492 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
+)
+
+// subject is a run between a fake kernel and the sinks.
+type subject struct {
+	*run
+	kernel *fakeProbe
+	source *fakeSource
+	host   *watchedHost
+	logged *observer.ObservedLogs // of the receiver itself
+}
+
+// newSubject makes a run of the configuration; a nil consumer is a signal without a pipeline.
+func newSubject(t *testing.T, yaml string, metrics consumer.Metrics, logs consumer.Logs) *subject {
+	t.Helper()
+	config, err := load(t, yaml)
+	require.NoError(t, err)
+	core, logged := observer.New(zap.InfoLevel)
+	settings := receivertest.NewNopSettings(metadata.Type)
+	settings.Logger = zap.New(core)
+	i := &instance{config: config}
+	if metrics != nil {
+		i.metrics = &pipeline[consumer.Metrics]{settings, metrics}
+	}
+	if logs != nil {
+		i.logs = &pipeline[consumer.Logs]{settings, logs}
+	}
+	s := &subject{kernel: &fakeProbe{}, source: &fakeSource{}, host: newHost(), logged: logged}
+	i.health.add(s.host)
+	s.run, err = newRun(i, s.source, s.kernel, pcommon.NewResource())
+	require.NoError(t, err)
+	return s
+}
+
+const known = "identity: {source: file}" // whose scope is the workloads that are known
+
+func endpoint(text string) (e bpf.TCPEndpoint) {
+	address := netip.MustParseAddrPort(text)
+	bytes := address.Addr().As16()
+	for i := range e.Addr {
+		e.Addr[i] = binary.NativeEndian.Uint32(bytes[4*i:])
+	}
+	e.Port = address.Port()>>8 | address.Port()<<8
+	return e
+}
+
+// closed is the record of a connection of 250 ms from sleep to httpbin, as its client's end closes it.
+func closed(id uint64) *probe.Record {
+	now := uint64(time.Now().UnixNano())
+	counters := probe.Counters{Opened: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}
+	return &probe.Record{
+		Id: id, Start: now - 250e6, Now: now, Total: counters, Delta: counters,
+		MinRttUs: ^uint32(0), Kind: probe.KindClosed, Direction: probe.Outbound, State: probe.LastACK,
+		Source: endpoint("10.244.0.10:40000"), Destination: endpoint("10.244.0.11:80"),
+	}
+}
+
+func failed(id uint64) *probe.Record {
+	r := closed(id)
+	r.Kind, r.Error = probe.KindFailed, uint16(unix.ECONNREFUSED)
+	r.Total, r.Delta = probe.Counters{}, probe.Counters{}
+	return r
+}
+
+// open is the first report of a connection of 2 s, as its server's end stands.
+func open(id uint64) *probe.Record {
+	r := closed(id)
+	r.Kind, r.Direction, r.Start = probe.KindOpen, probe.Inbound, r.Now-2e9
+	r.Total = probe.Counters{Opened: 1, Sent: 10, Received: 20}
+	r.Delta = r.Total
+	return r
+}
+
+func spilled(ends uint64, failed uint32) *probe.Spilled {
+	s := &probe.Spilled{}
+	s.Key.Source, s.Key.Destination = endpoint("10.244.0.10:0"), endpoint("10.244.0.11:80")
+	s.Key.Direction, s.Key.Failed = probe.Outbound, failed
+	s.Totals.Start, s.Totals.Ends = uint64(time.Now().UnixNano()), ends
+	if failed == 0 {
+		s.Totals.Delta = probe.Counters{Opened: ends, Sent: 10 * ends, Received: 20 * ends}
+	}
+	return s
+}
+
+// sums adds up each metric over its series.
+func sums(metrics pmetric.Metrics) map[string]int64 {
+	all := make(map[string]int64)
+	eachPoint(metrics, func(name string, p pmetric.NumberDataPoint) {
+		if !p.Flags().NoRecordedValue() {
+			all[name] += p.IntValue()
+		}
+	})
+	return all
+}
+
+func eachPoint(metrics pmetric.Metrics, do func(name string, p pmetric.NumberDataPoint)) {
+	for _, resource := range metrics.ResourceMetrics().All() {
+		for _, scope := range resource.ScopeMetrics().All() {
+			for _, metric := range scope.Metrics().All() {
+				for _, p := range metric.Sum().DataPoints().All() {
+					do(metric.Name(), p)
+				}
+			}
+		}
+	}
+}
+
+// newest is the last flush.
+func newest(t *testing.T, sink *consumertest.MetricsSink) pmetric.Metrics {
+	t.Helper()
+	all := sink.AllMetrics()
+	require.NotEmpty(t, all, "no flush yet")
+	return all[len(all)-1]
+}
+
+func records(sink *consumertest.LogsSink) (all []plog.LogRecord) {
+	for _, logs := range sink.AllLogs() {
+		for _, resource := range logs.ResourceLogs().All() {
+			for _, scope := range resource.ScopeLogs().All() {
+				for _, record := range scope.LogRecords().All() {
+					all = append(all, record)
+				}
+			}
+		}
+	}
+	return all
+}
+
+func events(sink *consumertest.LogsSink) (names []string) {
+	for _, record := range records(sink) {
+		names = append(names, record.EventName())
+	}
+	return names
+}
+
+// after lets the clock go on, and then everybody do what is to be done by then.
+func after(d time.Duration) {
+	time.Sleep(d) // synctest's clock: no real time passes
+	synctest.Wait()
+}
+
+func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
+		s := newSubject(t, `
+workload_metrics: {enabled: true}
+connection_metrics: {enabled: true, min_duration: 0s}
+access_log: {events: [closed, failed, opened, periodic], period: 1s}
+`+known, metrics, logs)
+		s.kernel.ends = []*probe.Record{closed(1), failed(2)}
+		s.kernel.opens = []*probe.Record{open(3)}
+		s.kernel.spills = []*probe.Spilled{spilled(4, 0), spilled(2, 1)}
+		s.start()
+		after(5*time.Second + readInterval)
+
+		want := map[string]int64{
+			"kmesh.tcp.connections.opened": 1 + 1 + 4, "kmesh.tcp.connections.closed": 1 + 4,
+			"kmesh.tcp.conntections.failed": 1 + 2,
+			"kmesh.tcp.sent":                100 + 10 + 40, "kmesh.tcp.received": 2000 + 20 + 80,
+
+			"kmesh.tcp.workload.connections.opened": 6, "kmesh.tcp.workload.connections.closed": 5,
+			"kmesh.tcp.workload.conntections.failed": 3,
+			"kmesh.tcp.workload.sent":                150, "kmesh.tcp.workload.received": 2100,
+			"kmesh.tcp.retrans": 3, "kmesh.tcp.packet_loss": 1,
+
+			"kmesh.tcp.connection.sent": 100 + 10, "kmesh.tcp.connection.received": 2000 + 20,
+			"kmesh.tcp.connection.retrans": 3, "kmesh.tcp.connection.packet_lost": 1,
+		}
+		assert.Equal(t, want, sums(newest(t, metrics)))
+		found := 0
+		eachPoint(newest(t, metrics), func(name string, p pmetric.NumberDataPoint) {
+			labels := p.Attributes().AsRaw()
+			if name != "kmesh.tcp.sent" || labels["reporter"] != "source" {
+				return
+			}
+			found++
+			assert.Equal(t, int64(140), p.IntValue())
+			assert.Equal(t, "sleep", labels["source_workload"])
+			assert.Equal(t, "httpbin", labels["destination_app"])
+			assert.Equal(t, "v1", labels["destination_version"])
+			assert.Equal(t, "httpbin.default.svc.cluster.local", labels["destination_service"])
+			assert.Equal(t, "-", labels["response_flags"])
+			assert.Equal(t, "unknown", labels["connection_security_policy"])
+			assert.Len(t, labels, 23)
+		})
+		assert.Equal(t, 1, found, "one series")
+
+		assert.Equal(t, []string{
+			"kmesh.tcp.connection.opened", "kmesh.tcp.connection.closed", "kmesh.tcp.connection.failed",
+			"kmesh.tcp.connection.opened", "kmesh.tcp.connection.periodic",
+		}, events(logs), "an aggregate of lost records is no line")
+		assert.Equal(t, "src.addr=10.244.0.10:40000, src.workload=sleep-1, src.namespace=default, "+
+			"dst.addr=10.244.0.11:80, dst.service=httpbin.default.svc.cluster.local, dst.workload=httpbin-1, "+
+			"dst.namespace=default, direction=OUTBOUND, sent_bytes=100, received_bytes=2000, duration=250ms",
+			records(logs)[1].Body().Str())
+		assert.Equal(t, "connection_refused", records(logs)[2].Attributes().AsRaw()["error.type"])
+
+		after(5 * time.Second)
+		want["kmesh.tcp.connection.sent"], want["kmesh.tcp.connection.received"] = 10, 20 // the closed one's series ended
+		want["kmesh.tcp.connection.retrans"], want["kmesh.tcp.connection.packet_lost"] = 0, 0
+		assert.Equal(t, want, sums(newest(t, metrics)))
+		require.NoError(t, s.stop(t.Context()))
+		assert.Equal(t, want, sums(newest(t, metrics)))
+		assert.Len(t, records(logs), 5, "nothing is told twice")
+		assert.Empty(t, s.host.told())
+		assert.Empty(t, s.logged.All())
+	})
+}
+
+func TestLinesDoNotWaitForTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := new(consumertest.LogsSink)
+		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", nil, logs)
+		s.start()
+		s.kernel.give(closed(1))
+		after(readInterval)
+		assert.Len(t, records(logs), 1)
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
+func TestStopHandsOverAllThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
+		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", metrics, logs)
+		s.start()
+		waits := closed(1) // for an identity of its source, which will not come
+		waits.Source = endpoint("10.9.9.9:40000")
+		s.kernel.give(waits, closed(2))
+		after(readInterval)
+		assert.Len(t, records(logs), 1, "the other one waits")
+		assert.Empty(t, metrics.AllMetrics())
+
+		s.kernel.opens = []*probe.Record{open(3)}
+		s.kernel.spills = []*probe.Spilled{spilled(4, 0)}
+		require.NoError(t, s.stop(t.Context()))
+		assert.Equal(t, map[string]int64{
+			"kmesh.tcp.connections.opened": 7, "kmesh.tcp.connections.closed": 6,
+			"kmesh.tcp.sent": 250, "kmesh.tcp.received": 4100,
+		}, sums(newest(t, metrics)))
+		require.Len(t, records(logs), 2)
+		assert.Equal(t, "-", records(logs)[1].Attributes().AsRaw()["src.workload"])
+		assert.Equal(t, 1, s.kernel.closed)
+		assert.Equal(t, int32(1), s.source.closed.Load())
+	})
+}
+
+// What closed while the loop was ending is in the ring still.
+func TestStopReadsTheRingOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
+		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", metrics, logs)
+		s.start()
+		after(readInterval)
+		s.cancel()
+		s.done.Wait()
+		s.kernel.give(closed(1))
+		require.NoError(t, s.stop(t.Context()))
+		assert.Len(t, records(logs), 1)
+		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
+	})
+}
+
+func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics := new(consumertest.MetricsSink)
+		s := newSubject(t, known, metrics, nil)
+		s.start()
+		after(readInterval)
+		s.kernel.fail(errors.New("read the ring buffer: bad file"))
+		after(7 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: read the ring buffer: bad file"}, s.host.told())
+		require.Equal(t, 1, s.logged.Len())
+		assert.Equal(t, "reading from the kernel failed; it is tried again", s.logged.All()[0].Message)
+		assert.InDelta(t, 7*time.Second/readInterval, s.kernel.reads, 5, "it is tried again, at the usual pace")
+
+		s.kernel.fail(nil)
+		s.kernel.give(closed(1))
+		after(5 * time.Second)
+		assert.Equal(t, "StatusOK", s.host.told()[1])
+		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
+
+		s.kernel.fail(errors.New("again"))
+		after(time.Second)
+		assert.Len(t, s.host.told(), 3)
+		assert.Equal(t, 2, s.logged.Len(), "another failure is told anew")
+		s.kernel.fail(nil)
+		after(time.Second)
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
+func TestMetricsThatWereRefusedComeWithTheNextFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuses atomic.Bool
+		sink := new(consumertest.MetricsSink)
+		next, err := consumer.NewMetrics(func(ctx context.Context, m pmetric.Metrics) error {
+			if refuses.Load() {
+				return errors.New("the queue is full")
+			}
+			return sink.ConsumeMetrics(ctx, m)
+		})
+		require.NoError(t, err)
+		s := newSubject(t, known, next, nil)
+		s.start()
+		refuses.Store(true)
+		s.kernel.give(closed(1))
+		after(5*time.Second + readInterval)
+		s.kernel.give(closed(2))
+		after(10 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told())
+		assert.Empty(t, sink.AllMetrics())
+
+		refuses.Store(false)
+		s.kernel.give(closed(3))
+		after(10 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
+		assert.Equal(t, int64(3), sums(newest(t, sink))["kmesh.tcp.connections.closed"])
+		assert.Equal(t, int64(300), sums(newest(t, sink))["kmesh.tcp.sent"])
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
+func TestALogsConsumerThatRefusesShowsInTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuses atomic.Bool
+		refuses.Store(true)
+		taken := 0
+		logs, err := consumer.NewLogs(func(_ context.Context, l plog.Logs) error {
+			if refuses.Load() {
+				return errors.New("the queue is full")
+			}
+			taken += l.LogRecordCount()
+			return nil
+		})
+		require.NoError(t, err)
+		s := newSubject(t, known, nil, logs)
+		s.start()
+		s.kernel.give(closed(1))
+		after(2 * time.Second)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told(), "once, though it is tried again")
+		refuses.Store(false)
+		after(10 * time.Second)
+		assert.Equal(t, 1, taken)
+		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
+func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		blocks, err := consumer.NewMetrics(func(context.Context, pmetric.Metrics) error {
+			<-release // does not heed its context
+			return nil
+		})
+		require.NoError(t, err)
+		logs := new(consumertest.LogsSink)
+		s := newSubject(t, known, blocks, logs)
+		s.start()
+		s.kernel.give(closed(1))
+		after(6 * time.Second)
+		before := s.kernel.reads
+		s.kernel.give(closed(2))
+		after(20 * time.Second)
+		assert.InDelta(t, 20*time.Second/readInterval, s.kernel.reads-before, 10)
+		assert.Len(t, records(logs), 2)
+
+		waits := closed(3)
+		waits.Source = endpoint("10.9.9.9:40000")
+		s.kernel.give(waits)
+		after(readInterval)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		begun := time.Now()
+		err = s.stop(ctx)
+		assert.Equal(t, 3*time.Second, time.Since(begun))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorContains(t, err, "deliver the last metrics")
+		assert.NotContains(t, err.Error(), "access log", "its consumer took all")
+		assert.Len(t, records(logs), 3)
+		assert.Equal(t, 1, s.kernel.closed)
+		assert.Equal(t, int32(1), s.source.closed.Load())
+		close(release)
+	})
+}
+
+func TestABlockedLogsConsumerHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocks, err := consumer.NewLogs(func(ctx context.Context, _ plog.Logs) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		require.NoError(t, err)
+		metrics := new(consumertest.MetricsSink)
+		s := newSubject(t, known, metrics, blocks)
+		s.start()
+		s.kernel.give(closed(1))
+		after(6 * time.Second)
+		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
+		s.kernel.give(closed(2))
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		begun := time.Now()
+		require.ErrorContains(t, s.stop(ctx), "deliver the last 2 access log records")
+		assert.Equal(t, 3*time.Second, time.Since(begun))
+		assert.Equal(t, int64(2), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
+	})
+}
+
+func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics := new(consumertest.MetricsSink)
+		s := newSubject(t, known, metrics, nil)
+		s.start()
+		s.kernel.give(closed(1))
+		after(10*time.Second + readInterval)
+		s.source.sleepIsGone.Store(true)
+		s.source.generation.Add(1)
+		after(10 * time.Second)
+		marks := 0
+		for _, flush := range metrics.AllMetrics() {
+			eachPoint(flush, func(_ string, p pmetric.NumberDataPoint) {
+				if p.Flags().NoRecordedValue() {
+					marks++
+				}
+			})
+		}
+		assert.Equal(t, 4, marks, "one for each metric of the series, once")
+		flushes := len(metrics.AllMetrics())
+		after(10 * time.Second)
+		assert.Len(t, metrics.AllMetrics(), flushes, "there is nothing to tell any more")
+		require.NoError(t, s.stop(t.Context()))
+	})
+}
+
+func TestWhatIsAskedOfOpenConnections(t *testing.T) {
+	metrics, logs := consumer.Metrics(consumertest.NewNop()), consumer.Logs(consumertest.NewNop())
+	for _, test := range []struct {
+		name, yaml string
+		metrics    consumer.Metrics
+		logs       consumer.Logs
+		want       []bool // in 10 s
+	}{
+		{"those that moved", known, metrics, logs, []bool{false, false}},
+		{"all for series of their own", "{connection_metrics: {enabled: true}, " + known + "}", metrics, logs, []bool{true, true}},
+		{"all for a single metric", "{metrics: {kmesh.tcp.connection.sent: {enabled: true}}, " + known + "}", metrics, logs, []bool{true, true}},
+		{"without a metrics pipeline", "{connection_metrics: {enabled: true}, " + known + "}", nil, logs, []bool{false, false}},
+		{"all in every period", "{access_log: {events: [periodic], period: 3s}, " + known + "}", metrics, logs,
+			[]bool{true, false, true, true, false}},
+		{"without a logs pipeline", "{access_log: {events: [periodic], period: 3s}, " + known + "}", metrics, nil, []bool{false, false}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSubject(t, test.yaml, test.metrics, test.logs)
+				s.start()
+				after(10*time.Second + readInterval/2)
+				assert.Equal(t, test.want, s.kernel.swept())
+				require.NoError(t, s.stop(t.Context()))
+				assert.Equal(t, []bool{false}, s.kernel.swept(), "once more at the end")
+			})
+		})
+	}
+}

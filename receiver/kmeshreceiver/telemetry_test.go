@@ -1,0 +1,149 @@
+//go:build linux && (amd64 || arm64)
+
+package kmeshreceiver
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
+)
+
+// observed has another number in every place.
+var observed = &observation{
+	flows: flow.Stats{
+		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
+		UnknownAddresses: 39, UnknownAddressesRefused: 40,
+		OutOfScope: flow.Counters{Opened: 5, Closed: 6, Failed: 7},
+		Exported:   flow.Counters{Opened: 8, Closed: 9, Failed: 10},
+		Service:    flow.SetStats{Series: 11, Refused: 12},
+		Workload:   flow.SetStats{Series: 13, Refused: 14},
+		Connection: flow.SetStats{Series: 15, Refused: 16},
+	},
+	logs: otlp.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	tally: probe.Tally{
+		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
+		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
+		SpillLostClosed: 30, SpillLostFailed: 31,
+	},
+	counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
+	maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
+	programs: []probe.ProgramUse{{Name: "set_state", Runs: 37, Time: 38 * time.Nanosecond}},
+	nat:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
+}
+
+func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
+	t.Helper()
+	to := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, to.Shutdown(context.Background())) })
+	return to
+}
+
+type point = metricdata.DataPoint[int64]
+
+// by gives a point for each value of a label.
+func by(label string, values map[string]int64) (points []point) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		points = append(points, point{Value: values[name], Attributes: attribute.NewSet(attribute.String(label, name))})
+	}
+	return points
+}
+
+func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
+	to := newTestTelemetry(t)
+	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "file", &fakeSource{})
+	require.NoError(t, err)
+	t.Cleanup(telemetry.shutdown)
+	telemetry.newest.Store(observed)
+
+	kinds := func(opened, closed, failed int64) []point {
+		return by("kind", map[string]int64{"opened": opened, "closed": closed, "failed": failed})
+	}
+	one := func(value int64) []point { return []point{{Value: value}} }
+	fileSource := func(value int64) []point { return by("source", map[string]int64{"file": value}) }
+	held := func(kind string, value int64) point {
+		return point{Value: value, Attributes: attribute.NewSet(attribute.String("source", "file"), attribute.String("kind", kind))}
+	}
+	for _, instrument := range []struct {
+		equal func(*testing.T, *componenttest.Telemetry, []point, ...metricdatatest.Option)
+		want  []point
+	}{
+		{metadatatest.AssertEqualKmeshRecordsRead, one(32)},
+		{metadatatest.AssertEqualKmeshRecordsLost, by("reason", map[string]int64{
+			"ring_full": 23, "malformed": 33, "log_queue_full": 17, "log_refused": 18, "log_shutdown": 19})},
+		{metadatatest.AssertEqualKmeshTotalsRecovered, one(34)},
+		{metadatatest.AssertEqualKmeshTotalsLost, by("kind", map[string]int64{
+			"opened": 25, "closed": 30, "failed": 31, "sent": 26, "received": 27, "retransmits": 28, "lost": 29})},
+		{metadatatest.AssertEqualKmeshConnectionsUntracked, one(24)},
+		{metadatatest.AssertEqualKmeshConnectionsTracked, one(1000 + 22 - 300)},
+		{metadatatest.AssertEqualKmeshConnectionsKernel, kinds(1000, 300, 21)},
+		{metadatatest.AssertEqualKmeshConnectionsExported, kinds(8, 9, 10)},
+		{metadatatest.AssertEqualKmeshConnectionsExcluded, kinds(5, 6, 7)},
+		{metadatatest.AssertEqualKmeshSeries, by("set", map[string]int64{"service": 11, "workload": 13, "connection": 15})},
+		{metadatatest.AssertEqualKmeshSeriesRefused, by("set", map[string]int64{"service": 12, "workload": 14, "connection": 16})},
+		{metadatatest.AssertEqualKmeshLookupsUnknown, by("side", map[string]int64{"source": 2, "destination": 3})},
+		{metadatatest.AssertEqualKmeshUnknownAddresses, one(39)},
+		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
+		{metadatatest.AssertEqualKmeshTranslations, by("kind", map[string]int64{"answered": 39, "missed": 40, "failed": 41, "refused": 42})},
+		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
+		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
+		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},
+		{metadatatest.AssertEqualKmeshBpfProgramRuns, by("bpf_program", map[string]int64{"set_state": 37})},
+		{metadatatest.AssertEqualKmeshBpfProgramTime, by("bpf_program", map[string]int64{"set_state": 38})},
+		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
+		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
+		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(0)},
+	} {
+		instrument.equal(t, to, instrument.want, metricdatatest.IgnoreTimestamp())
+	}
+}
+
+func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
+	to := newTestTelemetry(t)
+	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "host", &fakeSource{})
+	require.NoError(t, err)
+	t.Cleanup(telemetry.shutdown)
+	for name := range readMetadata(t).Telemetry.Metrics {
+		switch name {
+		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
+			continue // their names come with the first collection
+		}
+		_, err := to.GetMetric("otelcol_" + name)
+		assert.NoError(t, err)
+	}
+}
+
+func TestTheRunObservesAtEveryCollection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSubject(t, known, consumertest.NewNop(), consumertest.NewNop())
+		s.kernel.counts.Read, s.kernel.tally.Opened = 41, 42
+		s.start()
+		s.kernel.give(closed(1), failed(2))
+		after(10*time.Second + readInterval)
+		o := s.telemetry.newest.Load()
+		assert.Equal(t, uint64(41), o.counts.Read)
+		assert.Equal(t, uint64(42), o.tally.Opened)
+		assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Failed: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}, o.flows.Exported)
+		assert.Equal(t, uint64(2), o.logs.Delivered)
+		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.maps)
+		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.programs)
+		require.NoError(t, s.stop(t.Context()))
+	})
+}

@@ -1,0 +1,49 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
+)
+
+// TestMain fails, rather than skips, where the tests cannot run: who asks for them wants them run.
+func TestMain(m *testing.M) {
+	if missing := missing(); len(missing) > 0 {
+		for _, what := range missing {
+			fmt.Fprintln(os.Stderr, "e2e:", what)
+		}
+		os.Exit(1)
+	}
+	leaktest.Main(m)
+}
+
+// missing says what the tests need and do not find, and where it comes from.
+func missing() []string {
+	var what []string
+	if os.Geteuid() != 0 {
+		what = append(what, "not root: the tests load eBPF programs and make network namespaces; run `make e2e` as root")
+	}
+	for _, program := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(program); err != nil {
+			what = append(what, fmt.Sprintf("%s is missing: apt-get install iproute2 nftables", program))
+		}
+	}
+	for path, remedy := range map[string]string{
+		collectorPath:  "make build",
+		prometheusPath: "test/e2e/servers/build.sh prometheus (or make e2e)",
+		lokiPath:       "test/e2e/servers/build.sh loki (or make e2e)",
+		etcdPath:       "test/e2e/servers/build.sh etcd (or make e2e)",
+		apiServerPath:  "test/e2e/servers/build.sh kube-apiserver (or make e2e)",
+		istiodPath:     "test/e2e/servers/build.sh istiod (or make e2e)",
+	} {
+		if _, err := os.Stat(path); err != nil {
+			what = append(what, fmt.Sprintf("%v: build it with: %s", err, remedy))
+		}
+	}
+	return what
+}
