@@ -34,15 +34,42 @@ struct connection {
 };
 
 /* By the address of the socket. A socket's own storage would need no key, but costs
- * three times as much to make and to free.
+ * three times as much to create and to free.
  */
-struct {
+struct connections {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 18);
+	__uint(max_entries, 1 << 14);
 	__type(key, __u64);
 	__type(value, struct connection);
-} connections SEC(".maps");
+};
+
+/* One map for each part of the sockets, so that a walk over one of them is short: the kernel
+ * does not give the CPU away in the middle of a map. User space creates them; their number is
+ * a power of two.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__array(values, struct connections);
+} connection_maps SEC(".maps");
+
+const volatile __u32 connection_maps_mask = 15;
+
+/* The map that has, or would have, the entry of the socket. The verifier forbids arithmetic
+ * with a pointer, but the lower half of one is a number to it. Written in C, the compiler
+ * may take the whole pointer first.
+ */
+static __always_inline void *connections_of(const struct sock *sk)
+{
+	register __u64 low asm("r1") = (__u64)sk;
+	__u32 part;
+
+	asm volatile("w1 = w1" : "+r"(low));
+	part = (__u32)low * 0x9e3779b9 >> 16 & connection_maps_mask;
+	return bpf_map_lookup_elem(&connection_maps, &part);
+}
 
 /* A word of `reported` is 48 bits of a counter under 16 that tell the connections apart
  * which had the entry's memory one after the other.
@@ -139,8 +166,12 @@ static __always_inline bool followed(const struct sock *sk)
 static __always_inline struct connection *find(const struct sock *sk)
 {
 	__u64 key = (__u64)sk;
-	struct connection *conn = bpf_map_lookup_elem(&connections, &key);
+	void *connections = connections_of(sk);
+	struct connection *conn;
 
+	if (!connections)
+		return NULL;
+	conn = bpf_map_lookup_elem(connections, &key);
 	if (!conn || conn->cookie != sk->__sk_common.skc_cookie.counter)
 		return NULL;
 	return conn;
@@ -149,8 +180,10 @@ static __always_inline struct connection *find(const struct sock *sk)
 static __always_inline void forget(const struct sock *sk)
 {
 	__u64 key = (__u64)sk;
+	void *connections = connections_of(sk);
 
-	bpf_map_delete_elem(&connections, &key);
+	if (connections)
+		bpf_map_delete_elem(connections, &key);
 }
 
 static __always_inline void fill_process(struct process *process, struct task_struct *task)

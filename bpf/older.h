@@ -36,7 +36,6 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 	struct connection fresh = { .start = bpf_ktime_get_boot_ns(), .direction = OUTBOUND, .phase = OPEN, .older = 1 };
 	struct local_port port = local_port(sk);
 	int state = sk->__sk_common.skc_state;
-	__u64 key = (__u64)sk;
 	struct connection *conn;
 	struct counters before;
 	struct tcp_sock *tp;
@@ -52,8 +51,7 @@ static __always_inline void find_connection(struct sock *sk, struct task_struct 
 		fresh.reported[i] = marked(fresh.start, 0);
 	if (find(sk))
 		return;	/* by the tracepoint, or through another file */
-	if (bpf_map_lookup_elem(&connections, &key))
-		forget(sk);	/* of a socket that was here before it */
+	forget(sk);	/* of a socket that was here before it */
 	if (state == TCP_SYN_SENT) {
 		fresh.phase = CONNECTING;
 		put(sk, &fresh, BPF_NOEXIST);

@@ -76,6 +76,11 @@ struct tally {
 	__u64 spill_lost_failed;
 };
 
+/* What user space hands to walk_connections. */
+struct walk {
+	__u32 map;	/* which of connection_maps */
+};
+
 /* Totals of ends whose record found the ring full, by what names them. */
 struct spill_key {
 	struct endpoint source;	/* port 0: one entry for all of a client's ends */

@@ -107,8 +107,9 @@ static __always_inline void count_untracked(void)
 static __always_inline bool put(const struct sock *sk, const struct connection *conn, __u64 flags)
 {
 	__u64 key = (__u64)sk;
+	void *connections = connections_of(sk);
 
-	if (!bpf_map_update_elem(&connections, &key, conn, flags))
+	if (connections && !bpf_map_update_elem(connections, &key, conn, flags))
 		return true;
 	if (flags != BPF_NOEXIST)
 		count_untracked();

@@ -222,23 +222,50 @@ int BPF_PROG(set_state_again, struct sock *sk, int oldstate, int newstate)
 	return changed(sk, oldstate, newstate);
 }
 
-/* Tells of the open connections whose counters moved since they were last told
- * of, or of all of them. Runs beside the close handler: see report_open.
+/* Entries of any phase that the walk has seen. Only one walk runs at a time; user space resets it. */
+__u64 entries_walked;
+
+/* Reports the open connection of an entry. Runs beside the close handler: see report_open. */
+static __always_inline void walk_entry(__u64 sk, struct connection *conn)
+{
+	entries_walked++;
+	if (conn->phase != OPEN)
+		return;
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		report_open(bpf_rdonly_cast((void *)sk, bpf_core_type_id_kernel(struct tcp_sock)), conn, true);
+	else
+		report_open((const struct sock *)sk, conn, false);
+}
+
+static long walk_map_entry(struct bpf_map *map, const __u64 *key, struct connection *conn, void *unused)
+{
+	walk_entry(*key, conn);
+	return 0;
+}
+
+/* Two variants of one job: the walk over one map of connections. User space runs the first with
+ * BPF_PROG_RUN, once for each map. Before Linux 6.1 a program that may sleep cannot use maps that
+ * are not preallocated; there, and only there, the second is loaded.
  */
+SEC("syscall")
+int walk_connections(struct walk *ctx)
+{
+	__u32 part = ctx->map;
+	void *connections = bpf_map_lookup_elem(&connection_maps, &part);
+
+	if (connections)
+		bpf_for_each_map_elem(connections, walk_map_entry, NULL, 0);
+	return 0;
+}
+
 SEC("iter/bpf_map_elem")
-int open_connections(struct bpf_iter__bpf_map_elem *ctx)
+int iterate_connections(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct connection *conn = ctx->value;
 	__u64 *key = ctx->key;
 
-	if (!key || !conn)
-		return 0;
-	if (conn->phase != OPEN)
-		return 0;
-	if (bpf_ksym_exists(bpf_rdonly_cast))
-		report_open(bpf_rdonly_cast((void *)*key, bpf_core_type_id_kernel(struct tcp_sock)), conn, true);
-	else
-		report_open((const struct sock *)*key, conn, false);
+	if (key && conn)
+		walk_entry(*key, conn);
 	return 0;
 }
 

@@ -13,22 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type TCPConnection struct {
-	_         structs.HostLayout
-	Phase     uint32
-	Direction uint8
-	Opened    uint8
-	Older     uint8
-	_         [1]byte
-	Cookie    uint64
-	Reported  [5]uint64
-	Told      uint64
-	Start     uint64
-	Before    TCPCounters
-	Process   TCPProcess
-	Original  TCPEndpoint
-}
-
 type TCPCounters struct {
 	_           structs.HostLayout
 	Opened      uint64
@@ -149,32 +133,40 @@ const (
 	TCPTcpStateTCP_CLOSING     TCPTcpState = 11
 )
 
+type TCPWalk struct {
+	_   structs.HostLayout
+	Map uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TCPMapConnections      = "connections"
-	TCPMapEnds             = "ends"
-	TCPMapListeners        = "listeners"
-	TCPMapOlderListeners   = "older_listeners"
-	TCPMapOpens            = "opens"
-	TCPMapSpilling         = "spilling"
-	TCPMapSpills           = "spills"
-	TCPMapTallies          = "tallies"
-	TCPProgConnect4        = "connect4"
-	TCPProgConnect6        = "connect6"
-	TCPProgOlderSockets    = "older_sockets"
-	TCPProgOpenConnections = "open_connections"
-	TCPProgSetState        = "set_state"
-	TCPProgSetStateAgain   = "set_state_again"
-	TCPVarIncludeLoopback  = "include_loopback"
-	TCPVarNameListeners    = "name_listeners"
-	TCPVarSeekListeners    = "seek_listeners"
-	TCPVarSeen             = "seen"
-	TCPVarSweepAll         = "sweep_all"
-	TCPVarSweepBegan       = "sweep_began"
-	TCPVarWakeupEnds       = "wakeup_ends"
-	TCPVarWakeupOpens      = "wakeup_opens"
+	TCPMapConnectionMaps      = "connection_maps"
+	TCPMapEnds                = "ends"
+	TCPMapListeners           = "listeners"
+	TCPMapOlderListeners      = "older_listeners"
+	TCPMapOpens               = "opens"
+	TCPMapSpilling            = "spilling"
+	TCPMapSpills              = "spills"
+	TCPMapTallies             = "tallies"
+	TCPProgConnect4           = "connect4"
+	TCPProgConnect6           = "connect6"
+	TCPProgIterateConnections = "iterate_connections"
+	TCPProgOlderSockets       = "older_sockets"
+	TCPProgSetState           = "set_state"
+	TCPProgSetStateAgain      = "set_state_again"
+	TCPProgWalkConnections    = "walk_connections"
+	TCPVarConnectionMapsMask  = "connection_maps_mask"
+	TCPVarEntriesWalked       = "entries_walked"
+	TCPVarIncludeLoopback     = "include_loopback"
+	TCPVarNameListeners       = "name_listeners"
+	TCPVarSeekListeners       = "seek_listeners"
+	TCPVarSeen                = "seen"
+	TCPVarSweepAll            = "sweep_all"
+	TCPVarSweepBegan          = "sweep_began"
+	TCPVarWakeupEnds          = "wakeup_ends"
+	TCPVarWakeupOpens         = "wakeup_opens"
 )
 
 // LoadTCP returns the embedded CollectionSpec for TCP.
@@ -219,19 +211,20 @@ type TCPSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPProgramSpecs struct {
-	Connect4        *ebpf.ProgramSpec `ebpf:"connect4"`
-	Connect6        *ebpf.ProgramSpec `ebpf:"connect6"`
-	OlderSockets    *ebpf.ProgramSpec `ebpf:"older_sockets"`
-	OpenConnections *ebpf.ProgramSpec `ebpf:"open_connections"`
-	SetState        *ebpf.ProgramSpec `ebpf:"set_state"`
-	SetStateAgain   *ebpf.ProgramSpec `ebpf:"set_state_again"`
+	Connect4           *ebpf.ProgramSpec `ebpf:"connect4"`
+	Connect6           *ebpf.ProgramSpec `ebpf:"connect6"`
+	IterateConnections *ebpf.ProgramSpec `ebpf:"iterate_connections"`
+	OlderSockets       *ebpf.ProgramSpec `ebpf:"older_sockets"`
+	SetState           *ebpf.ProgramSpec `ebpf:"set_state"`
+	SetStateAgain      *ebpf.ProgramSpec `ebpf:"set_state_again"`
+	WalkConnections    *ebpf.ProgramSpec `ebpf:"walk_connections"`
 }
 
 // TCPMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPMapSpecs struct {
-	Connections    *ebpf.MapSpec `ebpf:"connections"`
+	ConnectionMaps *ebpf.MapSpec `ebpf:"connection_maps"`
 	Ends           *ebpf.MapSpec `ebpf:"ends"`
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
 	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
@@ -245,14 +238,16 @@ type TCPMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPVariableSpecs struct {
-	IncludeLoopback *ebpf.VariableSpec `ebpf:"include_loopback"`
-	NameListeners   *ebpf.VariableSpec `ebpf:"name_listeners"`
-	SeekListeners   *ebpf.VariableSpec `ebpf:"seek_listeners"`
-	Seen            *ebpf.VariableSpec `ebpf:"seen"`
-	SweepAll        *ebpf.VariableSpec `ebpf:"sweep_all"`
-	SweepBegan      *ebpf.VariableSpec `ebpf:"sweep_began"`
-	WakeupEnds      *ebpf.VariableSpec `ebpf:"wakeup_ends"`
-	WakeupOpens     *ebpf.VariableSpec `ebpf:"wakeup_opens"`
+	ConnectionMapsMask *ebpf.VariableSpec `ebpf:"connection_maps_mask"`
+	EntriesWalked      *ebpf.VariableSpec `ebpf:"entries_walked"`
+	IncludeLoopback    *ebpf.VariableSpec `ebpf:"include_loopback"`
+	NameListeners      *ebpf.VariableSpec `ebpf:"name_listeners"`
+	SeekListeners      *ebpf.VariableSpec `ebpf:"seek_listeners"`
+	Seen               *ebpf.VariableSpec `ebpf:"seen"`
+	SweepAll           *ebpf.VariableSpec `ebpf:"sweep_all"`
+	SweepBegan         *ebpf.VariableSpec `ebpf:"sweep_began"`
+	WakeupEnds         *ebpf.VariableSpec `ebpf:"wakeup_ends"`
+	WakeupOpens        *ebpf.VariableSpec `ebpf:"wakeup_opens"`
 }
 
 // TCPObjects contains all objects after they have been loaded into the kernel.
@@ -275,7 +270,7 @@ func (o *TCPObjects) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPMaps struct {
-	Connections    *ebpf.Map `ebpf:"connections"`
+	ConnectionMaps *ebpf.Map `ebpf:"connection_maps"`
 	Ends           *ebpf.Map `ebpf:"ends"`
 	Listeners      *ebpf.Map `ebpf:"listeners"`
 	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
@@ -287,7 +282,7 @@ type TCPMaps struct {
 
 func (m *TCPMaps) Close() error {
 	return _TCPClose(
-		m.Connections,
+		m.ConnectionMaps,
 		m.Ends,
 		m.Listeners,
 		m.OlderListeners,
@@ -302,36 +297,40 @@ func (m *TCPMaps) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPVariables struct {
-	IncludeLoopback *ebpf.Variable `ebpf:"include_loopback"`
-	NameListeners   *ebpf.Variable `ebpf:"name_listeners"`
-	SeekListeners   *ebpf.Variable `ebpf:"seek_listeners"`
-	Seen            *ebpf.Variable `ebpf:"seen"`
-	SweepAll        *ebpf.Variable `ebpf:"sweep_all"`
-	SweepBegan      *ebpf.Variable `ebpf:"sweep_began"`
-	WakeupEnds      *ebpf.Variable `ebpf:"wakeup_ends"`
-	WakeupOpens     *ebpf.Variable `ebpf:"wakeup_opens"`
+	ConnectionMapsMask *ebpf.Variable `ebpf:"connection_maps_mask"`
+	EntriesWalked      *ebpf.Variable `ebpf:"entries_walked"`
+	IncludeLoopback    *ebpf.Variable `ebpf:"include_loopback"`
+	NameListeners      *ebpf.Variable `ebpf:"name_listeners"`
+	SeekListeners      *ebpf.Variable `ebpf:"seek_listeners"`
+	Seen               *ebpf.Variable `ebpf:"seen"`
+	SweepAll           *ebpf.Variable `ebpf:"sweep_all"`
+	SweepBegan         *ebpf.Variable `ebpf:"sweep_began"`
+	WakeupEnds         *ebpf.Variable `ebpf:"wakeup_ends"`
+	WakeupOpens        *ebpf.Variable `ebpf:"wakeup_opens"`
 }
 
 // TCPPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPPrograms struct {
-	Connect4        *ebpf.Program `ebpf:"connect4"`
-	Connect6        *ebpf.Program `ebpf:"connect6"`
-	OlderSockets    *ebpf.Program `ebpf:"older_sockets"`
-	OpenConnections *ebpf.Program `ebpf:"open_connections"`
-	SetState        *ebpf.Program `ebpf:"set_state"`
-	SetStateAgain   *ebpf.Program `ebpf:"set_state_again"`
+	Connect4           *ebpf.Program `ebpf:"connect4"`
+	Connect6           *ebpf.Program `ebpf:"connect6"`
+	IterateConnections *ebpf.Program `ebpf:"iterate_connections"`
+	OlderSockets       *ebpf.Program `ebpf:"older_sockets"`
+	SetState           *ebpf.Program `ebpf:"set_state"`
+	SetStateAgain      *ebpf.Program `ebpf:"set_state_again"`
+	WalkConnections    *ebpf.Program `ebpf:"walk_connections"`
 }
 
 func (p *TCPPrograms) Close() error {
 	return _TCPClose(
 		p.Connect4,
 		p.Connect6,
+		p.IterateConnections,
 		p.OlderSockets,
-		p.OpenConnections,
 		p.SetState,
 		p.SetStateAgain,
+		p.WalkConnections,
 	)
 }
 

@@ -86,7 +86,7 @@ func watchWithheld(t *testing.T, p *Probe) func() int64 {
 	counters := countRaised(t)
 	var last int64
 	return func() int64 {
-		s, err := p.objects.SetState.Stats()
+		s, err := p.objects.setState.Stats()
 		require.NoError(t, err)
 		now := -int64(s.RunCount + s.RecursionMisses)
 		for _, counter := range counters {
@@ -139,7 +139,7 @@ func tracepointID(t *testing.T, name string) uint64 {
 // misses tells how often set_state was not run because it was running.
 func misses(t *testing.T, p *Probe) uint64 {
 	t.Helper()
-	s, err := p.objects.SetState.Stats()
+	s, err := p.objects.setState.Stats()
 	require.NoError(t, err)
 	return s.RecursionMisses
 }

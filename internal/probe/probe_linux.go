@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-
-	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
 
 // Options say where and what to watch. The zero value watches all but loopback.
@@ -33,14 +30,17 @@ type Options struct {
 	EndsBytes, OpensBytes uint32
 	// SpillEntries bounds the map beside the ring; 0: as compiled.
 	SpillEntries uint32
+
+	// amend changes the programs before they are loaded: a test makes the kernel refuse some.
+	amend func(*ebpf.CollectionSpec)
 }
 
 // Probe holds the loaded programs. One goroutine uses it; nothing it attached
 // outlives it, nor the process.
 type Probe struct {
-	objects bpf.TCPObjects
+	objects objects
+	missing []Missing
 	links   []link.Link
-	open    *link.Iter
 	ends    *ringbuf.Reader
 	opens   *ringbuf.Reader
 	buffer  ringbuf.Record
@@ -48,10 +48,11 @@ type Probe struct {
 	spill   *ebpf.MapSpec
 	clock   Clock
 	counts  Counts
-	first   bool
+	late    bool // a connect hook runs after programs that may rewrite the destination
 	lock    *os.File
-	// Entries of the spill map at the last Drain, and of older listeners.
-	drained, listeners uint64
+	// Entries of the spill map at the last Drain, of all connection maps at the last Sweep,
+	// and of older listeners.
+	drained, walked, listeners uint64
 }
 
 // Counts are what Probe itself counted since it was opened.
@@ -62,7 +63,8 @@ type Counts struct {
 }
 
 // Open loads and attaches the programs and finds the connections that are older
-// than they are. Its error names all that is missing and the remedy.
+// than they are. Its error names all that is missing and the remedy; what can be
+// done without is in Missing.
 func Open(options Options) (*Probe, error) {
 	if err := checkRequirements(); err != nil {
 		return nil, err
@@ -88,95 +90,71 @@ func (p *Probe) start(options Options, cgroup string) error {
 		return err
 	}
 	var err error
-	if p.ends, err = ringbuf.NewReader(p.objects.Ends); err != nil {
+	if p.ends, err = ringbuf.NewReader(p.objects.ring("ends")); err != nil {
 		return fmt.Errorf("map the ring of closed connections: %w", err)
 	}
-	if p.opens, err = ringbuf.NewReader(p.objects.Opens); err != nil {
+	if p.opens, err = ringbuf.NewReader(p.objects.ring("opens")); err != nil {
 		return fmt.Errorf("map the ring of open connections: %w", err)
 	}
 	if p.spare, err = ebpf.NewMap(p.spill); err != nil {
-		return fmt.Errorf("make the second spill map: %w", err)
-	}
-	if p.open, err = link.AttachIter(link.IterOptions{Program: p.objects.OpenConnections, Map: p.objects.Connections}); err != nil {
-		return fmt.Errorf("attach the iterator over open connections: %w", err)
+		return fmt.Errorf("create the second spill map: %w", err)
 	}
 	return p.attach(cgroup)
-}
-
-func (p *Probe) load(options Options) error {
-	spec, err := bpf.LoadTCP()
-	if err != nil {
-		return fmt.Errorf("read the compiled programs: %w", err)
-	}
-	if options.EndsBytes != 0 {
-		spec.Maps["ends"].MaxEntries = options.EndsBytes
-	}
-	if options.OpensBytes != 0 {
-		spec.Maps["opens"].MaxEntries = options.OpensBytes
-	}
-	if options.SpillEntries != 0 {
-		spec.Maps["spills"].MaxEntries = options.SpillEntries
-		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
-	}
-	// A quarter full wakes the reader, which otherwise comes by a timer.
-	for _, ring := range []string{"ends", "opens"} {
-		if err := spec.Variables["wakeup_"+ring].Set(uint64(spec.Maps[ring].MaxEntries / 4)); err != nil {
-			return fmt.Errorf("set wakeup_%s: %w", ring, err)
-		}
-	}
-	if err := spec.Variables["include_loopback"].Set(options.IncludeLoopback); err != nil {
-		return fmt.Errorf("set include_loopback: %w", err)
-	}
-	if err := spec.Variables["name_listeners"].Set(options.NameListeners); err != nil {
-		return fmt.Errorf("set name_listeners: %w", err)
-	}
-	p.spill = spec.Maps["spills"].Copy()
-	return p.assign(spec)
-}
-
-// assign hands the programs to the kernel.
-func (p *Probe) assign(spec *ebpf.CollectionSpec) error {
-	err := spec.LoadAndAssign(&p.objects, nil)
-	if verifier := new(ebpf.VerifierError); errors.As(err, &verifier) {
-		return fmt.Errorf("the kernel's verifier refuses the programs: %w\n%s", err, strings.Join(verifier.Log, "\n"))
-	}
-	if err != nil {
-		return fmt.Errorf("load the BPF programs: %w", err)
-	}
-	return nil
 }
 
 // attach takes the hooks in the order that loses nothing: transitions before the
 // search for older connections, so that every connection is seen by one of them.
 func (p *Probe) attach(cgroup string) error {
-	for _, program := range []*ebpf.Program{p.objects.SetState, p.objects.SetStateAgain} {
-		state, err := link.AttachTracing(link.TracingOptions{Program: program})
-		if err != nil {
-			return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
-		}
-		p.links = append(p.links, state)
-	}
-
-	folder, err := os.Open(cgroup)
+	state, err := link.AttachTracing(link.TracingOptions{Program: p.objects.setState})
 	if err != nil {
-		return fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err)
+		return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
 	}
-	defer func() { _ = folder.Close() }()
+	p.links = append(p.links, state)
+	if p.objects.setStateAgain != nil {
+		again, err := link.AttachTracing(link.TracingOptions{Program: p.objects.setStateAgain})
+		if err != nil {
+			p.lacks(partStateAgain, fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err))
+		} else {
+			p.links = append(p.links, again)
+		}
+	}
+	p.attachConnect(cgroup)
+	if p.objects.older != nil {
+		if err := p.findOlder(); err != nil {
+			p.lacks(partOlder, err)
+		}
+	}
+	return nil
+}
+
+func (p *Probe) attachConnect(cgroup string) {
+	folder, err := os.Open(cgroup) // #nosec G304 -- the user's own choice
+	if folder != nil {
+		defer func() { _ = folder.Close() }()
+	}
 	for _, hook := range []struct {
+		part    Part
 		attach  ebpf.AttachType
 		program *ebpf.Program
 	}{
-		{ebpf.AttachCGroupInet4Connect, p.objects.Connect4},
-		{ebpf.AttachCGroupInet6Connect, p.objects.Connect6},
+		{partConnect4, ebpf.AttachCGroupInet4Connect, p.objects.connect4},
+		{partConnect6, ebpf.AttachCGroupInet6Connect, p.objects.connect6},
 	} {
+		if hook.program == nil {
+			continue
+		}
+		if err != nil {
+			p.lacks(hook.part, fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err))
+			continue
+		}
 		l, first, err := attachFirst(int(folder.Fd()), hook.attach, hook.program)
 		if err != nil {
-			return fmt.Errorf("attach to %s of %s: %w", hook.attach, cgroup, err)
+			p.lacks(hook.part, fmt.Errorf("attach to %s of %s: %w", hook.attach, cgroup, err))
+			continue
 		}
-		p.first = first
+		p.late = p.late || !first
 		p.links = append(p.links, l)
 	}
-	return p.findOlder()
 }
 
 // attachFirst attaches so as to run before programs that rewrite the destination,
@@ -196,9 +174,9 @@ func attachFirst(cgroup int, attach ebpf.AttachType, program *ebpf.Program) (l l
 	return raw, false, nil
 }
 
-// FirstAtConnect tells whether the connect hooks run before programs that rewrite the
-// destination. If not, the original destination may be what such a program made of it.
-func (p *Probe) FirstAtConnect() bool { return p.first }
+// FirstAtConnect reports whether the connect hooks that are there run before programs that
+// rewrite the destination. If not, the original destination may be what such a program made of it.
+func (p *Probe) FirstAtConnect() bool { return !p.late }
 
 // Close detaches and frees everything. It is safe on a Probe that was opened in part.
 func (p *Probe) Close() error {
@@ -207,9 +185,6 @@ func (p *Probe) Close() error {
 		errs = append(errs, l.Close())
 	}
 	p.links = nil
-	if p.open != nil {
-		errs = append(errs, p.open.Close())
-	}
 	for _, reader := range []*ringbuf.Reader{p.ends, p.opens} {
 		if reader != nil {
 			errs = append(errs, reader.Close())
@@ -218,9 +193,7 @@ func (p *Probe) Close() error {
 	if p.spare != nil {
 		errs = append(errs, p.spare.Close())
 	}
-	if p.objects.SetState != nil {
-		errs = append(errs, p.objects.Close())
-	}
+	errs = append(errs, p.objects.close())
 	if p.lock != nil {
 		errs = append(errs, p.lock.Close())
 		p.lock = nil

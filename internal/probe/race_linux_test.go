@@ -99,7 +99,7 @@ func TestTheCloseAndTheIteratorNeverTellTheSameByte(t *testing.T) {
 				passes <- n
 				return
 			default:
-				assert.NoError(t, runIterator(p.open))
+				assert.NoError(t, p.objects.walkAll())
 			}
 		}
 	}()

@@ -15,14 +15,14 @@ import (
 // no program still adds to the old one, so nothing is read twice or missed.
 func (p *Probe) Drain(handle func(*Spilled)) error {
 	p.drained = 0
-	if empty(p.objects.Spills) {
+	if empty(p.objects.spills) {
 		return nil
 	}
-	full := p.objects.Spills
-	if err := p.objects.Spilling.Put(uint32(0), p.spare); err != nil {
+	full := p.objects.spills
+	if err := p.objects.core.Maps["spilling"].Put(uint32(0), p.spare); err != nil {
 		return fmt.Errorf("exchange the spill map: %w", err)
 	}
-	p.objects.Spills, p.spare = p.spare, full
+	p.objects.spills, p.spare = p.spare, full
 
 	var spilled Spilled
 	entries := full.Iterate()

@@ -17,7 +17,7 @@ type Tally = bpf.TCPTally
 // Tally reads the programs' own counters.
 func (p *Probe) Tally() (Tally, error) {
 	var perCPU []Tally
-	if err := p.objects.Tallies.Lookup(uint32(0), &perCPU); err != nil {
+	if err := p.objects.core.Maps["tallies"].Lookup(uint32(0), &perCPU); err != nil {
 		return Tally{}, fmt.Errorf("read the programs' counters: %w", err)
 	}
 	var sum Tally
@@ -53,62 +53,76 @@ type MapUse struct {
 	Entries uint64
 }
 
-// Maps tells the use of each map. The entries of a ring are records that were not read
-// yet; those of the spill map are what the last Drain found.
+// Maps returns the use of each map. The entries of a ring are records that were not read
+// yet; those of the spill map are what the last Drain found, those of the connection maps
+// what the last Sweep walked over.
 func (p *Probe) Maps() []MapUse {
-	tally, _ := p.Tally()
-	var uses []MapUse
+	core := p.objects.core.Maps
+	uses := []MapUse{use("connections", p.walked, p.objects.connections...)}
 	for _, m := range []struct {
-		*ebpf.Map
+		name    string
 		entries uint64
+		*ebpf.Map
 	}{
-		{p.objects.Connections, tally.Opened + tally.Found - tally.Closed},
-		{p.objects.Ends, uint64(unread(p.ends))},
-		{p.objects.Opens, uint64(unread(p.opens))},
-		{p.objects.Spills, p.drained},
-		{p.objects.OlderListeners, p.listeners},
+		{"ends", uint64(unread(p.ends)), core["ends"]},
+		{"opens", uint64(unread(p.opens)), core["opens"]},
+		{"spills", p.drained, p.objects.spills},
+		{"older_listeners", p.listeners, core["older_listeners"]},
 	} {
+		uses = append(uses, use(m.name, m.entries, m.Map))
+	}
+	return uses
+}
+
+// use adds up the memory of the maps that are one for the reader.
+func use(name string, entries uint64, maps ...*ebpf.Map) MapUse {
+	u := MapUse{Name: name, Entries: entries}
+	for _, m := range maps {
 		described, err := m.Info()
 		if err != nil {
 			continue
 		}
-		use := MapUse{Name: described.Name, Entries: m.entries}
-		use.Bytes, _ = described.Memlock()
-		if use.Bytes == 0 && m.Type() == ebpf.RingBuf { // Linux before 6.4 does not tell
-			use.Bytes = uint64(m.MaxEntries())
+		bytes, _ := described.Memlock()
+		if bytes == 0 && m.Type() == ebpf.RingBuf { // Linux before 6.4 does not report it
+			bytes = uint64(m.MaxEntries())
 		}
-		uses = append(uses, use)
+		u.Bytes += bytes
 	}
-	return uses
+	return u
 }
 
 // ProgramUse is what a program cost since it was loaded; zeros unless the kernel
 // keeps these figures (sysctl kernel.bpf_stats_enabled=1).
 type ProgramUse struct {
-	Name string
-	Runs uint64
-	Time time.Duration
+	Name   string
+	Loaded bool // false: the kernel refused it, or it is the variant that is not needed
+	Runs   uint64
+	Time   time.Duration
 }
 
-// Programs tells what each program cost.
+// Programs returns what each program cost, in a fixed order.
 func (p *Probe) Programs() []ProgramUse {
+	o := &p.objects
 	var uses []ProgramUse
 	for _, program := range []struct {
 		name string
 		*ebpf.Program
 	}{
-		{"set_state", p.objects.SetState},
-		{"set_state_again", p.objects.SetStateAgain},
-		{"connect4", p.objects.Connect4},
-		{"connect6", p.objects.Connect6},
-		{"open_connections", p.objects.OpenConnections},
-		{"older_sockets", p.objects.OlderSockets},
+		{"set_state", o.setState},
+		{partStateAgain.Name, o.setStateAgain},
+		{partConnect4.Name, o.connect4},
+		{partConnect6.Name, o.connect6},
+		{walkProgram, o.walk},
+		{iterateProgram, o.iterate},
+		{partOlder.Name, o.older},
 	} {
-		stats, err := program.Stats()
-		if err != nil {
-			continue
+		use := ProgramUse{Name: program.name, Loaded: program.Program != nil}
+		if use.Loaded {
+			if stats, err := program.Stats(); err == nil {
+				use.Runs, use.Time = stats.RunCount, stats.Runtime
+			}
 		}
-		uses = append(uses, ProgramUse{Name: program.name, Runs: stats.RunCount, Time: stats.Runtime})
+		uses = append(uses, use)
 	}
 	return uses
 }

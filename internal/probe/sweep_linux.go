@@ -3,10 +3,12 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -18,14 +20,17 @@ import (
 const maxRounds = 64
 
 // Sweep hands over the open connections whose counters moved since they were last
-// told of; with all, every open connection. While the kernel walks over the sockets
-// it goes on to hand over ends that close.
+// reported; with all, every open connection. While the kernel walks over the sockets
+// it goes on to hand over ends that close. Without a program for the walk it does nothing.
 func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 	p.clock = readClock(systemTime)
-	if err := p.objects.SweepBegan.Set(uint64(systemTime(unix.CLOCK_BOOTTIME))); err != nil {
+	if p.objects.walk == nil && p.objects.iterate == nil {
+		return nil
+	}
+	if err := p.objects.sweepBegan.Set(uint64(systemTime(unix.CLOCK_BOOTTIME))); err != nil {
 		return fmt.Errorf("begin to walk over the open connections: %w", err)
 	}
-	if err := p.objects.SweepAll.Set(all); err != nil {
+	if err := p.objects.sweepAll.Set(all); err != nil {
 		return fmt.Errorf("begin to walk over the open connections: %w", err)
 	}
 	for range maxRounds {
@@ -33,8 +38,14 @@ func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 		if err != nil {
 			return err
 		}
+		if err := p.objects.entriesWalked.Set(uint64(0)); err != nil {
+			return fmt.Errorf("begin to walk over the open connections: %w", err)
+		}
 		if err := p.walk(handle); err != nil {
 			return err
+		}
+		if err := p.objects.entriesWalked.Get(&p.walked); err != nil {
+			return fmt.Errorf("count the entries of open connections: %w", err)
 		}
 		after, err := p.Tally()
 		if err != nil {
@@ -47,10 +58,10 @@ func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 	return nil
 }
 
-// walk makes one pass of the iterator and reads both rings beside it.
+// walk makes one pass over all maps of connections and reads both rings beside it.
 func (p *Probe) walk(handle func(*Record)) error {
 	done := make(chan error, 1)
-	go func() { done <- runIterator(p.open) }()
+	go func() { done <- p.objects.walkAll() }()
 	for {
 		select {
 		case err := <-done:
@@ -69,28 +80,57 @@ func (p *Probe) walk(handle func(*Record)) error {
 	}
 }
 
-// runIterator runs a pass to its end. The programs write nothing to the iterator's
-// own file, so that the pass is one read.
+// walkAll walks over the maps of connections one by one. The kernel gives the CPU to
+// others between two of them, and not before.
+func (o *objects) walkAll() error {
+	for i := range o.connections {
+		var err error
+		if o.walk != nil {
+			err = o.runWalk(i)
+		} else {
+			err = runIterator(o.iterators[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runWalk has the program walk over one map of connections.
+func (o *objects) runWalk(part int) error {
+	if _, err := o.walk.Run(&ebpf.RunOptions{Context: &bpf.TCPWalk{Map: uint32(part)}}); err != nil {
+		return fmt.Errorf("run %s: %w", walkProgram, err)
+	}
+	return nil
+}
+
+// runIterator runs a pass to its end. The programs write nothing to the iterator's own file,
+// so that the pass is one read; the kernel interrupts it after a million objects without
+// output, and goes on from there at the next one.
 func runIterator(iterator *link.Iter) (err error) {
 	pass, err := iterator.Open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = pass.Close() }()
-	_, err = io.Copy(io.Discard, pass)
-	return err
+	for {
+		if _, err = io.Copy(io.Discard, pass); !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
 }
 
 // findOlder gives the sockets that were there before the programs an entry:
 // first the listeners, which tell the direction, then the connections.
 func (p *Probe) findOlder() error {
-	sockets, err := link.AttachIter(link.IterOptions{Program: p.objects.OlderSockets})
+	sockets, err := link.AttachIter(link.IterOptions{Program: p.objects.older})
 	if err != nil {
 		return fmt.Errorf("attach the iterator over open files: %w", err)
 	}
 	defer func() { _ = sockets.Close() }()
 	for _, listeners := range []bool{true, false} {
-		if err := p.objects.SeekListeners.Set(listeners); err != nil {
+		if err := p.objects.seekListeners.Set(listeners); err != nil {
 			return fmt.Errorf("look for older connections: %w", err)
 		}
 		if err := runIterator(sockets); err != nil {
@@ -98,7 +138,7 @@ func (p *Probe) findOlder() error {
 		}
 	}
 	var at, process = bpf.TCPLocalPort{}, bpf.TCPProcess{}
-	for entries := p.objects.OlderListeners.Iterate(); entries.Next(&at, &process); {
+	for entries := p.objects.core.Maps["older_listeners"].Iterate(); entries.Next(&at, &process); {
 		p.listeners++
 	}
 	return nil

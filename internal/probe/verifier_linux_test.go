@@ -3,36 +3,249 @@
 package probe
 
 import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
-	"github.com/kmesh-net/otelcol-kmesh/bpf"
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// A kernel may refuse what all that we tried took: only its own log tells the reason.
-func TestAProgramThatTheVerifierRefusesIsToldWithItsLog(t *testing.T) {
+// spoil makes the verifier reject a program: what comes before an end reads above its stack.
+// In place, because jumps count instructions.
+func spoil(spec *ebpf.CollectionSpec, program string) {
+	instructions := spec.Programs[program].Instructions
+	for i, instruction := range instructions {
+		if instruction.OpCode.JumpOp() == asm.Exit && i > 0 {
+			instructions[i-1] = asm.LoadMem(asm.R0, asm.R10, 8, asm.DWord).WithMetadata(instructions[i-1].Metadata)
+		}
+	}
+}
+
+// A kernel may reject what all that we tried took: only its own log shows the reason.
+func TestTheTracepointsProgramIsRejectedWithTheVerifiersLog(t *testing.T) {
 	testhost.RequireRoot(t)
-	spec, err := bpf.LoadTCP()
-	require.NoError(t, err)
-	// What comes before an end reads above its stack. In place: jumps count instructions.
-	program := spec.Programs["set_state"]
-	for i, instruction := range program.Instructions {
-		if instruction.OpCode.JumpOp() == asm.Exit {
-			program.Instructions[i-1] = asm.LoadMem(asm.R0, asm.R10, 8, asm.DWord).WithMetadata(program.Instructions[i-1].Metadata)
+	_, err := Open(Options{amend: func(spec *ebpf.CollectionSpec) { spoil(spec, "set_state") }})
+	require.Error(t, err)
+	assert.ErrorContains(t, err, "the kernel's verifier rejects the program set_state")
+	assert.ErrorContains(t, err, "stack")
+	lines := strings.Count(err.Error(), "\n")
+	assert.Greater(t, lines, 20, "the log, not its last line: %v", err)
+	assert.LessOrEqual(t, lines, logLines+1)
+}
+
+func TestARefusalBeforeVerificationNamesWhatMayForbidIt(t *testing.T) {
+	files := map[string]string{
+		"/sys/kernel/security/lockdown":              "none integrity [confidentiality]\n",
+		"/sys/kernel/security/lsm":                   "lockdown,capability,yama,bpf\n",
+		"/proc/sys/kernel/unprivileged_bpf_disabled": "2\n",
+	}
+	read := func(path string) ([]byte, error) {
+		text, ok := files[path]
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		return []byte(text), nil
+	}
+	early := &ebpf.VerifierError{Cause: unix.EPERM, Log: []string{"processed 0 insns (limit 1000000) max_states_per_insn 0"}}
+	for name, err := range map[string]error{
+		"with a log":    fmt.Errorf("program older_sockets: load program: %w", early),
+		"without a log": fmt.Errorf("program older_sockets: load program: %w", unix.EPERM),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := refusal("older_sockets", err, read)
+			assert.ErrorIs(t, err, unix.EPERM)
+			assert.ErrorContains(t, err, "the kernel does not permit programs of this kind (older_sockets: ")
+			assert.ErrorContains(t, err, "kernel lockdown is confidentiality; the security module bpf may deny it")
+			assert.NotContains(t, err.Error(), "verifier")
+			assert.NotContains(t, err.Error(), "\n")
+		})
+	}
+	t.Run("nothing is known to forbid it", func(t *testing.T) {
+		testhost.RequireRoot(t)
+		files["/sys/kernel/security/lockdown"] = "[none] integrity confidentiality\n"
+		files["/sys/kernel/security/lsm"] = "capability\n"
+		assert.ErrorContains(t, refusal("walk_connections", early, read), "the kernel itself was built without them")
+	})
+	t.Run("the verifier worked", func(t *testing.T) {
+		late := &ebpf.VerifierError{Cause: unix.EPERM, Log: []string{"R1 leaks addr", "processed 12 insns (limit 1000000)"}}
+		err := refusal("older_sockets", late, read)
+		assert.ErrorContains(t, err, "the kernel's verifier rejects the program older_sockets")
+		assert.ErrorContains(t, err, "R1 leaks addr")
+	})
+}
+
+func TestAnyOtherLoadErrorNamesTheProgram(t *testing.T) {
+	err := refusal("connect4", unix.ENOMEM, readFile)
+	assert.ErrorIs(t, err, unix.ENOMEM)
+	assert.ErrorContains(t, err, "load the program connect4")
+}
+
+// combination is a set of refusals; bit i refuses the optional part i.
+type combination int
+
+func (c combination) lacks(part Part) bool {
+	for i := range parts {
+		if parts[i] == part {
+			return c&(1<<i) != 0
+		}
+	}
+	return false
+}
+
+func (c combination) amend(spec *ebpf.CollectionSpec) {
+	for i, part := range parts {
+		if c&(1<<i) == 0 {
+			continue
+		}
+		switch part {
+		case partWalk:
+			spoil(spec, walkProgram)
+			spoil(spec, iterateProgram)
+		case partListeners:
+			spec.Maps["listeners"].ValueSize = 0 // EINVAL
+			spec.Maps["listeners"].Value = nil
+		default:
+			spoil(spec, part.Name)
+		}
+	}
+}
+
+// Whatever optional parts a kernel refuses, the probe starts, names each of them once, and what
+// it still reports is exact.
+func TestItStartsWithoutAnyOfTheOptionalParts(t *testing.T) {
+	testhost.RequireRoot(t)
+	all := combination(1<<len(parts)) - 1
+	each := 2000 / int(all+1) * 2 // connections, so that the combinations together are well over 2,000
+	for c := range all + 1 {
+		if testing.Short() && c&(c-1) != 0 && c != all { // none, each alone, all
+			continue
+		}
+		n := each
+		if c == 0 || c == all {
+			n = 2000
+		}
+		t.Run(fmt.Sprintf("%06b", c), func(t *testing.T) { startsWithout(t, c, n) })
+	}
+}
+
+func startsWithout(t *testing.T, c combination, connections int) {
+	t.Helper()
+	host := testhost.NewNetwork(t).Host("both", "10.244.0.11/24")
+	var older, oldServer *net.TCPConn
+	listener := listen(t, host, "10.244.0.11:80")
+	older, oldServer = pair(t, host, listener)
+	p := open(t, Options{amend: c.amend})
+
+	missing := map[string]int{}
+	for _, m := range p.Missing() {
+		require.Error(t, m.Err)
+		assert.NotEmpty(t, m.Loss)
+		missing[m.Name]++
+	}
+	want := map[string]int{}
+	for i, part := range parts {
+		if c&(1<<i) != 0 {
+			want[part.Name] = 1
+		}
+	}
+	require.Equal(t, want, missing)
+	for _, program := range p.Programs() {
+		if program.Name == partOlder.Name {
+			assert.Equal(t, !c.lacks(partOlder), program.Loaded)
 		}
 	}
 
-	p := new(Probe)
-	err = p.assign(spec)
-	require.Error(t, err)
-	assert.ErrorContains(t, err, "the kernel's verifier refuses the programs")
-	assert.ErrorContains(t, err, "set_state")
-	assert.ErrorContains(t, err, "stack")
-	assert.Greater(t, strings.Count(err.Error(), "\n"), 20, "the whole log, not its last line: %v", err)
-	assert.NoError(t, p.Close())
+	// An open connection, reported while it is open only with the walk.
+	client, server := pair(t, host, listener)
+	sendAndRead(t, client, server, 1234)
+	var open []Record
+	toUs := func(r *Record) bool { return port(r) == 80 && r.Cgroup != 0 && ours(r) }
+	require.NoError(t, p.Sweep(false, func(r *Record) {
+		if toUs(r) && r.Kind == KindOpen && r.Delta.Sent == 1234 {
+			open = append(open, *r)
+		}
+	}))
+	assert.Len(t, open, map[bool]int{true: 0, false: 1}[c.lacks(partWalk)])
+	exchange(t, client, server, 1, 1)
+
+	sum := map[Direction]Counters{}
+	closed := 0
+	take := func(r *Record) {
+		if port(r) == 80 && r.Kind == KindClosed {
+			closed++
+			sum[r.Direction] = add(sum[r.Direction], r.Total)
+		}
+	}
+	for i := range connections {
+		client, server := pair(t, host, listener)
+		exchange(t, client, server, 1+i%3, 2)
+		if i%100 == 99 {
+			require.NoError(t, p.Read(time.Now(), take))
+		}
+	}
+	require.NoError(t, older.Close())
+	_, err := oldServer.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, oldServer.Close())
+
+	ends := 2 * (connections + 1)
+	if !c.lacks(partOlder) {
+		ends += 2
+	}
+	require.Eventually(t, func() bool {
+		require.NoError(t, p.Read(time.Now(), take))
+		return closed >= ends
+	}, within, time.Millisecond)
+	require.NoError(t, p.Read(time.Now(), take))
+	assert.Equal(t, ends, closed)
+	up, down := uint64(1234+1), uint64(1)
+	for i := range connections {
+		up, down = up+uint64(1+i%3), down+2
+	}
+	for direction, bytes := range map[Direction][2]uint64{Outbound: {up, down}, Inbound: {down, up}} {
+		assert.Equal(t, bytes, [2]uint64{sum[direction].Sent, sum[direction].Received}, "direction %d", direction)
+		assert.Equal(t, uint64(connections+1), sum[direction].Opened)
+	}
+}
+
+// The variant that runs is the one that was tried first and worked.
+func TestTheSecondVariantOfTheWalkReplacesTheFirst(t *testing.T) {
+	testhost.RequireRoot(t)
+	for name, spoiled := range map[string]string{walkProgram: iterateProgram, iterateProgram: walkProgram} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, Options{amend: func(spec *ebpf.CollectionSpec) { spoil(spec, spoiled) }})
+			for _, m := range p.Missing() {
+				if m.Part == partWalk { // this kernel has the other one only
+					assert.ErrorContains(t, m.Err, name)
+					t.Logf("this kernel does not have %s: %v", name, m.Err)
+					return
+				}
+			}
+			for _, program := range p.Programs() {
+				if program.Name == walkProgram || program.Name == iterateProgram {
+					assert.Equal(t, program.Name == name, program.Loaded)
+				}
+			}
+			host := testhost.NewNetwork(t).Host("both", "10.244.0.11/24")
+			client, server := pair(t, host, listen(t, host, "10.244.0.11:80"))
+			sendAndRead(t, client, server, 55)
+			var sent []uint64
+			require.NoError(t, p.Sweep(false, func(r *Record) {
+				if ours(r) && r.Direction == Outbound && r.Kind == KindOpen {
+					sent = append(sent, r.Delta.Sent)
+				}
+			}))
+			assert.Equal(t, []uint64{55}, sent)
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
@@ -54,6 +55,11 @@ func assemble(i *instance) (runner, error) {
 	if nat := newTranslation(&i.config.Identity, logger); nat != nil {
 		r.translation = nat
 		r.flows.TranslateBy(nat)
+	}
+	for _, missing := range p.Missing() {
+		logger.Warn("the receiver runs without a part that this kernel refuses; see docs/kernels.md",
+			zap.String("part", missing.Name), zap.String("not_reported", missing.Loss),
+			zap.String("needed_since", "Linux "+missing.Since), zap.Error(missing.Err))
 	}
 	if !p.FirstAtConnect() {
 		logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +

@@ -180,3 +180,30 @@ func TestWhoAttachedBeforeUsIsTold(t *testing.T) {
 	}
 	assert.Contains(t, s.logged.All()[0].Message, "this kernel cannot run the connect hooks before programs that were attached earlier")
 }
+
+func TestEachPartThatTheKernelRefusesIsWarnedOfOnceAndTheStatusStaysOK(t *testing.T) {
+	s := newSubject(t, known, consumertest.NewNop(), nil)
+	config, err := load(t, "identity: {source: host}")
+	require.NoError(t, err)
+	settings := receivertest.NewNopSettings(metadata.Type)
+	settings.Logger = s.logger
+	withProbe(t, &fakeProbe{missing: []probe.Missing{
+		{Part: probe.Part{Name: "walk", Since: "5.15", Loss: "figures of open connections"}, Err: errors.New("operation not permitted")},
+		{Part: probe.Part{Name: "connect4", Since: "5.15", Loss: "the original destination"}, Err: errors.New("invalid argument")},
+	}}, nil)
+	host := newHost()
+	i := &instance{config: config, metrics: &pipeline[consumer.Metrics]{settings, consumertest.NewNop()}, assemble: assemble}
+	require.NoError(t, i.component().Start(t.Context(), host))
+	require.NoError(t, i.component().Shutdown(t.Context()))
+
+	warnings := s.logged.FilterLevelExact(zap.WarnLevel).All()
+	require.Len(t, warnings, 2)
+	for n, want := range []map[string]any{
+		{"part": "walk", "not_reported": "figures of open connections", "needed_since": "Linux 5.15", "error": "operation not permitted"},
+		{"part": "connect4", "not_reported": "the original destination", "needed_since": "Linux 5.15", "error": "invalid argument"},
+	} {
+		assert.Contains(t, warnings[n].Message, "the receiver runs without a part that this kernel refuses")
+		assert.Equal(t, want, warnings[n].ContextMap())
+	}
+	assert.Empty(t, host.events)
+}

@@ -27,6 +27,7 @@ type fakeProbe struct {
 	closed  int
 	// notFirst: other programs run before ours at connect.
 	notFirst bool
+	missing  []probe.Missing
 	tally    probe.Tally
 	counts   probe.Counts
 }
@@ -100,6 +101,8 @@ func (p *fakeProbe) Tally() (probe.Tally, error) { return p.tally, nil }
 func (p *fakeProbe) Counts() probe.Counts        { return p.counts }
 func (p *fakeProbe) Maps() []probe.MapUse        { return []probe.MapUse{{Name: "ends", Bytes: 16 << 20}} }
 func (p *fakeProbe) FirstAtConnect() bool        { return !p.notFirst }
+
+func (p *fakeProbe) Missing() []probe.Missing { return p.missing }
 
 func (p *fakeProbe) Programs() []probe.ProgramUse {
 	return []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}

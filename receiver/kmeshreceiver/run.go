@@ -36,6 +36,7 @@ type prober interface {
 	Maps() []probe.MapUse
 	Programs() []probe.ProgramUse
 	FirstAtConnect() bool
+	Missing() []probe.Missing
 	Close() error
 }
 

@@ -107,6 +107,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *observation) uint64 { return o.flows.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
+		b.RegisterKmeshBpfProgramLoadedCallback(t.observe(programLoaded)),
 		b.RegisterKmeshBpfProgramRunsCallback(t.observe(programRuns)),
 		b.RegisterKmeshBpfProgramTimeCallback(t.observe(programTime)),
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
@@ -172,6 +173,16 @@ func mapEntries(o *observation, to metric.Int64Observer) {
 func mapMemory(o *observation, to metric.Int64Observer) {
 	for _, m := range o.maps {
 		to.Observe(int64(m.Bytes), label("bpf_map", m.Name))
+	}
+}
+
+func programLoaded(o *observation, to metric.Int64Observer) {
+	for _, p := range o.programs {
+		var loaded int64
+		if p.Loaded {
+			loaded = 1
+		}
+		to.Observe(loaded, label("bpf_program", p.Name))
 	}
 }
 

@@ -44,7 +44,7 @@ var observed = &observation{
 	},
 	counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
 	maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
-	programs: []probe.ProgramUse{{Name: "set_state", Runs: 37, Time: 38 * time.Nanosecond}},
+	programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
 	nat:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
 
@@ -105,8 +105,9 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
 		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},
-		{metadatatest.AssertEqualKmeshBpfProgramRuns, by("bpf_program", map[string]int64{"set_state": 37})},
-		{metadatatest.AssertEqualKmeshBpfProgramTime, by("bpf_program", map[string]int64{"set_state": 38})},
+		{metadatatest.AssertEqualKmeshBpfProgramRuns, by("bpf_program", map[string]int64{"set_state": 37, "iterate_connections": 0})},
+		{metadatatest.AssertEqualKmeshBpfProgramTime, by("bpf_program", map[string]int64{"set_state": 38, "iterate_connections": 0})},
+		{metadatatest.AssertEqualKmeshBpfProgramLoaded, by("bpf_program", map[string]int64{"set_state": 1, "iterate_connections": 0})},
 		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
 		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
 		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(0)},
@@ -122,7 +123,7 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 	t.Cleanup(telemetry.shutdown)
 	for name := range readMetadata(t).Telemetry.Metrics {
 		switch name {
-		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
+		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_loaded", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
 			continue // their names come with the first collection
 		}
 		_, err := to.GetMetric("otelcol_" + name)

@@ -30,6 +30,7 @@ type TelemetryBuilder struct {
 	registrations                []metric.Registration
 	KmeshBpfMapEntries           metric.Int64ObservableGauge
 	KmeshBpfMapMemory            metric.Int64ObservableGauge
+	KmeshBpfProgramLoaded        metric.Int64ObservableGauge
 	KmeshBpfProgramRuns          metric.Int64ObservableCounter
 	KmeshBpfProgramTime          metric.Int64ObservableCounter
 	KmeshConnectionsExcluded     metric.Int64ObservableCounter
@@ -86,6 +87,21 @@ func (builder *TelemetryBuilder) RegisterKmeshBpfMapMemoryCallback(cb metric.Int
 		cb(ctx, &observerInt64{inst: builder.KmeshBpfMapMemory, obs: o})
 		return nil
 	}, builder.KmeshBpfMapMemory)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshBpfProgramLoadedCallback sets callback for observable KmeshBpfProgramLoaded metric.
+func (builder *TelemetryBuilder) RegisterKmeshBpfProgramLoadedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshBpfProgramLoaded, obs: o})
+		return nil
+	}, builder.KmeshBpfProgramLoaded)
 	if err != nil {
 		return err
 	}
@@ -463,6 +479,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_bpf_map_memory",
 		metric.WithDescription("Memory of a BPF map as the kernel accounts for it. [Alpha]"),
 		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshBpfProgramLoaded, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_bpf_program_loaded",
+		metric.WithDescription("1 where the BPF program runs; 0 where the kernel refuses it, or runs another variant in its place. [Alpha]"),
+		metric.WithUnit("{program}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshBpfProgramRuns, err = builder.meter.Int64ObservableCounter(

@@ -49,6 +49,20 @@ func AssertEqualKmeshBpfMapMemory(t *testing.T, tt *componenttest.Telemetry, dps
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
+func AssertEqualKmeshBpfProgramLoaded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_kmesh_bpf_program_loaded",
+		Description: "1 where the BPF program runs; 0 where the kernel refuses it, or runs another variant in its place. [Alpha]",
+		Unit:        "{program}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_kmesh_bpf_program_loaded")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualKmeshBpfProgramRuns(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_program_runs",

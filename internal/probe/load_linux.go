@@ -1,0 +1,245 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/kmesh-net/otelcol-kmesh/bpf"
+)
+
+// objects are the maps and the programs in the kernel. A program that is nil is missing.
+type objects struct {
+	core        *ebpf.Collection // set_state and all maps but those below
+	connections []*ebpf.Map      // the parts of connection_maps
+	spills      *ebpf.Map        // the spill map that is in use
+
+	setState, setStateAgain      *ebpf.Program
+	connect4, connect6           *ebpf.Program
+	older                        *ebpf.Program
+	walk                         *ebpf.Program // run once for each part, or nil
+	iterate                      *ebpf.Program // the other variant of the walk, or nil
+	iterators                    []*link.Iter  // of iterate, one for each part
+	named                        map[string]*ebpf.Program
+	sweepBegan, sweepAll         *ebpf.Variable
+	seekListeners, entriesWalked *ebpf.Variable
+}
+
+func (o *objects) ring(name string) *ebpf.Map { return o.core.Maps[name] }
+
+func (o *objects) close() error {
+	var errs []error
+	for _, iterator := range o.iterators {
+		errs = append(errs, iterator.Close())
+	}
+	for _, program := range o.named {
+		errs = append(errs, program.Close())
+	}
+	for _, part := range o.connections {
+		errs = append(errs, part.Close())
+	}
+	if o.spills != nil {
+		errs = append(errs, o.spills.Close())
+	}
+	if o.core != nil {
+		o.core.Close()
+	}
+	*o = objects{}
+	return errors.Join(errs...)
+}
+
+// loader hands the compiled programs to the kernel one by one, so that one that is refused
+// does not take the others with it.
+type loader struct {
+	spec  *ebpf.CollectionSpec
+	maps  map[string]*ebpf.Map // shared by all programs
+	cache *btf.Cache
+}
+
+// core loads what cannot be missing: all maps, and the program on the tracepoint.
+func (l *loader) core() (*ebpf.Collection, error) {
+	const program = "set_state"
+	collection, err := l.load(program)
+	if err != nil {
+		return nil, refusal(program, err, readFile)
+	}
+	l.maps = maps.Clone(collection.Maps)
+	return collection, nil
+}
+
+func (l *loader) load(program string) (*ebpf.Collection, error) {
+	spec := l.spec.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{program: spec.Programs[program]}
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.cache})
+}
+
+// program loads one more program beside the core.
+func (l *loader) program(name string) (*ebpf.Program, error) {
+	collection, err := l.load(name)
+	if err != nil {
+		return nil, refusal(name, err, readFile)
+	}
+	defer collection.Close()
+	return collection.DetachProgram(name), nil
+}
+
+// specification reads the compiled programs and sets what is decided before they are loaded.
+func specification(options Options) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadTCP()
+	if err != nil {
+		return nil, fmt.Errorf("read the compiled programs: %w", err)
+	}
+	if options.EndsBytes != 0 {
+		spec.Maps["ends"].MaxEntries = options.EndsBytes
+	}
+	if options.OpensBytes != 0 {
+		spec.Maps["opens"].MaxEntries = options.OpensBytes
+	}
+	if options.SpillEntries != 0 {
+		spec.Maps["spills"].MaxEntries = options.SpillEntries
+		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
+	}
+	for name, value := range map[string]any{
+		// A quarter full wakes the reader, which otherwise comes by a timer.
+		"wakeup_ends":          uint64(spec.Maps["ends"].MaxEntries / 4),
+		"wakeup_opens":         uint64(spec.Maps["opens"].MaxEntries / 4),
+		"include_loopback":     options.IncludeLoopback,
+		"name_listeners":       options.NameListeners,
+		"connection_maps_mask": spec.Maps["connection_maps"].MaxEntries - 1,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	if options.amend != nil {
+		options.amend(spec)
+	}
+	return spec, nil
+}
+
+// withoutListeners takes the socket storage out of the programs. No instruction that they
+// still reach uses it, but each load names a map: another one takes its place.
+func withoutListeners(spec *ebpf.CollectionSpec) error {
+	spec.Maps["listeners"] = &ebpf.MapSpec{Name: "listeners", Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 1}
+	return spec.Variables["name_listeners"].Set(false)
+}
+
+func (p *Probe) load(options Options) error {
+	spec, err := specification(options)
+	if err != nil {
+		return err
+	}
+	if options.NameListeners {
+		storage, err := ebpf.NewMap(spec.Maps["listeners"])
+		if err != nil {
+			p.lacks(partListeners, fmt.Errorf("create the socket storage: %w", err))
+			options.NameListeners = false
+		} else if err := storage.Close(); err != nil {
+			return err
+		}
+	}
+	if !options.NameListeners {
+		if err := withoutListeners(spec); err != nil {
+			return err
+		}
+	}
+
+	l := loader{spec: spec, cache: btf.NewCache()}
+	o := &p.objects
+	if o.core, err = l.core(); err != nil {
+		return err
+	}
+	o.setState = o.core.Programs["set_state"]
+	o.spills = o.core.DetachMap("spills")
+	o.sweepBegan, o.sweepAll = o.core.Variables["sweep_began"], o.core.Variables["sweep_all"]
+	o.seekListeners, o.entriesWalked = o.core.Variables["seek_listeners"], o.core.Variables["entries_walked"]
+	p.spill = spec.Maps["spills"].Copy()
+	if err := o.createConnections(spec.Maps["connection_maps"]); err != nil {
+		return err
+	}
+	p.loadOptional(&l)
+	return nil
+}
+
+func (o *objects) createConnections(spec *ebpf.MapSpec) error {
+	for i := range spec.MaxEntries {
+		part, err := ebpf.NewMap(spec.InnerMap)
+		if err != nil {
+			return fmt.Errorf("create a map of connections: %w", err)
+		}
+		o.connections = append(o.connections, part)
+		if err := o.core.Maps["connection_maps"].Put(i, part); err != nil {
+			return fmt.Errorf("put a map of connections in its place: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *Probe) loadOptional(l *loader) {
+	o := &p.objects
+	o.named = make(map[string]*ebpf.Program)
+	for _, optional := range []struct {
+		part  Part
+		place **ebpf.Program
+	}{
+		{partStateAgain, &o.setStateAgain},
+		{partConnect4, &o.connect4},
+		{partConnect6, &o.connect6},
+		{partOlder, &o.older},
+	} {
+		program, err := l.program(optional.part.Name)
+		if err != nil {
+			p.lacks(optional.part, err)
+			continue
+		}
+		*optional.place, o.named[optional.part.Name] = program, program
+	}
+	if err := p.loadWalk(l); err != nil {
+		p.lacks(partWalk, err)
+	}
+}
+
+// The programs of which the first that the kernel takes is the walk over open connections.
+const (
+	walkProgram    = "walk_connections"
+	iterateProgram = "iterate_connections"
+)
+
+// loadWalk takes the first variant that loads and runs.
+func (p *Probe) loadWalk(l *loader) error {
+	o := &p.objects
+	program, first := l.program(walkProgram)
+	if first == nil {
+		o.walk, o.named[walkProgram] = program, program
+		if first = o.runWalk(0); first == nil {
+			return nil
+		}
+		o.walk = nil
+		delete(o.named, walkProgram)
+		first = errors.Join(first, program.Close())
+	}
+	program, second := l.program(iterateProgram)
+	if second != nil {
+		return fmt.Errorf("%w; and %w", first, second)
+	}
+	o.iterate, o.named[iterateProgram] = program, program
+	for _, part := range o.connections {
+		iterator, err := link.AttachIter(link.IterOptions{Program: program, Map: part})
+		if err != nil {
+			for _, attached := range o.iterators {
+				err = errors.Join(err, attached.Close())
+			}
+			o.iterate, o.iterators = nil, nil
+			delete(o.named, iterateProgram)
+			return fmt.Errorf("%w; attach the iterator over connections: %w", first, errors.Join(err, program.Close()))
+		}
+		o.iterators = append(o.iterators, iterator)
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+// Part is something that the probe can do without. Only the program on the tracepoint
+// inet_sock_set_state is not one.
+type Part struct {
+	Name  string // as in docs/kernels.md
+	Since string // the first kernel that has what it needs
+	Loss  string // what is not reported without it
+}
+
+// The optional parts.
+var (
+	partStateAgain = Part{
+		Name: "set_state_again", Since: "5.15",
+		Loss: "state changes that a soft interrupt makes while set_state runs",
+	}
+	partWalk = Part{
+		Name: "walk", Since: "5.15",
+		Loss: "figures of open connections: their bytes are reported when they close",
+	}
+	partOlder = Part{
+		Name: "older_sockets", Since: "5.15",
+		Loss: "connections that were open before the collector started",
+	}
+	partConnect4 = Part{
+		Name: "connect4", Since: "5.15",
+		Loss: "the original destination of IPv4 connections, where a program rewrites it at connect",
+	}
+	partConnect6 = Part{
+		Name: "connect6", Since: "5.15",
+		Loss: "the original destination of IPv6 connections, where a program rewrites it at connect",
+	}
+	partListeners = Part{
+		Name: "listeners", Since: "5.15",
+		Loss: "the process of connections accepted from listeners that are newer than the collector",
+	}
+)
+
+// parts are all optional parts.
+var parts = []Part{partStateAgain, partWalk, partOlder, partConnect4, partConnect6, partListeners}
+
+// Missing is an optional part that could not be had, and why.
+type Missing struct {
+	Part
+	Err error
+}
+
+// Missing returns the optional parts that this probe runs without.
+func (p *Probe) Missing() []Missing { return p.missing }
+
+func (p *Probe) lacks(part Part, err error) {
+	p.missing = append(p.missing, Missing{part, err})
+}
