@@ -5,4 +5,4 @@
 // The programs are licensed GPL-2.0-only or BSD-2-Clause.
 package bpf
 
-//go:generate bpf2go -cc clang-19 -strip llvm-strip-19 -tags linux -go-package bpf -target amd64,arm64 -type record -type endpoint -type process -type counters -type tally -type spill_key -type spill -type walk -type direction -type record_kind -type tcp_state TCP tcp.c -- -O2 -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
+//go:generate bpf2go -cc clang-19 -strip llvm-strip-19 -tags linux -go-package bpf -target amd64,arm64 -type record -type endpoint -type process -type counters -type tally -type spill_key -type spill -type walk -type connection -type direction -type record_kind -type tcp_state TCP tcp.c -- -O2 -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu

@@ -13,6 +13,22 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TCPConnection struct {
+	_         structs.HostLayout
+	Phase     uint32
+	Direction uint8
+	Opened    uint8
+	Older     uint8
+	_         [1]byte
+	Cookie    uint64
+	Reported  [5]uint64
+	Told      uint64
+	Start     uint64
+	Before    TCPCounters
+	Process   TCPProcess
+	Original  TCPEndpoint
+}
+
 type TCPCounters struct {
 	_           structs.HostLayout
 	Opened      uint64

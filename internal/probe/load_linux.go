@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -26,6 +28,7 @@ type objects struct {
 	walk                         *ebpf.Program // run once for each part, or nil
 	iterate                      *ebpf.Program // the other variant of the walk, or nil
 	iterators                    []*link.Iter  // of iterate, one for each part
+	walked, longest              time.Duration // in all parts, and in one, of the last walk
 	named                        map[string]*ebpf.Program
 	sweepBegan, sweepAll         *ebpf.Variable
 	seekListeners, entriesWalked *ebpf.Variable
@@ -163,7 +166,7 @@ func (p *Probe) load(options Options) error {
 	if err := o.createConnections(spec.Maps["connection_maps"]); err != nil {
 		return err
 	}
-	p.loadOptional(&l)
+	p.loadOptional(&l, options.Walks)
 	return nil
 }
 
@@ -181,7 +184,7 @@ func (o *objects) createConnections(spec *ebpf.MapSpec) error {
 	return nil
 }
 
-func (p *Probe) loadOptional(l *loader) {
+func (p *Probe) loadOptional(l *loader, walks []Walk) {
 	o := &p.objects
 	o.named = make(map[string]*ebpf.Program)
 	for _, optional := range []struct {
@@ -200,46 +203,65 @@ func (p *Probe) loadOptional(l *loader) {
 		}
 		*optional.place, o.named[optional.part.Name] = program, program
 	}
-	if err := p.loadWalk(l); err != nil {
+	if err := p.loadWalk(l, walks); err != nil {
 		p.lacks(partWalk, err)
 	}
 }
 
-// The programs of which the first that the kernel takes is the walk over open connections.
+// Walk is a variant of the walk over open connections, by the name of its program.
+type Walk string
+
+// The variants, the preferred one first.
 const (
-	walkProgram    = "walk_connections"
-	iterateProgram = "iterate_connections"
+	// WalkSyscall is run with BPF_PROG_RUN. Linux 6.1 and newer.
+	WalkSyscall Walk = "walk_connections"
+	// WalkIterator is an iterator over the elements of a map. Some hardened kernels refuse it.
+	WalkIterator Walk = "iterate_connections"
 )
 
 // loadWalk takes the first variant that loads and runs.
-func (p *Probe) loadWalk(l *loader) error {
-	o := &p.objects
-	program, first := l.program(walkProgram)
-	if first == nil {
-		o.walk, o.named[walkProgram] = program, program
-		if first = o.runWalk(0); first == nil {
-			return nil
+func (p *Probe) loadWalk(l *loader, variants []Walk) error {
+	if variants == nil {
+		variants = []Walk{WalkSyscall, WalkIterator}
+	}
+	var errs []string
+	for _, variant := range variants {
+		program, err := l.program(string(variant))
+		if err != nil {
+			errs = append(errs, err.Error())
+			continue
 		}
-		o.walk = nil
-		delete(o.named, walkProgram)
-		first = errors.Join(first, program.Close())
+		if err := p.objects.tryWalk(variant, program); err != nil {
+			errs = append(errs, errors.Join(err, program.Close()).Error())
+			continue
+		}
+		p.objects.named[string(variant)] = program
+		return nil
 	}
-	program, second := l.program(iterateProgram)
-	if second != nil {
-		return fmt.Errorf("%w; and %w", first, second)
+	return errors.New(strings.Join(errs, "; and "))
+}
+
+func (o *objects) tryWalk(variant Walk, program *ebpf.Program) error {
+	if variant == WalkSyscall {
+		o.walk = program
+		if err := o.runWalk(0); err != nil {
+			o.walk = nil
+			return err
+		}
+		return nil
 	}
-	o.iterate, o.named[iterateProgram] = program, program
 	for _, part := range o.connections {
 		iterator, err := link.AttachIter(link.IterOptions{Program: program, Map: part})
 		if err != nil {
+			err = fmt.Errorf("attach the iterator over connections: %w", err)
 			for _, attached := range o.iterators {
 				err = errors.Join(err, attached.Close())
 			}
-			o.iterate, o.iterators = nil, nil
-			delete(o.named, iterateProgram)
-			return fmt.Errorf("%w; attach the iterator over connections: %w", first, errors.Join(err, program.Close()))
+			o.iterators = nil
+			return err
 		}
 		o.iterators = append(o.iterators, iterator)
 	}
+	o.iterate = program
 	return nil
 }

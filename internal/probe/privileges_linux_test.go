@@ -19,13 +19,13 @@ import (
 func TestWhatEachCapabilityIsFor(t *testing.T) {
 	testhost.RequireRoot(t)
 	programs := map[string]map[uint]bool{ // what each needs beside CAP_BPF
-		"set_state":       {unix.CAP_PERFMON: true},
-		"set_state_again": {unix.CAP_PERFMON: true},
-		walkProgram:       {unix.CAP_PERFMON: true},
-		iterateProgram:    {unix.CAP_PERFMON: true},
-		"older_sockets":   {unix.CAP_PERFMON: true},
-		"connect4":        {unix.CAP_PERFMON: true, unix.CAP_NET_ADMIN: true},
-		"connect6":        {unix.CAP_PERFMON: true, unix.CAP_NET_ADMIN: true},
+		"set_state":          {unix.CAP_PERFMON: true},
+		"set_state_again":    {unix.CAP_PERFMON: true},
+		string(WalkSyscall):  {unix.CAP_PERFMON: true},
+		string(WalkIterator): {unix.CAP_PERFMON: true},
+		"older_sockets":      {unix.CAP_PERFMON: true},
+		"connect4":           {unix.CAP_PERFMON: true, unix.CAP_NET_ADMIN: true},
+		"connect6":           {unix.CAP_PERFMON: true, unix.CAP_NET_ADMIN: true},
 	}
 	forbidden := forbidden(t)
 	for program, needs := range programs {
@@ -69,7 +69,7 @@ func loadOnly(program string) error {
 func forbidden(t *testing.T) map[string]bool {
 	t.Helper()
 	refused := map[string]bool{}
-	for _, program := range []string{walkProgram, iterateProgram} {
+	for _, program := range []string{string(WalkSyscall), string(WalkIterator)} {
 		if err := loadOnly(program); err != nil {
 			t.Logf("this kernel does not load %s: %v", program, refusal(program, err, readFile))
 			refused[program] = true

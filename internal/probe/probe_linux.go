@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -30,6 +31,9 @@ type Options struct {
 	EndsBytes, OpensBytes uint32
 	// SpillEntries bounds the map beside the ring; 0: as compiled.
 	SpillEntries uint32
+	// Walks are the variants of the walk over open connections, of which the first that the
+	// kernel takes is used; nil: all, in their order.
+	Walks []Walk
 
 	// amend changes the programs before they are loaded: a test makes the kernel refuse some.
 	amend func(*ebpf.CollectionSpec)
@@ -60,6 +64,9 @@ type Counts struct {
 	Read      uint64 // records of both rings
 	Malformed uint64 // records that were skipped because nothing could be made of them
 	Spilled   uint64 // ends whose totals came by the spill map
+	// Walk is how long the last walk over the maps of connections took, LongestWalk how long it
+	// was in one of them: so long it may have kept a CPU of a kernel without preemption.
+	Walk, LongestWalk time.Duration
 }
 
 // Open loads and attaches the programs and finds the connections that are older

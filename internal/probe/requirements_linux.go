@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// minKernel is 5.15: the programs need iterators over maps, 64-bit
-// exchanges and the cgroup's pointer in the socket.
+// minKernel is 5.15: the programs need 64-bit exchanges and the cgroup's pointer in the socket.
 const minKernel = 5<<16 | 15<<8
 
 // needed are the capabilities and what each is for.

@@ -112,8 +112,8 @@ func (p *Probe) Programs() []ProgramUse {
 		{partStateAgain.Name, o.setStateAgain},
 		{partConnect4.Name, o.connect4},
 		{partConnect6.Name, o.connect6},
-		{walkProgram, o.walk},
-		{iterateProgram, o.iterate},
+		{string(WalkSyscall), o.walk},
+		{string(WalkIterator), o.iterate},
 		{partOlder.Name, o.older},
 	} {
 		use := ProgramUse{Name: program.name, Loaded: program.Program != nil}

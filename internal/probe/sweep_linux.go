@@ -47,6 +47,7 @@ func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 		if err := p.objects.entriesWalked.Get(&p.walked); err != nil {
 			return fmt.Errorf("count the entries of open connections: %w", err)
 		}
+		p.counts.Walk, p.counts.LongestWalk = p.objects.walked, p.objects.longest
 		after, err := p.Tally()
 		if err != nil {
 			return err
@@ -83,8 +84,10 @@ func (p *Probe) walk(handle func(*Record)) error {
 // walkAll walks over the maps of connections one by one. The kernel gives the CPU to
 // others between two of them, and not before.
 func (o *objects) walkAll() error {
+	o.walked, o.longest = 0, 0
 	for i := range o.connections {
 		var err error
+		began := time.Now()
 		if o.walk != nil {
 			err = o.runWalk(i)
 		} else {
@@ -93,6 +96,9 @@ func (o *objects) walkAll() error {
 		if err != nil {
 			return err
 		}
+		took := time.Since(began)
+		o.walked += took
+		o.longest = max(o.longest, took)
 	}
 	return nil
 }
@@ -100,7 +106,7 @@ func (o *objects) walkAll() error {
 // runWalk has the program walk over one map of connections.
 func (o *objects) runWalk(part int) error {
 	if _, err := o.walk.Run(&ebpf.RunOptions{Context: &bpf.TCPWalk{Map: uint32(part)}}); err != nil {
-		return fmt.Errorf("run %s: %w", walkProgram, err)
+		return fmt.Errorf("run %s: %w", WalkSyscall, err)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ var sections = []section{
 	{"rates", rates},
 	{"kept", kept},
 	{"open", openConnections},
+	{"walks", walks},
 	{"memory", memory},
 	{"start", start},
 	{"micro", micro},

@@ -22,8 +22,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
-	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
 	kmeshreceiver "github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver"
+	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
