@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/elastic/go-freelru"
 	"github.com/mdlayher/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -42,7 +43,7 @@ type Table struct {
 	// namespace is the file of the one that is asked; nil: the process's own.
 	namespace io.Closer
 
-	answers answers
+	answers *freelru.LRU[uint64, netip.AddrPort]
 	budget  *rate.Limiter
 	resume  time.Time // nothing is asked before
 	warned  bool
@@ -65,7 +66,7 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	}
 	t := &Table{
 		dial: dial, conn: c, logger: logger, now: time.Now,
-		answers: newAnswers(), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
+		answers: newAnswers(maxAnswers), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
 	}
 	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	if _, err := t.ask(nobody, nobody); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -77,10 +78,10 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 // Translate tells where the packets of a connection from source go that its socket has at destination; end is a number
 // that is the connection's own.  False: as the socket says, as far as is known.
 func (t *Table) Translate(end uint64, source, destination netip.AddrPort) (netip.AddrPort, bool) {
-	to, known := t.answers.find(end)
+	to, known := t.answers.Get(end)
 	if !known {
 		if to, known = t.learn(source, destination); known {
-			t.answers.keep(end, to)
+			t.answers.Add(end, to)
 		}
 	}
 	return to, to.IsValid()
