@@ -15,6 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
@@ -68,7 +70,7 @@ func assemble(i *instance) (runner, error) {
 	return r, nil
 }
 
-func newRun(i *instance, source identitySource, p prober, resource pcommon.Resource) (*run, error) {
+func newRun(i *instance, source identity.Source, p prober, resource pcommon.Resource) (*run, error) {
 	on, sets := enabledMetrics(i.config.Metrics)
 	r := &run{
 		probe:    p,
@@ -110,7 +112,7 @@ func newRun(i *instance, source identitySource, p prober, resource pcommon.Resou
 	if sink != nil && flows.Log.Periodic {
 		r.period = flows.Log.Period
 	}
-	telemetry, err := newTelemetry(i.settings().TelemetrySettings, i.config.Identity.sourceName(), source)
+	telemetry, err := newTelemetry(i.settings().TelemetrySettings, sources.Select(i.config.Identity.Source), source)
 	if err != nil {
 		return nil, err
 	}

@@ -90,18 +90,6 @@ func TestAnIdentityFileThatGoesBadShowsInTheHealth(t *testing.T) {
 	require.NoError(t, signal.Shutdown(t.Context()))
 }
 
-func TestAutoIsKubernetesInAPodElseTheHost(t *testing.T) {
-	if _, err := os.Stat(serviceAccountToken); err == nil {
-		t.Skip("this is a pod")
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-	assert.Equal(t, sourceHost, (&IdentityConfig{Source: sourceAuto}).sourceName(), "no service account")
-	assert.Equal(t, sourceFile, (&IdentityConfig{Source: sourceFile}).sourceName())
-	source, err := newSource(&IdentityConfig{Source: sourceAuto}, "", "node-1", zap.NewNop(), nil)
-	require.NoError(t, err)
-	require.NoError(t, source.Close())
-}
-
 func TestTheScopeFollowsTheSource(t *testing.T) {
 	for yaml, want := range map[string]flow.Scope{
 		"identity: {source: host}":                 flow.ScopeAll,

@@ -1,12 +1,13 @@
 package kmeshreceiver
 
 import (
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -61,70 +62,14 @@ type AccessLogConfig struct {
 	Period time.Duration `mapstructure:"period"`
 }
 
-// IdentityConfig tells where the names of the ends come from.
-type IdentityConfig struct {
-	// Source is auto, kubernetes, istio, file or host.
-	Source     string           `mapstructure:"source"`
-	File       FileConfig       `mapstructure:"file"`
-	Kubernetes KubernetesConfig `mapstructure:"kubernetes"`
-	Istio      IstioConfig      `mapstructure:"istio"`
-	// Settle is how long a record waits for an identity that is not known yet.
-	Settle time.Duration `mapstructure:"settle"`
-	// Retain is how long a removed workload still answers for its last connections.
-	Retain time.Duration `mapstructure:"retain"`
-	// Networks name ends that no workload has.
-	Networks []NetworkConfig `mapstructure:"networks"`
-	// UnknownDestinationsLimit bounds the addresses in labels of ends that nobody is known to have; 0: none.
-	UnknownDestinationsLimit int `mapstructure:"unknown_destinations_limit"`
-}
-
 // NetworkConfig is a name for ranges of addresses.
 type NetworkConfig struct {
 	Name  string   `mapstructure:"name"`
 	CIDRs []string `mapstructure:"cidrs"`
 }
 
-// FileConfig is that of the source `file`.
-type FileConfig struct {
-	Path string `mapstructure:"path"`
-}
-
-// KubernetesConfig is that of the source `kubernetes`.
-type KubernetesConfig struct {
-	// AuthType is serviceAccount, kubeConfig or none, as in other receivers.
-	AuthType string `mapstructure:"auth_type"`
-	// Context is the kubeconfig's context; empty: its current one.
-	Context string `mapstructure:"context"`
-	// ClusterID is what the labels call the cluster.
-	ClusterID string `mapstructure:"cluster_id"`
-	// ClusterDomain is what the host names of services end with.
-	ClusterDomain string `mapstructure:"cluster_domain"`
-	// TrustDomain is that of the principals; empty: there are none.
-	TrustDomain string `mapstructure:"trust_domain"`
-}
-
-// IstioConfig is that of the source `istio`.
-type IstioConfig struct {
-	Endpoint string                 `mapstructure:"endpoint"`
-	TLS      configtls.ClientConfig `mapstructure:"tls"`
-	// TokenFile holds the token that is shown to istiod; empty: that of Istio's own proxies, where it is mounted.
-	TokenFile string `mapstructure:"token_file"`
-	// ClusterID is what istiod calls the cluster.
-	ClusterID string `mapstructure:"cluster_id"`
-	// TrustDomain is that of the principals of which istiod does not tell one; empty: they are not known.
-	TrustDomain string `mapstructure:"trust_domain"`
-	// Network is the one that the node is in; empty: that of the workloads on it.
-	Network string `mapstructure:"network"`
-}
-
 // The values of the keys that take one of few.
 const (
-	sourceAuto       = "auto"
-	sourceKubernetes = "kubernetes"
-	sourceIstio      = "istio"
-	sourceFile       = "file"
-	sourceHost       = "host"
-
 	scopeKnown = "known"
 	scopeAll   = "all"
 
@@ -145,17 +90,10 @@ func createDefaultConfig() component.Config {
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
 		AccessLog:            AccessLogConfig{Events: []string{eventClosed, eventFailed}, Period: 5 * time.Second},
 		Identity: IdentityConfig{
-			Source:     sourceAuto,
-			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
-			Istio: IstioConfig{
-				Endpoint:  "istiod.istio-system.svc:15012",
-				TLS:       configtls.NewDefaultClientConfig(),
-				ClusterID: "Kubernetes",
-			},
-			Settle: 5 * time.Second,
-			Retain: time.Minute,
-
+			Source:                   sources.Auto,
+			Sources:                  sources.NewDefaultConfigs(),
+			Settle:                   5 * time.Second,
+			Retain:                   time.Minute,
 			UnknownDestinationsLimit: 1000,
 		},
 		ConnectionSecurityPolicy:    "auto",
@@ -165,8 +103,8 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-// Unmarshal reads the sets' switches first: they decide the defaults of the single
-// metrics, which `metrics:` then overrides one by one.
+// Unmarshal implements confmap.Unmarshaler. It reads the sets' switches first: they are the defaults of the single metrics,
+// which `metrics:` overrides one by one.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	switches := struct {
 		Service    SetConfig           `mapstructure:"service_metrics"`
@@ -184,5 +122,5 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	for name, enabled := range switchesOf(&c.Metrics) {
 		*enabled = on[setOf(name)]
 	}
-	return conf.Unmarshal(c)
+	return errors.Join(c.Identity.takeSections(conf), conf.Unmarshal(c))
 }

@@ -13,6 +13,11 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -76,13 +81,16 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
 		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second},
 		Identity: IdentityConfig{
-			Source:     "auto",
-			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
-			Istio: IstioConfig{
-				Endpoint:  "istiod.istio-system.svc:15012",
-				TLS:       configtls.NewDefaultClientConfig(),
-				ClusterID: "Kubernetes",
+			Source: "auto",
+			Sources: map[string]identity.SourceConfig{
+				"file":       &file.Config{Path: "identity.yaml"},
+				"host":       &host.Config{},
+				"kubernetes": &kubernetes.Config{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
+				"istio": &istio.Config{
+					Endpoint:  "istiod.istio-system.svc:15012",
+					TLS:       configtls.NewDefaultClientConfig(),
+					ClusterID: "Kubernetes",
+				},
 			},
 			Settle: 5 * time.Second,
 			Retain: 60 * time.Second,
@@ -124,15 +132,18 @@ func TestEveryKeyIsRead(t *testing.T) {
 		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
 		Identity: IdentityConfig{
 			Source: "file",
-			File:   FileConfig{Path: "/etc/kmesh/identity.yaml"},
-			Kubernetes: KubernetesConfig{
-				AuthType: "kubeConfig", Context: "kind",
-				ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
-			},
-			Istio: IstioConfig{
-				Endpoint: "istiod.mesh.svc:15012", TLS: tls,
-				TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
-				TrustDomain: "mesh.example", Network: "network-1",
+			Sources: map[string]identity.SourceConfig{
+				"file": &file.Config{Path: "/etc/kmesh/identity.yaml"},
+				"host": &host.Config{},
+				"kubernetes": &kubernetes.Config{
+					AuthType: "kubeConfig", Context: "kind",
+					ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
+				},
+				"istio": &istio.Config{
+					Endpoint: "istiod.mesh.svc:15012", TLS: tls,
+					TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
+					TrustDomain: "mesh.example", Network: "network-1",
+				},
 			},
 			Settle: 2 * time.Second,
 			Retain: 3 * time.Minute,
@@ -227,12 +238,12 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"access_log: {events: {closed: true}}", []string{"access_log.events"}},
 		{"access_log: {period: 0s}", []string{"access_log.period is 0s: it must be at least 100ms"}},
 		{"access_log: {event: [closed]}", []string{"access_log", "invalid keys: event"}},
-		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, kubernetes, istio, file, host`}},
+		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, file, host, istio, kubernetes`}},
 		{"identity: {source: file, file: {path: ''}}", []string{"identity.file.path is empty: write the path of the identity file"}},
 		{"identity: {source: kubernetes, kubernetes: {auth_type: token}}", []string{
 			`identity.kubernetes.auth_type is "token": it must be one of serviceAccount, kubeConfig, none`}},
 		{"identity: {source: istio, istio: {endpoint: ''}}", []string{"identity.istio.endpoint is empty: write HOST:PORT of istiod"}},
-		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio.tls", "invalid keys: ca, cafile"}},
+		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio: ", "'tls' has invalid keys: ca, cafile"}},
 		{"identity: {settle: -1s}", []string{"identity.settle is -1s: it must be at least 0s"}},
 		{"identity: {settle: 1h}", []string{"identity.settle is 1h0m0s: it must be at most 1m"}},
 		{"identity: {retain: -1s}", []string{"identity.retain is -1s: it must be at least 0s"}},
@@ -290,6 +301,19 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 	} {
 		_, err := load(t, yaml)
 		assert.NoError(t, err, yaml)
+	}
+}
+
+func TestAnEmptySectionOfASourceKeepsItsDefaults(t *testing.T) {
+	config, err := load(t, "{identity: {istio: , kubernetes: {}, file: {}}}")
+	require.NoError(t, err)
+	assert.Equal(t, createDefaultConfig(), config)
+}
+
+func TestAWrongSectionOfASourceIsNamedBesideWhatElseIsWrong(t *testing.T) {
+	_, err := load(t, "{identity: {istio: 7, host: {a: b}, files: {}}}")
+	for _, want := range []string{"identity.istio: ", "identity.host: ", "has invalid keys: a", "'identity' has invalid keys: files"} {
+		require.ErrorContains(t, err, want)
 	}
 }
 

@@ -44,7 +44,7 @@ type prober interface {
 // and log records out. Nothing in it waits for a downstream.
 type run struct {
 	probe  prober
-	source identitySource
+	source identity.Source
 	// generation of the source when series were last held against it.
 	generation uint64
 	flows      *flow.Aggregator

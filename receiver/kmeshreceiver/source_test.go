@@ -15,18 +15,23 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
 func TestAutoIsTheHostOutsideAPod(t *testing.T) {
-	if _, err := os.Stat(serviceAccountToken); err == nil {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1") // set by hand, say
+	if sources.Select(sources.Auto) != "host" {
 		t.Skip("this is a pod")
 	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1") // set by hand, say
 	c := createDefaultConfig().(*Config)
-	require.Equal(t, sourceHost, c.Identity.sourceName())
 	require.Equal(t, flow.ScopeAll, c.scope())
+	source, err := newSource(&c.Identity, "", "node-1", zap.NewNop(), nil)
+	require.NoError(t, err)
+	require.IsType(t, &host.Source{}, source)
+	require.NoError(t, source.Close())
 }
 
 func TestTheKubernetesSource(t *testing.T) {
@@ -35,7 +40,9 @@ func TestTheKubernetesSource(t *testing.T) {
 		contexts: [{name: x, context: {cluster: c}}], current-context: x}`), 0o600))
 	t.Setenv("KUBECONFIG", path)
 	c := createDefaultConfig().(*Config)
-	c.Identity.Source, c.Identity.Kubernetes.AuthType = sourceKubernetes, "kubeConfig"
+	c.Identity.Source = "kubernetes"
+	config := c.Identity.Sources["kubernetes"].(*kubernetes.Config)
+	config.AuthType = "kubeConfig"
 	require.NoError(t, c.Validate())
 	source, err := newSource(&c.Identity, "", "node", zap.NewNop(), func(error) {})
 	require.NoError(t, err)
@@ -43,15 +50,18 @@ func TestTheKubernetesSource(t *testing.T) {
 	require.NoError(t, source.Close())
 	require.Equal(t, flow.ScopeKnown, c.scope())
 
-	c.Identity.Kubernetes = KubernetesConfig{AuthType: "token"}
-	require.ErrorContains(t, c.Validate(), "identity.kubernetes.auth_type")
-	require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_id is empty")
-	require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_domain is empty")
+	*config = kubernetes.Config{AuthType: "token"}
+	for _, name := range []string{"kubernetes", "auto"} {
+		c.Identity.Source = name
+		require.ErrorContains(t, c.Validate(), "identity.kubernetes.auth_type")
+		require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_id is empty")
+		require.ErrorContains(t, c.Validate(), "identity.kubernetes.cluster_domain is empty")
+	}
 }
 
 func TestTheIstioSource(t *testing.T) {
 	c := createDefaultConfig().(*Config)
-	c.Identity.Source = sourceIstio
+	c.Identity.Source = "istio"
 	require.NoError(t, c.Validate())
 	source, err := newSource(&c.Identity, "", "node", zap.NewNop(), func(error) {})
 	require.NoError(t, err)
@@ -59,18 +69,7 @@ func TestTheIstioSource(t *testing.T) {
 	require.NoError(t, source.Close())
 	require.Equal(t, flow.ScopeKnown, c.scope())
 
-	config, err := c.Identity.Istio.tls()
-	require.NoError(t, err)
-	require.NotNil(t, config, "encrypted, unless told otherwise")
-	c.Identity.Istio.TLS.Insecure = true
-	config, err = c.Identity.Istio.tls()
-	require.NoError(t, err)
-	require.Nil(t, config)
-	c.Identity.Istio.TLS.CAFile = filepath.Join(t.TempDir(), "missing.pem")
-	_, err = c.Identity.Istio.tls()
-	require.ErrorContains(t, err, "missing.pem")
-
-	c.Identity.Istio = IstioConfig{}
+	*c.Identity.Sources["istio"].(*istio.Config) = istio.Config{}
 	require.ErrorContains(t, c.Validate(), "identity.istio.endpoint is empty")
 	require.ErrorContains(t, c.Validate(), "identity.istio.cluster_id is empty")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
@@ -33,12 +34,12 @@ type observation struct {
 type telemetry struct {
 	builder *metadata.TelemetryBuilder
 	newest  atomic.Pointer[observation]
-	held    identitySource
+	held    identity.Source
 	source  metric.MeasurementOption
 	name    string
 }
 
-func newTelemetry(settings component.TelemetrySettings, name string, source identitySource) (*telemetry, error) {
+func newTelemetry(settings component.TelemetrySettings, name string, source identity.Source) (*telemetry, error) {
 	builder, err := metadata.NewTelemetryBuilder(settings)
 	if err != nil {
 		return nil, err

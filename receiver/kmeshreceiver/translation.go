@@ -22,7 +22,7 @@ var openConntrack = func(logger *zap.Logger) (translation, error) { return connt
 // newTranslation opens the kernel's table where a source of identities knows services; nil: there is none, and a client of a
 // service's address tells the service only.
 func newTranslation(c *IdentityConfig, logger *zap.Logger) translation {
-	if c.sourceName() == sourceHost {
+	if !c.source().Capabilities().Services {
 		return nil
 	}
 	t, err := openConntrack(logger)

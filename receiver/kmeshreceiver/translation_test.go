@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -44,10 +45,10 @@ func withConntrack(t *testing.T, n *fakeNAT, err error) {
 }
 
 func TestConnectionTrackingIsAskedWhereServicesAreKnown(t *testing.T) {
-	for source, want := range map[string]int{sourceHost: 0, sourceFile: 1, sourceKubernetes: 1, sourceIstio: 1} {
+	for source, want := range map[string]int{"host": 0, "file": 1, "kubernetes": 1, "istio": 1} {
 		n := &fakeNAT{}
 		withConntrack(t, n, nil)
-		made := newTranslation(&IdentityConfig{Source: source}, zap.NewNop())
+		made := newTranslation(&IdentityConfig{Source: source, Sources: sources.NewDefaultConfigs()}, zap.NewNop())
 		assert.Equal(t, want, n.opened, source)
 		assert.Equal(t, want == 0, made == nil, source)
 	}
@@ -57,7 +58,7 @@ func TestTheReceiverStartsWithoutConnectionTracking(t *testing.T) {
 	core, logged := observer.New(zap.WarnLevel)
 	n := &fakeNAT{}
 	withConntrack(t, n, errors.New("operation not permitted"))
-	require.Nil(t, newTranslation(&IdentityConfig{Source: sourceFile}, zap.New(core)))
+	require.Nil(t, newTranslation(&IdentityConfig{Source: "file", Sources: sources.NewDefaultConfigs()}, zap.New(core)))
 	require.Equal(t, 1, logged.Len(), "one warning")
 	require.Contains(t, logged.All()[0].Message, "CAP_NET_ADMIN")
 }

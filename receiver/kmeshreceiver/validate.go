@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
 // Validate tells all that is wrong at once, each with its key and what to write instead.
@@ -46,7 +48,7 @@ func (c *AccessLogConfig) validate() error {
 
 func (c *IdentityConfig) validate() error {
 	errs := []error{
-		oneOf("identity.source", c.Source, sourceAuto, sourceKubernetes, sourceIstio, sourceFile, sourceHost),
+		oneOf("identity.source", c.Source, sources.Names()...),
 		atLeast("identity.settle", c.Settle, 0),
 		atLeast("identity.retain", c.Retain, 0),
 	}
@@ -58,16 +60,10 @@ func (c *IdentityConfig) validate() error {
 	}
 	_, err := c.networks()
 	errs = append(errs, err)
-	switch c.Source {
-	case sourceFile:
-		errs = append(errs, notEmpty("identity.file.path", c.File.Path, "the path of the identity file"))
-	case sourceKubernetes, sourceAuto:
-		errs = append(errs, oneOf("identity.kubernetes.auth_type", c.Kubernetes.AuthType, "serviceAccount", "kubeConfig", "none"),
-			notEmpty("identity.kubernetes.cluster_id", c.Kubernetes.ClusterID, "what the labels shall call the cluster, e.g. Kubernetes"),
-			notEmpty("identity.kubernetes.cluster_domain", c.Kubernetes.ClusterDomain, "what the names of services end with, e.g. cluster.local"))
-	case sourceIstio:
-		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"),
-			notEmpty("identity.istio.cluster_id", c.Istio.ClusterID, "the cluster's id in istiod, e.g. Kubernetes"))
+	for _, name := range sources.Candidates(c.Source) {
+		if source, known := c.Sources[name]; known {
+			errs = append(errs, source.Validate())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/config/configtls"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,20 +101,18 @@ func TestIstioCredentials(t *testing.T) {
 
 	ctx := context.Background()
 	tokenFile, root := filepath.Join(c.dir, "istio-token"), filepath.Join(c.dir, "root-cert.pem")
-	tlsSettings := configtls.NewDefaultClientConfig()
-	tlsSettings.CAFile, tlsSettings.ServerName = root, "istiod.istio-system.svc"
+	config := istio.NewDefaultConfig()
+	config.Endpoint, config.TokenFile = d.secure, tokenFile
+	config.TLS.CAFile, config.TLS.ServerName = root, "istiod.istio-system.svc"
 	var mu sync.Mutex
 	last := ""
-	source, err := istio.New(istio.Settings{
-		Endpoint: d.secure, TokenFile: tokenFile,
-		TLS: func() (*tls.Config, error) { return tlsSettings.LoadTLSConfig(ctx) },
+	source := istio.New(config, identity.SourceSettings{
 		OnStatus: func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			last = fmt.Sprint(err)
 		},
 	})
-	require.NoError(t, err)
 	require.NoError(t, source.Start(ctx))
 	defer func() { require.NoError(t, source.Close()) }()
 	says := func(want string) {

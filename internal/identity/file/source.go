@@ -25,20 +25,11 @@ const (
 	maxSize = 64 << 20
 )
 
-// Settings of a Source.
-type Settings struct {
-	Path   string        // of the identity file
-	Retain time.Duration // how long a removed workload still answers for its last connections
-	Logger *zap.Logger   // default: none
-	// OnStatus is told, from another goroutine, that the file's new version cannot be used (the one before stays), and with
-	// nil that a later one can.  On changes only.
-	OnStatus func(error)
-}
-
 // Source answers from an identity file.
 type Source struct {
 	identity.Resolver
-	settings Settings
+	path     string
+	settings identity.SourceSettings
 	index    *identity.Index
 	stop     context.CancelFunc
 	done     sync.WaitGroup
@@ -55,19 +46,10 @@ type Source struct {
 	services map[identity.ServiceKey]struct{}
 }
 
-// New gives a source that knows nothing before Start.
-func New(settings Settings) (*Source, error) {
-	if settings.Path == "" {
-		return nil, errors.New("identity.file.path is empty: give the path of an identity file, or choose another identity.source")
-	}
-	if settings.Logger == nil {
-		settings.Logger = zap.NewNop()
-	}
-	if settings.OnStatus == nil {
-		settings.OnStatus = func(error) {}
-	}
+// New returns a source that knows nothing before Start.
+func New(config *Config, settings identity.SourceSettings) *Source {
 	index := identity.NewIndex(settings.Retain)
-	return &Source{Resolver: index, settings: settings, index: index}, nil
+	return &Source{Resolver: index, path: config.Path, settings: settings.WithDefaults(), index: index}
 }
 
 // Start reads the file and follows its changes until Close.  The error names the path and the remedy.
@@ -112,7 +94,7 @@ func (s *Source) InSync() bool { return s.inSync.Load() }
 
 // load reads the first version: its identities have been there before us.
 func (s *Source) load(now time.Time) error {
-	text, err := read(s.settings.Path)
+	text, err := read(s.path)
 	if err != nil {
 		return err
 	}
@@ -131,7 +113,7 @@ func (s *Source) load(now time.Time) error {
 // time stamp is too coarse for two changes at once.
 func (s *Source) poll(now time.Time) {
 	s.index.Expire(now)
-	text, err := read(s.settings.Path)
+	text, err := read(s.path)
 	if err != nil {
 		s.fail(err)
 		return
@@ -161,7 +143,7 @@ func (s *Source) poll(now time.Time) {
 	}
 	s.apply(found, now, now)
 	s.loaded = sum
-	s.settings.Logger.Info("Reloaded the identity file", zap.String("path", s.settings.Path),
+	s.settings.Logger.Info("Reloaded the identity file", zap.String("path", s.path),
 		zap.Int("workloads", len(found.Workloads)), zap.Int("services", len(found.Services)))
 	s.recovered()
 }
@@ -169,7 +151,7 @@ func (s *Source) poll(now time.Time) {
 func (s *Source) parse(text []byte) (*Identities, error) {
 	found, err := Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("identity file %s: %w", s.settings.Path, err)
+		return nil, fmt.Errorf("identity file %s: %w", s.path, err)
 	}
 	return found, nil
 }
@@ -191,7 +173,7 @@ func (s *Source) recovered() {
 		return
 	}
 	s.failure = ""
-	s.settings.Logger.Info("The identity file can be used again", zap.String("path", s.settings.Path))
+	s.settings.Logger.Info("The identity file can be used again", zap.String("path", s.path))
 	s.settings.OnStatus(nil)
 }
 

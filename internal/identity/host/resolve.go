@@ -74,7 +74,7 @@ func (s *Source) process(p identity.Process) *identity.Workload {
 	if w, ok := s.processes.Get(processKey{p.PID, p.Name}); ok {
 		return w
 	}
-	w := processWorkload(s.settings.Name, p)
+	w := processWorkload(s.hostName, p)
 	s.processes.Add(processKey{p.PID, strings.Clone(p.Name)}, w) // the name may lie in a buffer of the reader
 	return w
 }

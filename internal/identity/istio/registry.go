@@ -11,7 +11,8 @@ import (
 
 // registry holds what istiod told, and publishes in the index what can be met in the node's own network.
 type registry struct {
-	settings *Settings
+	config   *Config
+	nodeName string
 	index    *identity.Index
 
 	mu      sync.Mutex
@@ -21,9 +22,9 @@ type registry struct {
 	onNode, inCluster map[string]int
 }
 
-func newRegistry(settings *Settings, index *identity.Index) *registry {
+func newRegistry(config *Config, nodeName string, index *identity.Index) *registry {
 	return &registry{
-		settings: settings, index: index, network: settings.Network,
+		config: config, nodeName: nodeName, index: index, network: config.Network,
 		entries: make(map[string]*entry), onNode: make(map[string]int), inCluster: make(map[string]int),
 	}
 }
@@ -193,7 +194,7 @@ func (r *registry) withdraw(e *entry, now time.Time) {
 
 // count keeps the tallies that tell the node's own network.
 func (r *registry) count(e *entry, n int) {
-	if e.workload == nil || e.cluster != r.settings.ClusterID {
+	if e.workload == nil || e.cluster != r.config.ClusterID {
 		return
 	}
 	add := func(to map[string]int) {
@@ -202,7 +203,7 @@ func (r *registry) count(e *entry, n int) {
 		}
 	}
 	add(r.inCluster)
-	if e.node != "" && e.node == r.settings.NodeName {
+	if e.node != "" && e.node == r.nodeName {
 		add(r.onNode)
 	}
 }
@@ -210,8 +211,8 @@ func (r *registry) count(e *entry, n int) {
 // own tells the network that the node is in: the one that the settings name, else that of most workloads on the node, else
 // that of most workloads of the cluster.  Ties go to the lowest name.
 func (r *registry) own() string {
-	if r.settings.Network != "" {
-		return r.settings.Network
+	if r.config.Network != "" {
+		return r.config.Network
 	}
 	for _, tally := range []map[string]int{r.onNode, r.inCluster} {
 		if len(tally) == 0 {

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"time"
 	"unique"
@@ -27,7 +28,10 @@ const (
 // Source answers from what istiod tells.
 type Source struct {
 	identity.Resolver
-	settings Settings
+	config   *Config
+	settings identity.SourceSettings
+	pod      pod
+	loadTLS  func() (*tls.Config, error) // of the next connection; nil settings: plain text
 	mesh     mesh
 	index    *identity.Index
 	registry *registry
@@ -46,18 +50,19 @@ type Source struct {
 	synced bool   // that it is in sync was told last
 }
 
-// New gives a source that knows nothing before Start.
-func New(settings Settings) (*Source, error) {
-	if err := settings.defaults(); err != nil {
-		return nil, err
+// New returns a source that knows nothing before Start.
+func New(config *Config, settings identity.SourceSettings) *Source {
+	return newSource(config, settings, environmentPod(), config.loadTLS)
+}
+
+func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
+	settings = settings.WithDefaults()
+	index := identity.NewIndex(settings.Retain)
+	return &Source{
+		Resolver: index, config: config, settings: settings, pod: self, loadTLS: loadTLS,
+		mesh: mesh{config.ClusterID, config.TrustDomain}, index: index,
+		registry: newRegistry(config, settings.NodeName, index), rejected: make(map[string]error),
 	}
-	s := &Source{
-		settings: settings, mesh: mesh{settings.ClusterID, settings.TrustDomain},
-		index: identity.NewIndex(settings.Retain), rejected: make(map[string]error),
-	}
-	s.Resolver = s.index
-	s.registry = newRegistry(&s.settings, s.index)
-	return s, nil
 }
 
 // Start begins to listen to istiod, until Close.  It does not wait for istiod: until that has told all it has, the source is
@@ -132,7 +137,7 @@ func (s *Source) broke(err error, now time.Time) bool {
 		s.lost = now
 	}
 	s.current = false
-	s.failing = ailing(s.settings.Endpoint, encrypted(err), err)
+	s.failing = ailing(s.config.Endpoint, encrypted(err), err)
 	return was
 }
 
@@ -165,9 +170,9 @@ func (s *Source) ailment() *ailment {
 	case s.failing != nil:
 		return s.failing
 	case !s.current:
-		return &ailment{kind: waiting, endpoint: s.settings.Endpoint}
+		return &ailment{kind: waiting, endpoint: s.config.Endpoint}
 	case len(s.rejected) > 0:
-		return &ailment{kind: malformed, endpoint: s.settings.Endpoint, cause: oneOf(s.rejected)}
+		return &ailment{kind: malformed, endpoint: s.config.Endpoint, cause: oneOf(s.rejected)}
 	}
 	return nil
 }

@@ -38,23 +38,23 @@ const (
 
 // listen makes a connection, and takes in what istiod tells until that ends.
 func (s *Source) listen(ctx context.Context) error {
-	config, err := s.settings.TLS()
+	config, err := s.loadTLS()
 	if err != nil {
 		return &ailment{kind: files, cause: err}
 	}
-	shown, err := s.settings.token(config != nil)
+	shown, err := s.config.token(config != nil)
 	if err != nil {
 		return &ailment{kind: token, cause: err}
 	}
 	// All that belongs to the stream ends with this call.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := dial(s.settings.Endpoint, config)
+	conn, err := dial(s.config.Endpoint, config)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	pairs := []string{"clusterid", s.settings.ClusterID} // by which istiod finds the API server that checks the token
+	pairs := []string{"clusterid", s.config.ClusterID} // by which istiod finds the API server that checks the token
 	if shown != "" {
 		pairs = append(pairs, "authorization", "Bearer "+shown)
 	}
@@ -114,9 +114,9 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 	}
 	return &discovery.DeltaDiscoveryRequest{
 		Node: &core.Node{
-			Id: s.settings.nodeID(shown),
+			Id: s.pod.nodeID(shown),
 			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-				"CLUSTER_ID": structpb.NewStringValue(s.settings.ClusterID),
+				"CLUSTER_ID": structpb.NewStringValue(s.config.ClusterID),
 				"NODE_NAME":  structpb.NewStringValue(s.settings.NodeName),
 			}},
 		},

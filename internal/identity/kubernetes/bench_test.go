@@ -116,8 +116,7 @@ func startBig(b *testing.B, server *httptest.Server) *Source {
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
 	})
 	require.NoError(b, err)
-	source, err := New(Settings{Client: client, Retain: time.Minute})
-	require.NoError(b, err)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute}, client)
 	require.NoError(b, source.Start(context.Background()))
 	for !source.InSync() {
 		time.Sleep(time.Millisecond)

@@ -99,7 +99,7 @@ func TestATokenThatIsRefusedIsReadAgain(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(`{clusters: [{name: c, cluster: {server: "`+server.URL+`", insecure-skip-tls-verify: true}}],
 		users: [{name: u, user: {tokenFile: "`+token+`"}}], contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}`), 0o600))
 	t.Setenv("KUBECONFIG", path)
-	client, err := (&Settings{AuthType: AuthKubeConfig}).client()
+	client, err := (&Config{AuthType: AuthKubeConfig}).client()
 	require.NoError(t, err)
 
 	list := func() error {

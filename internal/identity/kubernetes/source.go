@@ -27,8 +27,9 @@ const (
 // Source answers from the objects of a cluster.
 type Source struct {
 	identity.Resolver
-	settings  Settings
+	settings  identity.SourceSettings
 	index     *identity.Index
+	locator   identity.LocatorCloser // nil: only its address finds a pod
 	registry  *registry
 	resources []*resource
 	// sight of the pods: of all objects, theirs give their addresses on.
@@ -43,25 +44,26 @@ type Source struct {
 	synced bool   // that it is in sync was told last
 }
 
-// New gives a source that knows nothing before Start.  It makes the client, but connects to nothing.
-func New(settings Settings) (*Source, error) {
-	settings.defaults()
-	client, err := settings.client()
+// New returns a source that knows nothing before Start. It makes the client, but does not connect.
+func New(config *Config, settings identity.SourceSettings) (*Source, error) {
+	client, err := config.client()
 	if err != nil {
 		return nil, err
 	}
-	return newSource(settings, client), nil
+	return newSource(config, settings, client), nil
 }
 
-func newSource(settings Settings, client kubernetes.Interface) *Source {
+func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface) *Source {
+	settings = settings.WithDefaults()
 	index := identity.NewIndex(settings.Retain)
-	if settings.Locator != nil {
-		index.Locate(settings.Locator)
+	locator := settings.OpenLocator()
+	if locator != nil {
+		index.Locate(locator)
 	}
-	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
+	registry := newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, index)
 	all := resources(client, registry)
 	return &Source{
-		Resolver: index, settings: settings, index: index,
+		Resolver: index, settings: settings, index: index, locator: locator,
 		registry: registry, resources: all,
 		sight: &all[slices.IndexFunc(all, func(r *resource) bool { return r.name == ofPods })].sight,
 	}
@@ -113,8 +115,8 @@ func (s *Source) Close() error {
 		s.stop()
 	}
 	s.done.Wait()
-	if s.settings.Locator != nil {
-		return s.settings.Locator.Close()
+	if s.locator != nil {
+		return s.locator.Close()
 	}
 	return nil
 }

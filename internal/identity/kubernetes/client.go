@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -10,66 +9,15 @@ import (
 	"os"
 	"time"
 
-	"go.uber.org/zap"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
-
-	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// How the source shows who it is, as other receivers spell it.
-const (
-	AuthServiceAccount = "serviceAccount" // the pod's own token
-	AuthKubeConfig     = "kubeConfig"     // of $KUBECONFIG, else ~/.kube/config
-	AuthNone           = "none"           // to the API server of the environment, without a token and without checking who answers
-)
-
-// Settings of a Source.
-type Settings struct {
-	AuthType string // one of the above; default: AuthServiceAccount
-	Context  string // of the kubeconfig; default: its current one
-	// Client is used in place of one by AuthType.
-	Client kubernetes.Interface
-
-	ClusterID     string // default: Kubernetes
-	ClusterDomain string // that services' host names end with; default: cluster.local
-	TrustDomain   string // of principals; empty: not known, and so is no principal
-
-	Retain time.Duration // how long a removed workload still answers for its last connections
-	Logger *zap.Logger   // default: none
-	// Locator tells the pods of processes on the node's own network; nil: their address alone does.  The source closes it.
-	Locator Locator
-	// OnStatus is told, from another goroutine, that the source does not know the cluster's present state, and with nil that
-	// it does again.  On changes only.
-	OnStatus func(error)
-}
-
-// Locator is an identity.Locator that looks until it is closed.
-type Locator interface {
-	identity.Locator
-	Close() error
-}
-
-func (s *Settings) defaults() {
-	s.AuthType = cmp.Or(s.AuthType, AuthServiceAccount)
-	s.ClusterID = cmp.Or(s.ClusterID, "Kubernetes")
-	s.ClusterDomain = cmp.Or(s.ClusterDomain, "cluster.local")
-	if s.Logger == nil {
-		s.Logger = zap.NewNop()
-	}
-	if s.OnStatus == nil {
-		s.OnStatus = func(error) {}
-	}
-}
-
-// client makes the client that AuthType asks for.  It connects to nothing yet.
-func (s *Settings) client() (kubernetes.Interface, error) {
-	if s.Client != nil {
-		return s.Client, nil
-	}
-	config, err := s.config()
+// client makes the client that AuthType asks for. It does not connect yet.
+func (c *Config) client() (kubernetes.Interface, error) {
+	config, err := c.rest()
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +47,9 @@ func reread(config *rest.Config) {
 	config.BearerToken, config.BearerTokenFile = "", ""
 }
 
-func (s *Settings) config() (*rest.Config, error) {
-	switch s.AuthType {
+// rest returns how to reach the API server.
+func (c *Config) rest() (*rest.Config, error) {
+	switch c.AuthType {
 	case AuthServiceAccount:
 		config, err := rest.InClusterConfig()
 		if err != nil {
@@ -111,7 +60,7 @@ func (s *Settings) config() (*rest.Config, error) {
 		return config, nil
 	case AuthKubeConfig:
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(),
-			&clientcmd.ConfigOverrides{CurrentContext: s.Context}).ClientConfig()
+			&clientcmd.ConfigOverrides{CurrentContext: c.Context}).ClientConfig()
 		if err != nil {
 			return nil, fmt.Errorf("identity.kubernetes.auth_type kubeConfig: %w: set KUBECONFIG to a kubeconfig's path, "+
 				"and identity.kubernetes.context to one of its contexts", err)
@@ -129,7 +78,7 @@ func (s *Settings) config() (*rest.Config, error) {
 			Proxy:           direct,
 		}, nil
 	}
-	return nil, fmt.Errorf("identity.kubernetes.auth_type %q is not known: write serviceAccount, kubeConfig or none", s.AuthType)
+	return nil, fmt.Errorf("identity.kubernetes.auth_type %q is not known: write serviceAccount, kubeConfig or none", c.AuthType)
 }
 
 // direct takes no proxy: the API server is in the cluster, whatever the environment says of the world outside.
