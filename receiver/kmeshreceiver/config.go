@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
@@ -62,24 +63,10 @@ type AccessLogConfig struct {
 	Period time.Duration `mapstructure:"period"`
 }
 
-// NetworkConfig is a name for ranges of addresses.
-type NetworkConfig struct {
-	Name  string   `mapstructure:"name"`
-	CIDRs []string `mapstructure:"cidrs"`
-}
-
-// The values of the keys that take one of few.
+// The values of error_mode.
 const (
-	scopeKnown = "known"
-	scopeAll   = "all"
-
 	errorModePropagate = "propagate"
 	errorModeIgnore    = "ignore"
-
-	eventClosed   = "closed"
-	eventFailed   = "failed"
-	eventOpened   = "opened"
-	eventPeriodic = "periodic"
 )
 
 func createDefaultConfig() component.Config {
@@ -88,7 +75,7 @@ func createDefaultConfig() component.Config {
 		CollectionInterval:   5 * time.Second,
 		ServiceMetrics:       SetConfig{Enabled: true},
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
-		AccessLog:            AccessLogConfig{Events: []string{eventClosed, eventFailed}, Period: 5 * time.Second},
+		AccessLog:            AccessLogConfig{Events: []string{agent.EventClosed, agent.EventFailed}, Period: 5 * time.Second},
 		Identity: IdentityConfig{
 			Source:                   sources.Auto,
 			Sources:                  sources.NewDefaultConfigs(),
@@ -123,4 +110,35 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		*enabled = on[setOf(name)]
 	}
 	return errors.Join(c.Identity.takeSections(conf), conf.Unmarshal(c))
+}
+
+// agentSettings are the part of the agent's settings that users configure.
+func (c *Config) agentSettings() (agent.Settings, error) {
+	networks, err := agent.NewNetworks(c.Identity.Networks)
+	if err != nil {
+		return agent.Settings{}, err // Validate reports it too
+	}
+	on, sets := enabledMetrics(c.Metrics)
+	return agent.Settings{
+		CollectionInterval:    c.CollectionInterval,
+		EnabledMetrics:        on,
+		ServiceMetrics:        sets[serviceSet],
+		WorkloadMetrics:       sets[workloadSet],
+		ConnectionMetrics:     sets[connectionSet],
+		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
+		AccessLog:             agent.AccessLogSettings{Events: c.AccessLog.Events, Period: c.AccessLog.Period},
+		Identity: agent.IdentitySettings{
+			Source:                   c.Identity.source(),
+			Settle:                   c.Identity.Settle,
+			Retain:                   c.Identity.Retain,
+			Networks:                 networks,
+			UnknownDestinationsLimit: c.Identity.UnknownDestinationsLimit,
+		},
+		ConnectionSecurityPolicy:    c.ConnectionSecurityPolicy,
+		Scope:                       c.Scope,
+		IncludeLoopback:             c.IncludeLoopback,
+		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
+		SeriesExpiration:            c.SeriesExpiration,
+		CgroupPath:                  c.CgroupPath,
+	}, nil
 }

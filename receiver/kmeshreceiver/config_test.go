@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
@@ -147,7 +148,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			},
 			Settle: 2 * time.Second,
 			Retain: 3 * time.Minute,
-			Networks: []NetworkConfig{
+			Networks: []agent.NetworkConfig{
 				{Name: "corp", CIDRs: []string{"10.0.0.0/8", "2001:db8::/32"}}, {Name: "office", CIDRs: []string{"10.7.0.0/16"}},
 			},
 			UnknownDestinationsLimit: 50,
@@ -319,6 +320,6 @@ func TestAWrongSectionOfASourceIsNamedBesideWhatElseIsWrong(t *testing.T) {
 
 func TestTheNameOfANetworkIsUTF8(t *testing.T) {
 	config := createDefaultConfig().(*Config)
-	config.Identity.Networks = []NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
+	config.Identity.Networks = []agent.NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
 	require.ErrorContains(t, config.Validate(), `identity.networks[0].name is "corp\xff", which is not UTF-8`)
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package kmeshreceiver
 
 import (
@@ -9,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
@@ -24,7 +27,7 @@ type IdentityConfig struct {
 	// Retain is how long a removed workload still answers for its last connections.
 	Retain time.Duration `mapstructure:"retain"`
 	// Networks name ends that no workload has.
-	Networks []NetworkConfig `mapstructure:"networks"`
+	Networks []agent.NetworkConfig `mapstructure:"networks"`
 	// UnknownDestinationsLimit bounds the addresses of unknown ends in labels; 0: none.
 	UnknownDestinationsLimit int `mapstructure:"unknown_destinations_limit"`
 }

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
-// Validate tells all that is wrong at once, each with its key and what to write instead.
+// Validate reports everything that is wrong, each with its key and the remedy.
 func (c *Config) Validate() error {
 	return errors.Join(
 		atLeast("collection_interval", c.CollectionInterval, 100*time.Millisecond),
@@ -18,7 +19,7 @@ func (c *Config) Validate() error {
 		c.AccessLog.validate(),
 		c.Identity.validate(),
 		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant that the label shall have"),
-		oneOf("scope", c.Scope, "", scopeKnown, scopeAll),
+		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
@@ -40,7 +41,7 @@ func (c *Config) validateSeries() error {
 func (c *AccessLogConfig) validate() error {
 	var errs []error
 	for _, event := range c.Events {
-		errs = append(errs, oneOf("access_log.events", event, eventClosed, eventFailed, eventOpened, eventPeriodic))
+		errs = append(errs, oneOf("access_log.events", event, agent.EventClosed, agent.EventFailed, agent.EventOpened, agent.EventPeriodic))
 	}
 	errs = append(errs, atLeast("access_log.period", c.Period, 100*time.Millisecond))
 	return errors.Join(errs...)
@@ -58,7 +59,7 @@ func (c *IdentityConfig) validate() error {
 	if c.UnknownDestinationsLimit < 0 {
 		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses), the default is 1000", c.UnknownDestinationsLimit))
 	}
-	_, err := c.networks()
+	_, err := agent.NewNetworks(c.Networks)
 	errs = append(errs, err)
 	for _, name := range sources.Candidates(c.Source) {
 		if source, known := c.Sources[name]; known {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sources has the registry of the identity sources. A new source is a folder beside this one, and one line here.
 package sources
 
