@@ -168,7 +168,7 @@ func (r *Agent) loop(ctx context.Context) {
 		}
 		if err != nil {
 			if failed == nil {
-				r.logger.Error("reading from the kernel failed; it is tried again", zap.Error(err))
+				r.logger.Error("reading from the kernel failed; retrying", zap.Error(err))
 			}
 			pause(ctx, until)
 		}

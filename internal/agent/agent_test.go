@@ -351,7 +351,7 @@ func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
 		after(7 * time.Second)
 		assert.Equal(t, []string{"reading: read the ring buffer: bad file"}, s.reported())
 		require.Equal(t, 1, s.logged.Len())
-		assert.Equal(t, "reading from the kernel failed; it is tried again", s.logged.All()[0].Message)
+		assert.Equal(t, "reading from the kernel failed; retrying", s.logged.All()[0].Message)
 		assert.InDelta(t, 7*time.Second/readInterval, s.kernel.reads, 5, "it is tried again, at the usual pace")
 
 		s.kernel.fail(nil)

@@ -130,7 +130,7 @@ func counters(c *probe.Counters) flow.Counters {
 func closeReason(left probe.State, err syscall.Errno) flow.CloseReason {
 	switch err {
 	case 0:
-	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter when ICMP said why nobody answered
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter two from ICMP
 		return flow.ReasonTimeout
 	case unix.ECONNABORTED: // ss --kill, or RST after our own FIN
 		return flow.ReasonAbort

@@ -47,7 +47,7 @@ func (p *fakeProbe) fail(err error) {
 	p.failure = err
 }
 
-// swept gives what the sweeps since the last call were asked for.
+// swept returns what the sweeps since the last call were asked for.
 func (p *fakeProbe) swept() []bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

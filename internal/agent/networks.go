@@ -55,11 +55,11 @@ func NewNetworks(networks []NetworkConfig) (*identity.Networks, error) {
 func validNetworkName(key, name string) error {
 	switch {
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%s is %q, which is not UTF-8: write it as the labels shall say it", key, name)
+		return fmt.Errorf("%s is %q, which is not UTF-8: write the value of the labels in UTF-8", key, name)
 	case name == identity.Unknown || name == flow.Other:
 		return fmt.Errorf("%s is %q, which stands for unknown ends: write another name", key, name)
 	case name == "":
-		return fmt.Errorf("%s is empty: write the name that the labels shall say, e.g. corp", key)
+		return fmt.Errorf("%s is empty: write the value of the labels, e.g. corp", key)
 	}
 	return nil
 }

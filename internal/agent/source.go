@@ -26,7 +26,7 @@ func newSource(s *Settings) (identity.Source, error) {
 	})
 }
 
-// namesProcesses says whether the source may need the process at an end.
+// namesProcesses returns whether the source may need the process at an end.
 func namesProcesses(can identity.Capabilities) bool {
 	return can.Processes || can.Cgroups && cgroup.ByProcess()
 }
@@ -39,7 +39,7 @@ func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
 		tree, err = cgroup.Open(root)
 	}
 	if err != nil {
-		logger.Warn("pods on the host's network cannot all be told apart: mount the host's /sys/fs/cgroup, and name it in cgroup_path",
+		logger.Warn("cannot tell all pods on the host's network apart: mount the host's /sys/fs/cgroup, and name it in cgroup_path",
 			zap.Error(err), zap.String("cgroup_path", root))
 	}
 	return tree

@@ -26,8 +26,8 @@ func newTranslation(s *Settings, open func(*zap.Logger) (Translation, error)) Tr
 	}
 	t, err := open(s.Logger)
 	if err != nil {
-		s.Logger.Warn("connection tracking cannot be asked: where kube-proxy rewrites a service's address, only the far end's record tells the pod; "+
-			"it takes CAP_NET_ADMIN, the kernel's modules nf_conntrack and nf_conntrack_netlink, and the host's network (hostNetwork: true)",
+		s.Logger.Warn("cannot query connection tracking: where kube-proxy rewrites a service's address, only the far end's record has the pod; "+
+			"it needs CAP_NET_ADMIN, the kernel's modules nf_conntrack and nf_conntrack_netlink, and the host's network (hostNetwork: true)",
 			zap.Error(err))
 		return nil
 	}

@@ -31,11 +31,11 @@ type SourceConfig interface {
 	NewSource(SourceSettings) (Source, error)
 }
 
-// Capabilities are what a source can tell apart.
+// Capabilities are what a source knows.
 type Capabilities struct {
 	Services  bool // it knows services, and which workloads are behind them
 	Processes bool // it names the process at an end
-	Cgroups   bool // it tells pods at one address apart by the cgroup at an end
+	Cgroups   bool // it distinguishes pods at one address by the cgroup at an end
 }
 
 // SourceSettings are what every source gets, whatever its own configuration.

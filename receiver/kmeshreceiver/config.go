@@ -55,7 +55,7 @@ type ConnectionSetConfig struct {
 	MinDuration time.Duration `mapstructure:"min_duration"`
 }
 
-// AccessLogConfig tells which events become log records.
+// AccessLogConfig selects the events that become log records.
 type AccessLogConfig struct {
 	// Events are of closed, failed, opened, periodic.
 	Events []string `mapstructure:"events"`

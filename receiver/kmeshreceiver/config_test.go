@@ -254,7 +254,7 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8]}, {name: b, cidrs: [11.0.0.0/8, 10.0.0.0/8]}]}", []string{
 			`identity.networks[1].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
 		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8, '::ffff:10.0.0.0/104']}]}", []string{`identity.networks[0].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
-		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the name that the labels shall say"}},
+		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the value of the labels, e.g. corp"}},
 		{"identity: {networks: [{name: '-', cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "-", which stands for unknown ends`}},
 		{"identity: {networks: [{name: other, cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "other", which stands for unknown ends`}},
 		{"identity: {networks: [{name: corp}]}", []string{`identity.networks[0].cidrs is empty: write the ranges that are called "corp"`}},

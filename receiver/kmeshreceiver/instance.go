@@ -104,7 +104,7 @@ func (i *instance) startAgent() error {
 	a, err := i.newAgent(i)
 	if err != nil {
 		if i.config.ErrorMode == errorModeIgnore {
-			i.settings().Logger.Error("the receiver does not run; error_mode is ignore, so the collector goes on without it", zap.Error(err))
+			i.settings().Logger.Error("the receiver does not run; error_mode is ignore, so the collector continues without it", zap.Error(err))
 			i.status.report(componentstatus.NewPermanentErrorEvent(err))
 		}
 		return err

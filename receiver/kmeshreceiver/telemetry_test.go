@@ -64,7 +64,7 @@ func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
 
 type point = metricdata.DataPoint[int64]
 
-// by gives a point for each value of a label.
+// by returns a point for each value of a label.
 func by(label string, values map[string]int64) (points []point) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		points = append(points, point{Value: values[name], Attributes: attribute.NewSet(attribute.String(label, name))})

@@ -132,13 +132,13 @@ func TestIstioCredentials(t *testing.T) {
 	write(root, selfSigned(t))
 	says("cannot read the token for istiod")
 	write(tokenFile, c.token(t, agentNamespace, agentAccount)) // for the API server's audience
-	says("cannot agree with istiod")
+	says("the TLS handshake with istiod")
 	eventually(t, func(a *assert.CollectT) {
 		held, err := c.client.CoreV1().Secrets(istioSystem).Get(ctx, "istio-ca-secret", metav1.GetOptions{})
 		require.NoError(a, err)
 		write(root, held.Data["ca-cert.pem"])
 	})
-	says("does not accept who we are")
+	says("rejects the collector's credentials")
 	seconds := int64(3600)
 	answer, err := c.client.CoreV1().ServiceAccounts(agentNamespace).CreateToken(ctx, agentAccount,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"istio-ca"}, ExpirationSeconds: &seconds}}, metav1.CreateOptions{})

@@ -119,7 +119,7 @@ func TestABadVersionIsToldOnceAndTheOneBeforeStays(t *testing.T) {
 
 	require.NoError(t, os.Remove(w.path))
 	w.polls(5)
-	gone := "identity file FILE: no such file or directory: create it, or mend identity.file.path"
+	gone := "identity file FILE: no such file or directory: create it, or correct identity.file.path"
 	require.Equal(t, []string{complaint, gone}, w.statuses)
 	w.write(bad)
 	w.polls(5)
@@ -185,9 +185,9 @@ func TestAStartThatCannotBeSaysWhy(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.yaml"), []byte(bad), 0o600))
 	for _, c := range []struct{ path, want string }{
-		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or mend identity.file.path"},
+		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or correct identity.file.path"},
 		{filepath.Join(dir, "bad.yaml", "x"), "identity file PATH: not a directory: check identity.file.path, and that the collector may read it"},
-		{dir, "identity file PATH: not a regular file: mend identity.file.path"},
+		{dir, "identity file PATH: not a regular file: correct identity.file.path"},
 		{filepath.Join(dir, "bad.yaml"), `identity file PATH: line 1: workload "c": address "10.0.0.x" is not an IP address: write one like 10.244.0.11 or fd00::11`},
 	} {
 		source := New(&Config{Path: c.path}, identity.SourceSettings{})

@@ -16,8 +16,8 @@ import (
 // refreshInterval is how often the host's addresses are asked for: they change with interfaces.
 const refreshInterval = 15 * time.Second
 
-// Source names processes.  Unlike a source with an index it takes a lock to answer, as every answer teaches it something;
-// there is one caller.
+// Source names processes. Unlike a source with an index it takes a lock to answer, because it learns from every record. There is one
+// caller.
 type Source struct {
 	hostName   string // of this host, which stands for the cluster
 	addresses  func() ([]netip.Addr, error)
@@ -64,7 +64,7 @@ func (s *Source) Start(context.Context) error {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				_ = s.refresh() // what is known stays, and InSync tells
+				_ = s.refresh() // what is known stays, and InSync is false
 			}
 		}
 	})

@@ -211,7 +211,7 @@ func checkBounded(t testing.TB, e *entry) {
 	}
 }
 
-// FuzzAddress gives arbitrary bytes for what istiod tells.
+// FuzzAddress returns arbitrary bytes for what istiod tells.
 func FuzzAddress(f *testing.F) {
 	for _, a := range []*Address{httpbin(), httpbinService(), podOf(strings.Repeat("ü", 300)), {Workload: &Workload{}}} {
 		f.Add(encode(a))

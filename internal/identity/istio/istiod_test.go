@@ -220,7 +220,7 @@ func (s *statuses) hear(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.all = append(s.all, "well")
+		s.all = append(s.all, "in sync")
 		return
 	}
 	s.all = append(s.all, err.Error())

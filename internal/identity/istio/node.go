@@ -56,8 +56,8 @@ func (p *pod) nodeID(token string) string {
 	return "ztunnel~" + p.ip + "~" + name + "." + namespace + "~" + namespace + ".svc.cluster.local"
 }
 
-// namespaceOf reads the namespace of a service account's token, or gives nothing: istiod refuses who says to be of another
-// one.  The token's signature is istiod's to check.
+// namespaceOf reads the namespace of a service account's token, or returns nothing: istiod rejects a node of another
+// one. The token's signature is istiod's to check.
 func namespaceOf(token string) string {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

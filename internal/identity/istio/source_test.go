@@ -167,11 +167,11 @@ func TestABadResourceIsRefusedAndTheGoodOnesAreTaken(t *testing.T) {
 	w.is("10.244.0.30:80", "good")
 	w.is("10.244.0.11:80", "httpbin-5c5944c58c-v9mlk") // as before
 	require.False(t, w.InSync())
-	w.says("tells what cannot be read, and was told so; the rest is in use: resource \"" + nameOf(bad) + "\": an address has 3 bytes, not 4 or 16")
+	w.says("sent resources that could not be decoded (rejected with a NACK); the others are in use: resource \"" + nameOf(bad) + "\": an address has 3 bytes, not 4 or 16")
 
 	require.Nil(t, c.tells(resources("3", httpbin())).ErrorDetail)
 	require.True(t, w.InSync())
-	w.says("well")
+	w.says("in sync")
 }
 
 func TestItStartsBeforeIstiodAndTellsSo(t *testing.T) {
@@ -179,12 +179,12 @@ func TestItStartsBeforeIstiodAndTellsSo(t *testing.T) {
 	address := d.address
 	d.server.Stop()
 	w := startWorld(t, plainText(address))
-	w.says("cannot reach istiod at " + address + ", which is tried again: ")
+	w.says("cannot connect to istiod at " + address + ", and retries: ")
 	require.False(t, w.InSync())
 	d = startIstiod(t, address, nil)
 	c, _ := d.connected()
 	c.tells(resources("1", httpbin()))
-	w.says("well")
+	w.says("in sync")
 	require.True(t, w.InSync())
 }
 
@@ -205,17 +205,17 @@ func TestTheTokenIsShownAndReadAnew(t *testing.T) {
 	require.Contains(t, w.last(), path)
 
 	require.NoError(t, os.WriteFile(path, []byte("expired\n"), 0o600))
-	w.says("istiod at " + d.address + " does not accept who we are: set identity.istio.token_file")
+	w.says("istiod at " + d.address + " rejects the collector's credentials: set identity.istio.token_file")
 	require.NotContains(t, w.last(), "Bearer")
 
 	require.NoError(t, os.WriteFile(path, []byte(token+"\n"), 0o600))
 	c, first := d.connected()
 	require.Contains(t, first.Node.Id, ".kmesh-telemetry~kmesh-telemetry.svc.", "the token's namespace, which istiod compares")
 	c.tells(resources("1", httpbin()))
-	w.says("well")
+	w.says("in sync")
 }
 
-// certificates gives a server's settings, and what a client needs to trust it.
+// certificates returns a server's settings, and what a client needs to trust it.
 func certificates(t *testing.T, name string) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -247,8 +247,8 @@ func TestTLSAndItsRemedies(t *testing.T) {
 	}{
 		"another root":         {encrypted.address, with(&tls.Config{ServerName: "istiod.istio-system.svc"}, nil), "set identity.istio.tls.ca_file"},
 		"another name":         {encrypted.address, with(&tls.Config{RootCAs: roots, ServerName: "elsewhere"}, nil), "server_name_override"},
-		"plain text to TLS":    {encrypted.address, with(nil, nil), "do not agree on encryption"},
-		"TLS to plain text":    {open.address, with(trusting, nil), "do not agree on encryption"},
+		"plain text to TLS":    {encrypted.address, with(nil, nil), "identity.istio.tls does not match istiod"},
+		"TLS to plain text":    {open.address, with(trusting, nil), "identity.istio.tls does not match istiod"},
 		"a file that is amiss": {encrypted.address, with(nil, os.ErrNotExist), "cannot use identity.istio.tls: mount the files that it names"},
 	} {
 		t.Run(name, func(t *testing.T) {

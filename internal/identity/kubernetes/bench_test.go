@@ -165,7 +165,7 @@ func BenchmarkSync(b *testing.B) {
 // replaced by another at its address.
 func BenchmarkResolveUnderChanges(b *testing.B) {
 	r := newTestRegistry()
-	source := &Source{Resolver: r.index, sight: new(sight)}
+	source := &Source{Resolver: r.index, gap: new(watchGap)}
 	pods := make([]*corev1.Pod, manyPods)
 	ends := make([]netip.AddrPort, manyPods)
 	for i := range pods {

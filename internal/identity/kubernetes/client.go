@@ -30,15 +30,15 @@ func (c *Config) client() (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// dialer finds out within 6 s that an API server is gone without a word. By itself the client would after 45 s, and who
-// got an address meanwhile would be taken for who had it.
+// dialer notices within 6 s that an API server is gone without closing the connection. By itself the client needs 45 s, and
+// connections of a pod that got an address meanwhile would be named after its former holder.
 var dialer = &net.Dialer{
 	Timeout:         5 * time.Second,
 	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
 }
 
-// reread has a token read from its file again as soon as the API server refuses the one at hand. By itself the client
-// would go on with that one for up to a minute.
+// reread has a token read from its file again as soon as the API server rejects the present one. By itself the client would keep
+// that for up to a minute.
 func reread(config *rest.Config) {
 	if config.BearerTokenFile == "" {
 		return
@@ -81,5 +81,5 @@ func (c *Config) rest() (*rest.Config, error) {
 	return nil, fmt.Errorf("identity.kubernetes.auth_type %q is not known: write serviceAccount, kubeConfig or none", c.AuthType)
 }
 
-// direct takes no proxy: the API server is in the cluster, whatever the environment says of the world outside.
+// direct takes no proxy: the API server is in the cluster, whatever proxy the environment has.
 func direct(*http.Request) (*url.URL, error) { return nil, nil }

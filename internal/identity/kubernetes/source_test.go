@@ -48,7 +48,7 @@ func servicePort(name string, port int32, target any) corev1.ServicePort {
 	return p
 }
 
-// sliceFor gives an endpoint slice of a service, with these ports by their name.
+// sliceFor returns an endpoint slice of a service, with these ports by their name.
 func sliceFor(service, name string, ports map[string]int32, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{"kubernetes.io/service-name": service}},
@@ -371,7 +371,7 @@ func TestTheAPIServerIsNotThereYet(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, source.Start(context.Background()), "it must not wait")
 	require.Eventually(t, func() bool { return len(w.heard()) > 0 }, within, often)
-	require.ErrorContains(t, w.heard()[0], "cannot watch nodes, services, endpointslices, pods, which is tried again: dial tcp 127.0.0.1:9: connect: connection refused")
+	require.ErrorContains(t, w.heard()[0], "cannot watch nodes, services, endpointslices, pods, and retries: dial tcp 127.0.0.1:9: connect: connection refused")
 	require.False(t, source.InSync())
 	require.NoError(t, source.Close())
 }

@@ -11,8 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// ailment is why the present state of some resources is not known.
-type ailment struct {
+// syncError is why the present state of some resources is not known.
+type syncError struct {
 	kind      kind
 	resources []*resource
 	verb      string // what failed
@@ -22,50 +22,50 @@ type ailment struct {
 type kind uint8
 
 const (
-	well    kind = iota
+	inSync  kind = iota
 	waiting      // the first list has not arrived
 	failed
 	unauthorized
 	forbidden
 )
 
-// ailment tells how the resource fares.
-func (r *resource) ailment() ailment {
+// syncError returns the resource's status, whose kind may be inSync.
+func (r *resource) syncError() syncError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := ailment{resources: []*resource{r}, verb: "list", cause: r.listing}
-	if a.cause == nil {
-		a.verb, a.cause = "watch", r.failing
+	e := syncError{resources: []*resource{r}, verb: "list", cause: r.listing}
+	if e.cause == nil {
+		e.verb, e.cause = "watch", r.failing
 	}
-	if a.cause == nil && r.sight.silent(time.Now()) {
-		a.cause = errNoAnswer
+	if e.cause == nil && r.gap.lasts(time.Now()) {
+		e.cause = errNoAnswer
 	}
 	switch {
-	case a.cause == nil && r.handled.HasSynced():
-		a.kind = well
-	case a.cause == nil:
-		a.kind = waiting
-	case apierrors.IsForbidden(a.cause):
-		a.kind = forbidden
-	case apierrors.IsUnauthorized(a.cause):
-		a.kind = unauthorized
+	case e.cause == nil && r.handled.HasSynced():
+		e.kind = inSync
+	case e.cause == nil:
+		e.kind = waiting
+	case apierrors.IsForbidden(e.cause):
+		e.kind = forbidden
+	case apierrors.IsUnauthorized(e.cause):
+		e.kind = unauthorized
 	default:
-		a.kind = failed
+		e.kind = failed
 	}
-	return a
+	return e
 }
 
-// ailments are those of the resources, joined where one remedy helps them all.
-func ailments(resources []*resource) []ailment {
-	var all []ailment
+// syncErrors are those of the resources, joined where they have one remedy.
+func syncErrors(resources []*resource) []syncError {
+	var all []syncError
 	for _, r := range resources {
-		a := r.ailment()
-		if a.kind == well {
+		e := r.syncError()
+		if e.kind == inSync {
 			continue
 		}
-		at := slices.IndexFunc(all, func(o ailment) bool { return o.kind == a.kind && a.kind != forbidden })
+		at := slices.IndexFunc(all, func(o syncError) bool { return o.kind == e.kind && e.kind != forbidden })
 		if at < 0 {
-			all = append(all, a)
+			all = append(all, e)
 			continue
 		}
 		all[at].resources = append(all[at].resources, r)
@@ -73,34 +73,34 @@ func ailments(resources []*resource) []ailment {
 	return all
 }
 
-// key is the same as long as the ailment is.  Its cause tells ports and times that are not.
-func (a *ailment) key() string { return fmt.Sprint(a.kind, a.names()) }
+// key is equal for equal errors. Their causes differ, in ports and times.
+func (e *syncError) key() string { return fmt.Sprint(e.kind, e.names()) }
 
-func (a *ailment) names() string {
-	names := make([]string, len(a.resources))
-	for i, r := range a.resources {
+func (e *syncError) names() string {
+	names := make([]string, len(e.resources))
+	for i, r := range e.resources {
 		names[i] = r.name
 	}
 	return strings.Join(names, ", ")
 }
 
-// Error tells the user what to do.
-func (a *ailment) Error() string {
-	cause := a.cause
+// Error says what to do.
+func (e *syncError) Error() string {
+	cause := e.cause
 	var request *url.Error
 	if errors.As(cause, &request) {
 		cause = request.Err // without the long address of the one request
 	}
-	switch r := a.resources[0]; a.kind {
+	switch r := e.resources[0]; e.kind {
 	case waiting:
-		return fmt.Sprintf("the API server has not told all %s yet", a.names())
+		return fmt.Sprintf("the API server has not sent all %s yet", e.names())
 	case forbidden:
 		return fmt.Sprintf("the API server does not allow to %s %s: give the collector's service account a ClusterRole with the rule "+
 			"{apiGroups: [%q], resources: [%s], verbs: [get, list, watch]}, as deploy/kubernetes/rbac.yaml does (%v)",
-			a.verb, r.name, r.group, r.name, cause)
+			e.verb, r.name, r.group, r.name, cause)
 	case unauthorized:
-		return fmt.Sprintf("the API server does not accept the collector's credentials for %s: check identity.kubernetes.auth_type, "+
-			"and the token or certificate that it stands for (%v)", a.names(), cause)
+		return fmt.Sprintf("the API server rejects the collector's credentials for %s: check identity.kubernetes.auth_type, "+
+			"and the token or certificate that it selects (%v)", e.names(), cause)
 	}
-	return fmt.Sprintf("cannot watch %s, which is tried again: %v", a.names(), cause)
+	return fmt.Sprintf("cannot watch %s, and retries: %v", e.names(), cause)
 }

@@ -9,85 +9,85 @@ import (
 )
 
 const (
-	// unheard is how long before the end of a watch something may have happened that it did not tell any more.
-	unheard = time.Second
-	// blink is a gap between two watches that is too short to miss anything: every watch ends after some minutes.
-	blink = 500 * time.Millisecond
-	// silence is how long there may be no watch until that is worth a word, whatever the reason.
-	silence = 3 * time.Second
-	// catchUp is how long a watch takes to tell what happened while there was none.
+	// unseen is how long before its end a watch may have missed events.
+	unseen = time.Second
+	// shortGap is a gap between two watches that is too short to miss anything: every watch ends after some minutes.
+	shortGap = 500 * time.Millisecond
+	// longGap is how long there may be no watch until that is reported, whatever the reason.
+	longGap = 3 * time.Second
+	// catchUp is how long a watch takes to report what happened while there was none.
 	catchUp = 2 * time.Second
 )
 
-// sight tells whether an address may have been given on while nobody watched. What is known of it then is not certain,
-// and a record waits as it does for a name that is not known at all.
-type sight struct {
-	lost atomic.Int64 // since when what is known is in doubt, in ns on the wall clock; 0: it is not
+// watchGap is a time without a watch, in which an address may have passed to another pod. What the index knows of such a time is
+// not certain, and a record waits as it does for a name that is not known at all.
+type watchGap struct {
+	since atomic.Int64 // when the gap began, in ns of the wall clock; 0: there is none
 
-	mu       sync.Mutex
-	ended    time.Time // when the last watch ended; zero: it goes on, or never began
-	regained time.Time // when the one after it began; zero: none has
+	mu      sync.Mutex
+	ended   time.Time // when the last watch ended; zero: it goes on, or never began
+	resumed time.Time // when the one after it began; zero: none has
 }
 
-// end is told when a watch ended.
-func (s *sight) end(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended, s.regained = now, time.Time{}
-	s.lost.CompareAndSwap(0, now.Add(-unheard).UnixNano()) // else it caught up with nothing yet
+// end notes that a watch ended.
+func (g *watchGap) end(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended, g.resumed = now, time.Time{}
+	g.since.CompareAndSwap(0, now.Add(-unseen).UnixNano()) // else the gap before it is not over
 }
 
-// begin is told when the next watch began.
-func (s *sight) begin(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended.IsZero() {
+// begin notes that the next watch began.
+func (g *watchGap) begin(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended.IsZero() {
 		return
 	}
-	s.regained = now
-	if s.lost.Load() == s.ended.Add(-unheard).UnixNano() && now.Sub(s.ended) < blink {
-		s.clear()
+	g.resumed = now
+	if g.since.Load() == g.ended.Add(-unseen).UnixNano() && now.Sub(g.ended) < shortGap {
+		g.clear()
 	}
 }
 
-// tick says whether doubts have just ended.
-func (s *sight) tick(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.regained.IsZero() || now.Sub(s.regained) < catchUp {
+// tick returns true when the gap has just ended.
+func (g *watchGap) tick(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.resumed.IsZero() || now.Sub(g.resumed) < catchUp {
 		return false
 	}
-	s.clear()
+	g.clear()
 	return true
 }
 
-// silent says whether nobody has watched for long: the client tries on by itself, for 10 s and without a word, when
-// connections break.
-func (s *sight) silent(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.ended.IsZero() && s.regained.IsZero() && now.Sub(s.ended) >= silence
+// lasts returns whether there has been no watch for long. When connections break, the client retries by itself, for 10 s and
+// without an error.
+func (g *watchGap) lasts(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.ended.IsZero() && g.resumed.IsZero() && now.Sub(g.ended) >= longGap
 }
 
-func (s *sight) clear() {
-	s.ended, s.regained = time.Time{}, time.Time{}
-	s.lost.Store(0)
+func (g *watchGap) clear() {
+	g.ended, g.resumed = time.Time{}, time.Time{}
+	g.since.Store(0)
 }
 
-// doubts says whether who is known to have had an address may not have been the one who began a connection then.
-func (s *sight) doubts(at time.Time) bool {
-	lost := s.lost.Load()
-	return lost != 0 && at.UnixNano() >= lost
+// covers returns whether a connection that began at the time may belong to another holder of its address than the known one.
+func (g *watchGap) covers(at time.Time) bool {
+	since := g.since.Load()
+	return since != 0 && at.UnixNano() >= since
 }
 
-// seen is a watch that says when it ends: the informer stops each one when it is done with it.
-type seen struct {
+// endingWatch calls end when it ends: the informer stops each watch when it is done with it.
+type endingWatch struct {
 	watch.Interface
 	once sync.Once
 	end  func()
 }
 
-func (w *seen) Stop() {
+func (w *endingWatch) Stop() {
 	w.once.Do(w.end)
 	w.Interface.Stop()
 }
