@@ -1,35 +1,25 @@
 package conntrack
 
-import "net/netip"
+import (
+	"hash/maphash"
+	"net/netip"
 
-// answersKept bounds the answers of one generation.
-const answersKept = 65_536
+	"github.com/elastic/go-freelru"
+)
 
-// answers keeps what was learned of the connections that were asked about last: at least answersKept of them, and at
-// most twice as many.
-type answers struct {
-	limit         int
-	recent, older map[uint64]netip.AddrPort
-}
+// maxAnswers bounds the kept answers. The least recently used one makes room for a new one.
+const maxAnswers = 65_536
 
-func newAnswers() answers {
-	return answers{limit: answersKept, recent: make(map[uint64]netip.AddrPort)}
-}
+// seed makes collisions of hashes unpredictable.
+var seed = maphash.MakeSeed()
 
-func (a *answers) find(end uint64) (netip.AddrPort, bool) {
-	if to, known := a.recent[end]; known {
-		return to, true
+// newAnswers returns a cache of what the kernel answered, by the connection end's ID. An invalid address is an answer too.
+func newAnswers(capacity uint32) *freelru.LRU[uint64, netip.AddrPort] {
+	cache, err := freelru.New[uint64, netip.AddrPort](capacity, func(end uint64) uint32 {
+		return uint32(maphash.Comparable(seed, end))
+	})
+	if err != nil {
+		panic(err) // the capacity is 0, or there is no hash function
 	}
-	to, known := a.older[end]
-	if known {
-		a.keep(end, to) // it is still asked for
-	}
-	return to, known
-}
-
-func (a *answers) keep(end uint64, to netip.AddrPort) {
-	if len(a.recent) >= a.limit {
-		a.older, a.recent = a.recent, make(map[uint64]netip.AddrPort)
-	}
-	a.recent[end] = to
+	return cache
 }

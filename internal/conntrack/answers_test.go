@@ -8,19 +8,20 @@ import (
 )
 
 func TestAnswersThatAreAskedForStayAndTheOthersGo(t *testing.T) {
-	a := newAnswers()
-	a.limit = 100
+	a := newAnswers(100)
 	first := netip.MustParseAddrPort("10.244.0.11:80")
-	a.keep(1, first)
+	a.Add(1, first)
 	for end := uint64(2); end < 1000; end++ {
-		a.keep(end, netip.AddrPort{})
-		to, known := a.find(1)
+		a.Add(end, netip.AddrPort{})
+		to, known := a.Get(1)
 		require.True(t, known)
 		require.Equal(t, first, to)
-		require.LessOrEqual(t, len(a.recent)+len(a.older), 200)
+		require.LessOrEqual(t, a.Len(), 100)
 	}
-	_, known := a.find(2)
+	_, known := a.Get(2)
 	require.False(t, known)
-	_, known = a.find(901)
-	require.True(t, known, "of the newest 100 none is forgotten")
+	for end := uint64(901); end < 1000; end++ {
+		_, known = a.Get(end)
+		require.True(t, known, "none of the newest 100 is forgotten")
+	}
 }

@@ -115,7 +115,7 @@ func TestOpeningWithoutTheCapabilityNamesIt(t *testing.T) {
 		}
 	})
 	require.ErrorIs(t, err, unix.EPERM)
-	require.ErrorContains(t, err, "it takes CAP_NET_ADMIN")
+	require.ErrorContains(t, err, "it needs CAP_NET_ADMIN")
 }
 
 func BenchmarkQuestion(b *testing.B) {

@@ -36,7 +36,7 @@ const headerSize = 4
 
 var errNoReply = errors.New("conntrack: the answer has no tuple of the reply")
 
-// request asks for the entry of a TCP connection by the addresses that its packets have before NAT.  An
+// request asks for the entry of a TCP connection by the addresses that its packets have before NAT. An
 // acknowledgement has to follow the entry: the kernel flags the entry as a part of several messages, and none other would
 // be the last.
 func request(source, destination netip.AddrPort) (netlink.Message, error) {

@@ -15,10 +15,10 @@ const (
 	hostNamespace = "/proc/1/ns/net"
 )
 
-// Open opens the table of the host's network namespace, where the packets of pods are translated.  Where that namespace
-// cannot be told or entered, it is that of the process: a process on the host's network is there already.
+// Open opens the table of the host's network namespace, where the packets of pods are translated. Where that namespace is unknown or
+// cannot be entered, it opens the process's own: a process on the host's network is there already.
 //
-// The error says what is missing: CAP_NET_ADMIN, or the kernel's modules.
+// The error names what is missing: CAP_NET_ADMIN, or the kernel's modules.
 func Open(logger *zap.Logger) (*Table, error) {
 	if !elsewhere() {
 		return open(0, logger)
@@ -27,12 +27,12 @@ func Open(logger *zap.Logger) (*Table, error) {
 	if err == nil {
 		return t, nil
 	}
-	logger.Warn("the host's network namespace cannot be entered to ask its connection tracking; the receiver's own one is asked: "+
+	logger.Warn("cannot enter the host's network namespace to query its connection tracking; the receiver's own one is queried: "+
 		"run it on the host's network (hostNetwork: true)", zap.Error(err))
 	return open(0, logger)
 }
 
-// OpenAt is Open with the file of a network namespace.  It takes CAP_SYS_ADMIN to enter one.
+// OpenAt is Open with the file of a network namespace. Entering one needs CAP_SYS_ADMIN.
 func OpenAt(namespace string, logger *zap.Logger) (*Table, error) {
 	file, err := os.Open(namespace) // #nosec G304 -- the caller's choice
 	if err != nil {
@@ -53,14 +53,14 @@ func open(namespace int, logger *zap.Logger) (*Table, error) {
 	}, logger)
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("%w: it takes CAP_NET_ADMIN", err)
+		return nil, fmt.Errorf("%w: it needs CAP_NET_ADMIN", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
 		return nil, fmt.Errorf("%w: the kernel needs the modules nf_conntrack and nf_conntrack_netlink", err)
 	}
 	return t, err
 }
 
-// elsewhere says whether the process is certainly not in the host's network namespace.
+// elsewhere returns whether the process is certainly not in the host's network namespace.
 func elsewhere() bool {
 	own, err := os.Stat(ownNamespace)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/elastic/go-freelru"
 	"github.com/mdlayher/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -18,7 +19,7 @@ const (
 	// 10 ms at once.
 	questionsPerSecond = 2000
 	questionsAtOnce    = 500
-	// patience is how long an answer may take.  The kernel gives it within the call that asks, so none takes longer but one
+	// patience is how long an answer may take. The kernel gives it within the call that asks, so none takes longer but one
 	// that is lost.
 	patience = 5 * time.Millisecond
 	// pause is how long nothing is asked after a failure.
@@ -32,7 +33,7 @@ type conn interface {
 	Close() error
 }
 
-// Table answers from the connection tracking of one network namespace, and is asked about each connection once.  It is
+// Table answers from the connection tracking of one network namespace, and is asked about each connection once. It is
 // not safe for concurrent use.
 type Table struct {
 	dial   func() (conn, error)
@@ -42,7 +43,7 @@ type Table struct {
 	// namespace is the file of the one that is asked; nil: the process's own.
 	namespace io.Closer
 
-	answers answers
+	answers *freelru.LRU[uint64, netip.AddrPort]
 	budget  *rate.Limiter
 	resume  time.Time // nothing is asked before
 	warned  bool
@@ -57,7 +58,7 @@ type Stats struct {
 	Refused uint64 // questions that the bounds did not allow; most are put again later
 }
 
-// newTable gives a table that has been asked once, so that what is missing on this machine shows now.
+// newTable returns a table that has been asked once, so that an error of this machine shows at the start.
 func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	c, err := dial()
 	if err != nil {
@@ -65,7 +66,7 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	}
 	t := &Table{
 		dial: dial, conn: c, logger: logger, now: time.Now,
-		answers: newAnswers(), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
+		answers: newAnswers(maxAnswers), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
 	}
 	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	if _, err := t.ask(nobody, nobody); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -74,20 +75,20 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	return t, nil
 }
 
-// Translate tells where the packets of a connection from source go that its socket has at destination; end is a number
-// that is the connection's own.  False: as the socket says, as far as is known.
+// Translate returns where the packets of a connection go whose socket has the two addresses; end is the ID of the connection's end.
+// False: to the socket's destination, as far as is known.
 func (t *Table) Translate(end uint64, source, destination netip.AddrPort) (netip.AddrPort, bool) {
-	to, known := t.answers.find(end)
+	to, known := t.answers.Get(end)
 	if !known {
 		if to, known = t.learn(source, destination); known {
-			t.answers.keep(end, to)
+			t.answers.Add(end, to)
 		}
 	}
 	return to, to.IsValid()
 }
 
-// learn asks the kernel.  An invalid address is an answer, too: the packets go where the socket says, or nobody knows any
-// more where they went.
+// learn asks the kernel. An invalid address is an answer, too: the packets go to the socket's destination, or the kernel has
+// forgotten where they went.
 func (t *Table) learn(source, destination netip.AddrPort) (to netip.AddrPort, known bool) {
 	now := t.now()
 	if now.Before(t.resume) || !t.budget.AllowN(now, 1) {
@@ -141,15 +142,15 @@ func (t *Table) fail(err error, now time.Time) {
 	t.resume = now.Add(pause)
 	if !t.warned {
 		t.warned = true
-		t.logger.Warn("connection tracking does not answer; while it does not, connections to a service's address do not tell the pod behind it",
+		t.logger.Warn("connection tracking does not answer; until it does, connections to a service's address do not have the pod behind it",
 			zap.Error(err))
 	}
 }
 
-// Stats gives the totals as they are now.
+// Stats returns the present totals.
 func (t *Table) Stats() Stats { return t.stats }
 
-// Close gives the socket back.
+// Close frees the socket.
 func (t *Table) Close() error {
 	var errs []error
 	if t.conn != nil {

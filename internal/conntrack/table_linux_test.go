@@ -64,7 +64,7 @@ func entry(from netip.AddrPort) netlink.Message {
 	return m
 }
 
-// table gives one with a kernel that has the entry, and the log of its warnings.
+// table returns one with a kernel that has the entry, and the log of its warnings.
 func table(t *testing.T, k *kernel) (*Table, *observer.ObservedLogs, *time.Time) {
 	t.Helper()
 	core, logs := observer.New(zap.WarnLevel)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// tenure is the time [from, until) in which a holder had a key.  A zero from is "always had it", a zero until "has it".
+// tenure is the time [from, until) in which a holder had a key. A zero from is "always had it", a zero until "has it".
 type tenure[T any] struct {
 	holder      *T
 	from, until time.Time
@@ -17,19 +17,19 @@ func (t *tenure[T]) covers(at time.Time) bool {
 	return !t.from.After(at) && (t.open() || t.until.After(at))
 }
 
-// history is who had one key, by the beginning of the tenures.  It is never changed, only replaced.
+// history is who had one key, by the beginning of the tenures. It is never changed, only replaced.
 type history[T any] struct {
 	tenures []tenure[T]
 	// forgotten is where the last tenure ended that is not kept any more.
 	forgotten time.Time
 }
 
-// moment gives the time for which to look at the tenures when a connection began at the time at; ok is false when no
+// moment returns the time for which to look at the tenures when a connection began at the time at; ok is false when no
 // tenure can be meant, and settled when that will not change.
 //
-// Nobody's tenure may cover it.  It then belongs to the next tenure if that began within lag: word of a new holder
-// always arrives after the holder's first connections may have begun.  Never to the one before: word of an end, too,
-// arrives only when it is past, so its holder was already gone.
+// Nobody's tenure may cover it. It then belongs to the next tenure if that began within lag: a new holder is
+// always reported after its first connections may have begun. Never to the one before: an end, too, is reported
+// only when it is past, so its holder was already gone.
 func (h *history[T]) moment(at time.Time, lag time.Duration) (t time.Time, ok, settled bool) {
 	next := -1
 	for i := range h.tenures {
@@ -49,7 +49,7 @@ func (h *history[T]) moment(at time.Time, lag time.Duration) (t time.Time, ok, s
 	return at, false, false
 }
 
-// begin gives the history with one tenure more.  Of tenures that began together the newer one comes last.
+// begin returns the history with one tenure more. Of tenures that began together the newer one comes last.
 func (h *history[T]) begin(holder *T, since time.Time, after func(a, b *T) bool) *history[T] {
 	added := tenure[T]{holder: holder, from: since}
 	if h == nil {
@@ -66,7 +66,7 @@ func (h *history[T]) begin(holder *T, since time.Time, after func(a, b *T) bool)
 	return &history[T]{tenures: slices.Insert(slices.Clone(h.tenures), at, added), forgotten: h.forgotten}
 }
 
-// replace gives the history in which the holder's tenures that are not over tell its successor.
+// replace returns the history in which the holder's tenures that are not over have its successor.
 func (h *history[T]) replace(holder, successor *T) *history[T] {
 	tenures := slices.Clone(h.tenures)
 	for i := range tenures {
@@ -77,7 +77,7 @@ func (h *history[T]) replace(holder, successor *T) *history[T] {
 	return &history[T]{tenures: tenures, forgotten: h.forgotten}
 }
 
-// end gives the history in which the holder has the key no more.
+// end returns the history in which the holder has the key no more.
 func (h *history[T]) end(holder *T, now time.Time) *history[T] {
 	tenures := slices.Clone(h.tenures)
 	for i := range tenures {
@@ -88,7 +88,7 @@ func (h *history[T]) end(holder *T, now time.Time) *history[T] {
 	return &history[T]{tenures: tenures, forgotten: h.forgotten}
 }
 
-// forget gives the history without the tenures that ended at the time until or before, or nil when none is left.
+// forget returns the history without the tenures that ended at the time until or before, or nil when none is left.
 func (h *history[T]) forget(until time.Time) *history[T] {
 	kept := history[T]{forgotten: h.forgotten}
 	for _, t := range h.tenures {
@@ -105,7 +105,7 @@ func (h *history[T]) forget(until time.Time) *history[T] {
 	return &kept
 }
 
-// holds says whether the holder has the key now.
+// holds returns whether the holder has the key now.
 func (h *history[T]) holds(holder *T) bool {
 	return h != nil && slices.ContainsFunc(h.tenures, func(t tenure[T]) bool { return t.holder == holder && t.open() })
 }

@@ -8,17 +8,17 @@ import (
 	"unique"
 )
 
-// maxLag bounds how much older than the word of its holder a connection may be.
+// maxLag bounds how much older than the first report of its holder a connection may be.
 const maxLag = 30 * time.Second
 
-// Index is a Resolver over workloads and services that a source tells it of.
+// Index is a Resolver over the workloads and services that a source puts into it.
 //
 // An address answers with whoever had it when the connection began, also after they gave it up, until retain is over.
 // Where several workloads had it at once:
-//   - of workloads with an address of their own the one that got it last is right: the word that the other one gave it up
-//     is still on its way.  Two that got it together are decided by the lowest UID, so that the answer is always the same;
-//   - workloads on the host's network share the node's address with each other and with what is no workload at all.  The
-//     one behind whose service the port is answers, else the node.  Where the node is not known, one answers that is
+//   - of workloads with an address of their own the one that got it last is right: the report that the other one gave it up
+//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same;
+//   - workloads on the host's network share the node's address with each other and with what is no workload at all. The
+//     one behind whose service the port is answers, else the node. Where the node is not known, one answers that is
 //     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
 //
 // Of the node's own ends a Locator knows more: see Locate.
@@ -41,9 +41,9 @@ type Index struct {
 
 var _ Resolver = (*Index)(nil)
 
-// NewIndex gives an empty index that knows a removed holder for the time retain.
+// NewIndex returns an empty index that knows a removed holder for the time retain.
 //
-// A connection may be older than the first word of its holder by 30 s, but not by more than retain: that is how it is
+// A connection may be older than the first report of its holder by 30 s, but not by more than retain: that is how it is
 // certain that nobody who was forgotten meanwhile had the address.
 func NewIndex(retain time.Duration) *Index {
 	return &Index{
@@ -61,12 +61,12 @@ func NewIndex(retain time.Duration) *Index {
 }
 
 // Locate makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, or that is loopback's.  An address of one workload alone needs no other word: a proxy that speaks for a
-// pod has the pod's address, and a cgroup of its own.  Call it before anybody asks.
+// known to have, or that is loopback's. An address of one workload alone needs nothing else: a proxy that speaks for a
+// pod has the pod's address, and a cgroup of its own. Call it before anybody asks.
 func (x *Index) Locate(by Locator) { x.locator = by }
 
-// Upsert publishes a workload that has its addresses since then (zero: always had).  If its UID is known, the workload
-// is its new version: addresses that it lost end now, and those that it keeps tell the new names, whenever a
+// Upsert publishes a workload that has its addresses since then (zero: always had). If its UID is known, the workload
+// is its new version: addresses that it lost end now, and those that it keeps have the new names, whenever a
 // connection began.
 func (x *Index) Upsert(w *Workload, since, now time.Time) {
 	x.mu.Lock()
@@ -90,7 +90,7 @@ func (x *Index) Upsert(w *Workload, since, now time.Time) {
 	x.generation.Add(1)
 }
 
-// Remove ends the workload's tenure of its addresses.  It does nothing if there is no such workload.
+// Remove ends the workload's tenure of its addresses. It does nothing if there is no such workload.
 func (x *Index) Remove(uid string, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -111,7 +111,7 @@ type departure struct {
 	at    time.Time
 }
 
-// Named says whether a workload has the names, or had them within retain.
+// Named returns whether a workload has the names, or had them within retain.
 func (x *Index) Named(names unique.Handle[Names]) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -151,7 +151,7 @@ func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	x.generation.Add(1)
 }
 
-// Expire forgets whoever ended more than retain ago.  Call it every second or so.
+// Expire forgets whoever ended more than retain ago. Call it every second or so.
 func (x *Index) Expire(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -185,7 +185,7 @@ func (x *Index) Held() Held {
 	return Held{Workloads: len(x.workloads), Services: len(x.services)}
 }
 
-// plain gives the addresses as the index is keyed: as the probe tells them, IPv4 never mapped and without a zone.
+// plain returns the addresses as the index has them, and the probe: IPv4 not mapped to IPv6, and without a zone.
 func plain(addresses []netip.Addr) []netip.Addr {
 	all := make([]netip.Addr, len(addresses))
 	for i, a := range addresses {

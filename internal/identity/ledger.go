@@ -6,7 +6,7 @@ import (
 	"github.com/puzpuzpuz/xsync/v4"
 )
 
-// ledger keeps the history of each key.  Reading takes no lock; writers take turns by their own means.
+// ledger keeps the history of each key. Reading takes no lock; writers take turns by their own means.
 type ledger[K comparable, T any] struct {
 	histories *xsync.Map[K, *history[T]]
 	after     func(a, b *T) bool // the order of tenures that begin together
@@ -27,7 +27,7 @@ func (l *ledger[K, T]) read(key K) *history[T] {
 	return h
 }
 
-// move makes the keys of holder those of successor.  Either may be nil, with no keys.
+// move makes the keys of holder those of successor. Either may be nil, with no keys.
 func (l *ledger[K, T]) move(holder *T, keys []K, successor *T, successorKeys []K, since, now time.Time) {
 	kept := make(map[K]struct{}, len(successorKeys))
 	for _, key := range successorKeys {

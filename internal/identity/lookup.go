@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Resolve tells who had the address.  Not knowing anybody settles nothing: they may be told of yet.
+// Resolve returns who had the address. An unknown address is not settled: the source may report its holder later.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
 	address := plainAddr(end.Address.Addr())
 	h := x.holders.read(address)
@@ -62,7 +62,7 @@ func ownerOf(h *history[Workload], at time.Time) *Workload {
 	return nil
 }
 
-// pod is the workload that a cgroup tells of.  The time does not matter: no other pod ever has its UID.
+// pod is the workload of a cgroup. The time does not matter: no other pod ever has its UID.
 func (x *Index) pod(uid PodUID) *Workload {
 	h := x.byPod.read(uid)
 	if h == nil {
@@ -111,7 +111,7 @@ func holderOf(h *history[Workload], at time.Time, port uint16, noPod bool) *Work
 	return nil
 }
 
-// Service tells the destination's service.
+// Service returns the destination's service.
 func (x *Index) Service(original, destination netip.AddrPort, w *Workload, at time.Time) *Service {
 	asked := original
 	if !asked.IsValid() {
@@ -189,7 +189,7 @@ func (x *Index) service(key ServiceKey, at time.Time) *Service {
 	return nil
 }
 
-// lower gives the one that wins a tie; a may be nil.
+// lower returns the one that wins a tie; a may be nil.
 func lower(a, b *Service) *Service {
 	if a == nil || b.Key().Compare(a.Key()) < 0 {
 		return b

@@ -2,13 +2,13 @@ package identity
 
 import "unique"
 
-// Unknown is what a label says when nothing is known.
+// Unknown is the value of a label when nothing is known.
 const Unknown = "-"
 
-// latest is the canonical revision of a workload that tells none, as in Istio.
+// latest is the canonical revision of a workload without one, as in Istio.
 const latest = "latest"
 
-// Names is what the labels of the metrics say of a workload.  A field is [Unknown] where nothing is known, never empty.
+// Names are a workload's values of the labels of the metrics. A field is [Unknown] where nothing is known, never empty.
 type Names struct {
 	Workload          string // the owner (Deployment, StatefulSet …), not the pod
 	CanonicalService  string
@@ -18,7 +18,7 @@ type Names struct {
 	Cluster           string
 }
 
-// Handle gives the names' interned form, with every rule for absent values applied: a canonical service falls back to
+// Handle returns the names' interned form, with every rule for absent values applied: a canonical service falls back to
 // the workload, a revision to `latest`, and everything else to [Unknown].
 func (n Names) Handle() unique.Handle[Names] {
 	if n.CanonicalService == "" {

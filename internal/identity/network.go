@@ -7,14 +7,14 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Networks are ranges of addresses outside that the user named.  They answer for an address that nobody is known to have;
-// of nested ones the narrowest does.  They are immutable once they are in use; nil has none.
+// Networks are ranges of addresses outside that the user named. They answer for an address that nobody is known to have;
+// of nested ones the narrowest does. They are immutable once they are in use; nil has none.
 type Networks struct {
 	ranges bart.Table[*Workload]
 	named  map[unique.Handle[Names]]struct{}
 }
 
-// Add names a range.  It must be masked, and none that was added before.
+// Add names a range. It must be masked, and none that was added before.
 func (n *Networks) Add(name string, ranges ...netip.Prefix) {
 	w := networkWorkload(name)
 	for _, r := range ranges {
@@ -26,7 +26,7 @@ func (n *Networks) Add(name string, ranges ...netip.Prefix) {
 	n.named[w.Names] = struct{}{}
 }
 
-// Lookup gives the network of an address; nil: it is in none.  It allocates nothing.
+// Lookup returns the network of an address; nil: it is in none. It allocates nothing.
 func (n *Networks) Lookup(a netip.Addr) *Workload {
 	if n == nil {
 		return nil
@@ -35,7 +35,7 @@ func (n *Networks) Lookup(a netip.Addr) *Workload {
 	return w
 }
 
-// Named says whether the names are those of a network.
+// Named returns whether the names are those of a network.
 func (n *Networks) Named(names unique.Handle[Names]) bool {
 	if n == nil {
 		return false

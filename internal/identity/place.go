@@ -6,10 +6,10 @@ import (
 )
 
 // PodUID is what a kubelet calls a pod in the paths of its cgroups: the UID of the object, or of a static pod the hash of
-// its manifest.  Both are 16 bytes.  Zero: not known.
+// its manifest. Both are 16 bytes. Zero: not known.
 type PodUID [16]byte
 
-// ParsePodUID reads 32 hexadecimal digits, as they are or grouped as a UUID's by '-', or by '_' as systemd has it.  Any
+// ParsePodUID reads 32 hexadecimal digits, as they are or grouped as a UUID's by '-', or by '_' as systemd has it. Any
 // other text is no UID that a path could tell.
 func ParsePodUID[T ~string](text T) (uid PodUID, ok bool) {
 	var digits [2 * len(uid)]byte
@@ -38,7 +38,7 @@ func ParsePodUID[T ~string](text T) (uid PodUID, ok bool) {
 	return uid, uid != PodUID{}
 }
 
-// Place is where on its node a process runs, as far as its cgroup tells.
+// Place is where on its node a process runs, according to its cgroup.
 type Place uint8
 
 // The places.
@@ -49,7 +49,7 @@ const (
 	PlacePod
 )
 
-// Locator tells the place of a process that made a socket at the time at, and its pod's UID.  It never waits, and an
+// Locator finds the place of a process that made a socket at the time at, and its pod's UID. It never waits, and an
 // answer that is known takes no lock and allocates nothing.
 type Locator interface {
 	Locate(p Process, at time.Time) (PodUID, Place)

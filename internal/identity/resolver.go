@@ -9,7 +9,7 @@ import (
 type End struct {
 	Address netip.AddrPort
 	// Peer is the address of the other side: with it, a source that learns from the ends themselves finds the other end
-	// of the very same connection.  Invalid where it is not known.
+	// of the very same connection. Invalid where it is not known.
 	Peer netip.AddrPort
 	// Server is true on the side that was connected to: a process listens at its Address.
 	Server bool
@@ -24,16 +24,16 @@ type Process struct {
 	Cgroup uint64 // id in cgroup v2; 0: unknown
 }
 
-// Resolver is what naming a connection needs of a source.  It is safe for concurrent use; an answer that is known
+// Resolver is what naming a connection needs of a source. It is safe for concurrent use; an answer that is known
 // allocates nothing, and from an [Index] takes no lock.
 type Resolver interface {
-	// Resolve tells who had the end at the time at, which is when the connection began.  With settled false a later call
+	// Resolve returns who had the end at the time at, which is when the connection began. With settled false a later call
 	// may know better: the caller waits, and takes the last answer when it has waited long enough.
 	// nil: nobody who is known.
 	Resolve(end End, at time.Time) (w *Workload, settled bool)
-	// Service tells the service of a destination whose workload (which may be nil) is w: that at the address which was
+	// Service returns the service of a destination whose workload (which may be nil) is w: that at the address which was
 	// asked for (original, or destination when original is invalid), else that of w whose target port is the
-	// destination's, else w's only one.  Ties go to the lowest host name in byte order.  nil: none is known.
+	// destination's, else w's only one. Ties go to the lowest host name in byte order. nil: none is known.
 	Service(original, destination netip.AddrPort, w *Workload, at time.Time) *Service
 	// Generation changes whenever an answer may have: records that wait are tried again only then.
 	Generation() uint64

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Service is immutable once it is published.  A series should be keyed by its three names, not by its pointer: a service
+// Service is immutable once it is published. A series should be keyed by its three names, not by its pointer: a service
 // that is published anew has another one.
 type Service struct {
 	Host      string // `httpbin.default.svc.cluster.local`
@@ -30,7 +30,7 @@ func (k ServiceKey) Compare(o ServiceKey) int {
 	return cmp.Or(cmp.Compare(k.Host, o.Host), cmp.Compare(k.Namespace, o.Namespace))
 }
 
-// listens says whether the port is, or may be, one of the service's.
+// listens returns whether the port is, or may be, one of the service's.
 func (s *Service) listens(port uint16) bool {
 	return len(s.Ports) == 0 || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Service == port })
 }

@@ -15,7 +15,7 @@ const (
 	TunnelHBONE
 )
 
-// Kind tells what stands for an end.
+// Kind is what an end is named after.
 type Kind uint8
 
 // The kinds.
@@ -25,12 +25,12 @@ const (
 	KindAddress       // nobody is known at the address, which is the name
 )
 
-// Workload is a pod, a VM or a process, or what stands for one that is not known: see its Kind.  It is shared by pointer,
+// Workload is a pod, a VM or a process, or what stands for one that is not known: see its Kind. It is shared by pointer,
 // and immutable once it is published.
 type Workload struct {
 	UID         string
 	Kind        Kind
-	PodUID      PodUID // zero: no pod, or its cgroup tells nothing
+	PodUID      PodUID // zero: no pod, or unknown
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
 	Names       unique.Handle[Names]
@@ -41,21 +41,21 @@ type Workload struct {
 	Services    []Membership // sorted by service
 }
 
-// Known says that it is a workload, not what stands for one.  It is false for nil.
+// Known returns whether it is a workload, not something that an end without one is named after. It is false for nil.
 func (w *Workload) Known() bool { return w != nil && w.Kind == KindWorkload }
 
-// Membership says that a workload is behind a service.
+// Membership is a service that a workload is behind.
 type Membership struct {
 	Service ServiceKey
 	Ports   []Port
 }
 
-// serves says whether one of the service's ports ends at the workload's port.
+// serves returns whether one of the service's ports ends at the workload's port.
 func (m *Membership) serves(target uint16) bool {
 	return slices.ContainsFunc(m.Ports, func(p Port) bool { return p.Target == target })
 }
 
-// serves says whether any service of the workload ends at its port.
+// serves returns whether any service of the workload ends at its port.
 func (w *Workload) serves(target uint16) bool {
 	for i := range w.Services {
 		if w.Services[i].serves(target) {
@@ -65,7 +65,7 @@ func (w *Workload) serves(target uint16) bool {
 	return false
 }
 
-// pod gives the key by which the workload's cgroup finds it.
+// pod returns the key by which the workload's cgroup finds it.
 func (w *Workload) pod() []PodUID {
 	if w.PodUID == (PodUID{}) {
 		return nil
@@ -73,7 +73,7 @@ func (w *Workload) pod() []PodUID {
 	return []PodUID{w.PodUID}
 }
 
-// Equal says whether two versions of a workload say the same.
+// Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
 	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && slices.Equal(w.Addresses, o.Addresses) &&

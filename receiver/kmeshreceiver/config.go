@@ -1,12 +1,14 @@
 package kmeshreceiver
 
 import (
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -53,7 +55,7 @@ type ConnectionSetConfig struct {
 	MinDuration time.Duration `mapstructure:"min_duration"`
 }
 
-// AccessLogConfig tells which events become log records.
+// AccessLogConfig selects the events that become log records.
 type AccessLogConfig struct {
 	// Events are of closed, failed, opened, periodic.
 	Events []string `mapstructure:"events"`
@@ -61,80 +63,10 @@ type AccessLogConfig struct {
 	Period time.Duration `mapstructure:"period"`
 }
 
-// IdentityConfig tells where the names of the ends come from.
-type IdentityConfig struct {
-	// Source is auto, kubernetes, istio, file or host.
-	Source     string           `mapstructure:"source"`
-	File       FileConfig       `mapstructure:"file"`
-	Kubernetes KubernetesConfig `mapstructure:"kubernetes"`
-	Istio      IstioConfig      `mapstructure:"istio"`
-	// Settle is how long a record waits for an identity that is not known yet.
-	Settle time.Duration `mapstructure:"settle"`
-	// Retain is how long a removed workload still answers for its last connections.
-	Retain time.Duration `mapstructure:"retain"`
-	// Networks name ends that no workload has.
-	Networks []NetworkConfig `mapstructure:"networks"`
-	// UnknownDestinationsLimit bounds the addresses in labels of ends that nobody is known to have; 0: none.
-	UnknownDestinationsLimit int `mapstructure:"unknown_destinations_limit"`
-}
-
-// NetworkConfig is a name for ranges of addresses.
-type NetworkConfig struct {
-	Name  string   `mapstructure:"name"`
-	CIDRs []string `mapstructure:"cidrs"`
-}
-
-// FileConfig is that of the source `file`.
-type FileConfig struct {
-	Path string `mapstructure:"path"`
-}
-
-// KubernetesConfig is that of the source `kubernetes`.
-type KubernetesConfig struct {
-	// AuthType is serviceAccount, kubeConfig or none, as in other receivers.
-	AuthType string `mapstructure:"auth_type"`
-	// Context is the kubeconfig's context; empty: its current one.
-	Context string `mapstructure:"context"`
-	// ClusterID is what the labels call the cluster.
-	ClusterID string `mapstructure:"cluster_id"`
-	// ClusterDomain is what the host names of services end with.
-	ClusterDomain string `mapstructure:"cluster_domain"`
-	// TrustDomain is that of the principals; empty: there are none.
-	TrustDomain string `mapstructure:"trust_domain"`
-}
-
-// IstioConfig is that of the source `istio`.
-type IstioConfig struct {
-	Endpoint string                 `mapstructure:"endpoint"`
-	TLS      configtls.ClientConfig `mapstructure:"tls"`
-	// TokenFile holds the token that is shown to istiod; empty: that of Istio's own proxies, where it is mounted.
-	TokenFile string `mapstructure:"token_file"`
-	// ClusterID is what istiod calls the cluster.
-	ClusterID string `mapstructure:"cluster_id"`
-	// TrustDomain is that of the principals of which istiod does not tell one; empty: they are not known.
-	TrustDomain string `mapstructure:"trust_domain"`
-	// Network is the one that the node is in; empty: that of the workloads on it.
-	Network string `mapstructure:"network"`
-}
-
-// The values of the keys that take one of few.
+// The values of error_mode.
 const (
-	sourceAuto       = "auto"
-	sourceKubernetes = "kubernetes"
-	sourceIstio      = "istio"
-	sourceFile       = "file"
-	sourceHost       = "host"
-
-	scopeKnown = "known"
-	scopeAll   = "all"
-
 	errorModePropagate = "propagate"
 	errorModeIgnore    = "ignore"
-
-	eventClosed   = "closed"
-	eventFailed   = "failed"
-	eventOpened   = "opened"
-	eventPeriodic = "periodic"
 )
 
 func createDefaultConfig() component.Config {
@@ -143,19 +75,12 @@ func createDefaultConfig() component.Config {
 		CollectionInterval:   5 * time.Second,
 		ServiceMetrics:       SetConfig{Enabled: true},
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
-		AccessLog:            AccessLogConfig{Events: []string{eventClosed, eventFailed}, Period: 5 * time.Second},
+		AccessLog:            AccessLogConfig{Events: []string{agent.EventClosed, agent.EventFailed}, Period: 5 * time.Second},
 		Identity: IdentityConfig{
-			Source:     sourceAuto,
-			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
-			Istio: IstioConfig{
-				Endpoint:  "istiod.istio-system.svc:15012",
-				TLS:       configtls.NewDefaultClientConfig(),
-				ClusterID: "Kubernetes",
-			},
-			Settle: 5 * time.Second,
-			Retain: time.Minute,
-
+			Source:                   sources.Auto,
+			Sources:                  sources.NewDefaultConfigs(),
+			Settle:                   5 * time.Second,
+			Retain:                   time.Minute,
 			UnknownDestinationsLimit: 1000,
 		},
 		ConnectionSecurityPolicy:    "auto",
@@ -165,8 +90,8 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-// Unmarshal reads the sets' switches first: they decide the defaults of the single
-// metrics, which `metrics:` then overrides one by one.
+// Unmarshal implements confmap.Unmarshaler. It reads the sets' switches first: they are the defaults of the single metrics,
+// which `metrics:` overrides one by one.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	switches := struct {
 		Service    SetConfig           `mapstructure:"service_metrics"`
@@ -184,5 +109,36 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	for name, enabled := range switchesOf(&c.Metrics) {
 		*enabled = on[setOf(name)]
 	}
-	return conf.Unmarshal(c)
+	return errors.Join(c.Identity.takeSections(conf), conf.Unmarshal(c))
+}
+
+// agentSettings are the part of the agent's settings that users configure.
+func (c *Config) agentSettings() (agent.Settings, error) {
+	networks, err := agent.NewNetworks(c.Identity.Networks)
+	if err != nil {
+		return agent.Settings{}, err // Validate reports it too
+	}
+	on, sets := enabledMetrics(c.Metrics)
+	return agent.Settings{
+		CollectionInterval:    c.CollectionInterval,
+		EnabledMetrics:        on,
+		ServiceMetrics:        sets[serviceSet],
+		WorkloadMetrics:       sets[workloadSet],
+		ConnectionMetrics:     sets[connectionSet],
+		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
+		AccessLog:             agent.AccessLogSettings{Events: c.AccessLog.Events, Period: c.AccessLog.Period},
+		Identity: agent.IdentitySettings{
+			Source:                   c.Identity.source(),
+			Settle:                   c.Identity.Settle,
+			Retain:                   c.Identity.Retain,
+			Networks:                 networks,
+			UnknownDestinationsLimit: c.Identity.UnknownDestinationsLimit,
+		},
+		ConnectionSecurityPolicy:    c.ConnectionSecurityPolicy,
+		Scope:                       c.Scope,
+		IncludeLoopback:             c.IncludeLoopback,
+		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
+		SeriesExpiration:            c.SeriesExpiration,
+		CgroupPath:                  c.CgroupPath,
+	}, nil
 }

@@ -13,6 +13,12 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -76,13 +82,16 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
 		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second},
 		Identity: IdentityConfig{
-			Source:     "auto",
-			File:       FileConfig{Path: "identity.yaml"},
-			Kubernetes: KubernetesConfig{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
-			Istio: IstioConfig{
-				Endpoint:  "istiod.istio-system.svc:15012",
-				TLS:       configtls.NewDefaultClientConfig(),
-				ClusterID: "Kubernetes",
+			Source: "auto",
+			Sources: map[string]identity.SourceConfig{
+				"file":       &file.Config{Path: "identity.yaml"},
+				"host":       &host.Config{},
+				"kubernetes": &kubernetes.Config{AuthType: "serviceAccount", ClusterID: "Kubernetes", ClusterDomain: "cluster.local"},
+				"istio": &istio.Config{
+					Endpoint:  "istiod.istio-system.svc:15012",
+					TLS:       configtls.NewDefaultClientConfig(),
+					ClusterID: "Kubernetes",
+				},
 			},
 			Settle: 5 * time.Second,
 			Retain: 60 * time.Second,
@@ -124,19 +133,22 @@ func TestEveryKeyIsRead(t *testing.T) {
 		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
 		Identity: IdentityConfig{
 			Source: "file",
-			File:   FileConfig{Path: "/etc/kmesh/identity.yaml"},
-			Kubernetes: KubernetesConfig{
-				AuthType: "kubeConfig", Context: "kind",
-				ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
-			},
-			Istio: IstioConfig{
-				Endpoint: "istiod.mesh.svc:15012", TLS: tls,
-				TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
-				TrustDomain: "mesh.example", Network: "network-1",
+			Sources: map[string]identity.SourceConfig{
+				"file": &file.Config{Path: "/etc/kmesh/identity.yaml"},
+				"host": &host.Config{},
+				"kubernetes": &kubernetes.Config{
+					AuthType: "kubeConfig", Context: "kind",
+					ClusterID: "west", ClusterDomain: "corp.example", TrustDomain: "mesh.example",
+				},
+				"istio": &istio.Config{
+					Endpoint: "istiod.mesh.svc:15012", TLS: tls,
+					TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
+					TrustDomain: "mesh.example", Network: "network-1",
+				},
 			},
 			Settle: 2 * time.Second,
 			Retain: 3 * time.Minute,
-			Networks: []NetworkConfig{
+			Networks: []agent.NetworkConfig{
 				{Name: "corp", CIDRs: []string{"10.0.0.0/8", "2001:db8::/32"}}, {Name: "office", CIDRs: []string{"10.7.0.0/16"}},
 			},
 			UnknownDestinationsLimit: 50,
@@ -227,12 +239,12 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"access_log: {events: {closed: true}}", []string{"access_log.events"}},
 		{"access_log: {period: 0s}", []string{"access_log.period is 0s: it must be at least 100ms"}},
 		{"access_log: {event: [closed]}", []string{"access_log", "invalid keys: event"}},
-		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, kubernetes, istio, file, host`}},
+		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, file, host, istio, kubernetes`}},
 		{"identity: {source: file, file: {path: ''}}", []string{"identity.file.path is empty: write the path of the identity file"}},
 		{"identity: {source: kubernetes, kubernetes: {auth_type: token}}", []string{
 			`identity.kubernetes.auth_type is "token": it must be one of serviceAccount, kubeConfig, none`}},
 		{"identity: {source: istio, istio: {endpoint: ''}}", []string{"identity.istio.endpoint is empty: write HOST:PORT of istiod"}},
-		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio.tls", "invalid keys: ca, cafile"}},
+		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio: ", "'tls' has invalid keys: ca, cafile"}},
 		{"identity: {settle: -1s}", []string{"identity.settle is -1s: it must be at least 0s"}},
 		{"identity: {settle: 1h}", []string{"identity.settle is 1h0m0s: it must be at most 1m"}},
 		{"identity: {retain: -1s}", []string{"identity.retain is -1s: it must be at least 0s"}},
@@ -242,7 +254,7 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8]}, {name: b, cidrs: [11.0.0.0/8, 10.0.0.0/8]}]}", []string{
 			`identity.networks[1].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
 		{"identity: {networks: [{name: a, cidrs: [10.0.0.0/8, '::ffff:10.0.0.0/104']}]}", []string{`identity.networks[0].cidrs[1] is 10.0.0.0/8, which is in network "a" already`}},
-		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the name that the labels shall say"}},
+		{"identity: {networks: [{name: '', cidrs: [10.0.0.0/8]}]}", []string{"identity.networks[0].name is empty: write the value of the labels, e.g. corp"}},
 		{"identity: {networks: [{name: '-', cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "-", which stands for unknown ends`}},
 		{"identity: {networks: [{name: other, cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "other", which stands for unknown ends`}},
 		{"identity: {networks: [{name: corp}]}", []string{`identity.networks[0].cidrs is empty: write the ranges that are called "corp"`}},
@@ -293,8 +305,21 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 	}
 }
 
+func TestAnEmptySectionOfASourceKeepsItsDefaults(t *testing.T) {
+	config, err := load(t, "{identity: {istio: , kubernetes: {}, file: {}}}")
+	require.NoError(t, err)
+	assert.Equal(t, createDefaultConfig(), config)
+}
+
+func TestAWrongSectionOfASourceIsNamedBesideWhatElseIsWrong(t *testing.T) {
+	_, err := load(t, "{identity: {istio: 7, host: {a: b}, files: {}}}")
+	for _, want := range []string{"identity.istio: ", "identity.host: ", "has invalid keys: a", "'identity' has invalid keys: files"} {
+		require.ErrorContains(t, err, want)
+	}
+}
+
 func TestTheNameOfANetworkIsUTF8(t *testing.T) {
 	config := createDefaultConfig().(*Config)
-	config.Identity.Networks = []NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
+	config.Identity.Networks = []agent.NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
 	require.ErrorContains(t, config.Validate(), `identity.networks[0].name is "corp\xff", which is not UTF-8`)
 }

@@ -10,14 +10,14 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 )
 
-func createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
-	i := running.of(config.(*Config))
+func (s *instances) createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
+	i := s.of(config.(*Config))
 	i.metrics = &pipeline[consumer.Metrics]{settings, next}
-	return i.component(), nil
+	return i, nil
 }
 
-func createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
-	i := running.of(config.(*Config))
+func (s *instances) createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
+	i := s.of(config.(*Config))
 	i.logs = &pipeline[consumer.Logs]{settings, next}
-	return i.component(), nil
+	return i, nil
 }

@@ -12,11 +12,16 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 )
 
-func createMetrics(context.Context, receiver.Settings, component.Config, consumer.Metrics) (receiver.Metrics, error) {
+// instances are none here.
+type instances struct{}
+
+func newInstances() *instances { return nil }
+
+func (*instances) createMetrics(context.Context, receiver.Settings, component.Config, consumer.Metrics) (receiver.Metrics, error) {
 	return nil, unsupported()
 }
 
-func createLogs(context.Context, receiver.Settings, component.Config, consumer.Logs) (receiver.Logs, error) {
+func (*instances) createLogs(context.Context, receiver.Settings, component.Config, consumer.Logs) (receiver.Logs, error) {
 	return nil, unsupported()
 }
 

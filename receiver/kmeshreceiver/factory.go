@@ -6,13 +6,14 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// NewFactory makes the factory of the receiver `kmesh`: metrics and logs, from one
-// running instance for both.
-func NewFactory() receiver.Factory {
+// NewFactory returns the factory of the receiver `kmesh`: metrics and logs, from one running instance for both.
+func NewFactory() receiver.Factory { return newFactory(newInstances()) }
+
+func newFactory(all *instances) receiver.Factory {
 	return receiver.NewFactory(
 		metadata.Type,
 		createDefaultConfig,
-		receiver.WithMetrics(createMetrics, metadata.MetricsStability),
-		receiver.WithLogs(createLogs, metadata.LogsStability),
+		receiver.WithMetrics(all.createMetrics, metadata.MetricsStability),
+		receiver.WithLogs(all.createLogs, metadata.LogsStability),
 	)
 }

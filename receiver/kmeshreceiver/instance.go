@@ -13,21 +13,27 @@ import (
 	"go.uber.org/zap"
 )
 
-// instances are the receivers of this process: one for a configuration, however many
-// signals it has.
+// instances are the receivers of one factory: one for each configuration, however many signals it has.
 type instances struct {
+	// newAgent makes what an instance runs, with everything that can fail.
+	newAgent func(*instance) (runner, error)
+
 	mu  sync.Mutex
 	all map[*Config]*instance
 }
 
-var running = instances{all: make(map[*Config]*instance)}
+func newInstances() *instances {
+	return &instances{all: make(map[*Config]*instance), newAgent: func(i *instance) (runner, error) { return newAgent(i) }}
+}
 
+// of returns the instance of a configuration, which it makes at the first call.
 func (s *instances) of(config *Config) *instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.all[config]
 	if i == nil {
-		i = &instance{config: config, assemble: assemble}
+		i = &instance{config: config, newAgent: s.newAgent}
+		i.forget = func() { s.forget(i) }
 		s.all[config] = i
 	}
 	return i
@@ -49,27 +55,26 @@ type pipeline[C any] struct {
 
 // runner is what an instance starts and stops.
 type runner interface {
-	start()
-	stop(context.Context) error
+	Start()
+	Stop(context.Context) error
 }
 
-// instance is one receiver. The collector starts and stops it once for each signal; the
-// first start counts, and the first stop.
+// instance is one receiver. The collector starts and stops it once for each signal; the first start counts, and the first stop.
 type instance struct {
 	config  *Config
 	metrics *pipeline[consumer.Metrics] // nil: no metrics pipeline
 	logs    *pipeline[consumer.Logs]    // nil: no logs pipeline
 
-	// assemble makes what runs, with everything that can fail; tests put in their own.
-	assemble func(*instance) (runner, error)
+	newAgent func(*instance) (runner, error)
+	forget   func() // so that the configuration's next signal gets another instance
 
 	mu      sync.Mutex
 	started bool
 	stopped bool
-	failure error // of the start; every signal hears of it
-	runs    runner
+	failure error // of the start; every signal returns it
+	agent   runner
 
-	health health
+	status status
 }
 
 // settings are those of the one signal, or of the first of two.
@@ -80,20 +85,14 @@ func (i *instance) settings() receiver.Settings {
 	return i.logs.settings
 }
 
-// component gives a signal its face.
-func (i *instance) component() component.Component { return (*face)(i) }
-
-type face instance
-
 // Start implements component.Component.
-func (f *face) Start(_ context.Context, host component.Host) error {
-	i := (*instance)(f)
+func (i *instance) Start(_ context.Context, host component.Host) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.health.add(host)
+	i.status.add(host)
 	if !i.started && !i.stopped {
 		i.started = true
-		i.failure = i.run()
+		i.failure = i.startAgent()
 	}
 	if i.failure != nil && i.config.ErrorMode == errorModeIgnore {
 		return nil
@@ -101,30 +100,30 @@ func (f *face) Start(_ context.Context, host component.Host) error {
 	return i.failure
 }
 
-func (i *instance) run() error {
-	var err error
-	if i.runs, err = i.assemble(i); err != nil {
+func (i *instance) startAgent() error {
+	a, err := i.newAgent(i)
+	if err != nil {
 		if i.config.ErrorMode == errorModeIgnore {
-			i.settings().Logger.Error("the receiver does not run; error_mode is ignore, so the collector goes on without it", zap.Error(err))
-			i.health.report(componentstatus.NewPermanentErrorEvent(err))
+			i.settings().Logger.Error("the receiver does not run; error_mode is ignore, so the collector continues without it", zap.Error(err))
+			i.status.report(componentstatus.NewPermanentErrorEvent(err))
 		}
 		return err
 	}
-	i.runs.start()
+	i.agent = a
+	a.Start()
 	return nil
 }
 
 // Shutdown implements component.Component. It is safe before Start, and twice.
-func (f *face) Shutdown(ctx context.Context) error {
-	i := (*instance)(f)
-	running.forget(i)
+func (i *instance) Shutdown(ctx context.Context) error {
+	i.forget()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.stopped = true
-	if i.runs == nil {
+	if i.agent == nil {
 		return nil
 	}
-	runs := i.runs
-	i.runs = nil
-	return runs.stop(ctx)
+	a := i.agent
+	i.agent = nil
+	return a.Stop(ctx)
 }

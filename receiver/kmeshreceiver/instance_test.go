@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
@@ -21,7 +22,7 @@ import (
 
 var errNoStart = errors.New("CAP_BPF is missing")
 
-// watchedHost keeps what it is told of the component's health.
+// watchedHost keeps the status that the component reports.
 type watchedHost struct {
 	component.Host
 	mu     sync.Mutex
@@ -37,8 +38,8 @@ func (h *watchedHost) Report(event *componentstatus.Event) {
 	h.events = append(h.events, event)
 }
 
-// told is the health that was reported, one line for each event.
-func (h *watchedHost) told() []string {
+// reported is the status, one line for each event.
+func (h *watchedHost) reported() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var lines []string
@@ -52,21 +53,21 @@ func (h *watchedHost) told() []string {
 	return lines
 }
 
-// countingRunner counts how often it is assembled, started and stopped.
+// countingRunner counts how often it is made, started and stopped.
 type countingRunner struct {
-	assembled, started, stopped atomic.Int32
-	startError, stopError       error
+	made, started, stopped atomic.Int32
+	startError, stopError  error
 }
 
-func (r *countingRunner) start() { r.started.Add(1) }
+func (r *countingRunner) Start() { r.started.Add(1) }
 
-func (r *countingRunner) stop(context.Context) error {
+func (r *countingRunner) Stop(context.Context) error {
 	r.stopped.Add(1)
 	return r.stopError
 }
 
-func (r *countingRunner) assemble(*instance) (runner, error) {
-	r.assembled.Add(1)
+func (r *countingRunner) newAgent(*instance) (runner, error) {
+	r.made.Add(1)
 	if r.startError != nil {
 		return nil, r.startError
 	}
@@ -74,27 +75,36 @@ func (r *countingRunner) assemble(*instance) (runner, error) {
 }
 
 func (r *countingRunner) counts() [3]int32 {
-	return [3]int32{r.assembled.Load(), r.started.Load(), r.stopped.Load()}
+	return [3]int32{r.made.Load(), r.started.Load(), r.stopped.Load()}
 }
 
-// bothSignals creates the two signals of one configuration as the collector does.
-func bothSignals(t *testing.T, config *Config, r *countingRunner) (metrics, logs component.Component) {
+// signals is a factory whose agents a test makes.
+type signals struct {
+	all     *instances
+	factory receiver.Factory
+}
+
+func newSignals() *signals {
+	all := newInstances()
+	return &signals{all, newFactory(all)}
+}
+
+// both creates the two signals of one configuration as the collector does; r is what they run.
+func (s *signals) both(t *testing.T, config *Config, r *countingRunner) (metrics, logs component.Component) {
 	t.Helper()
-	running.of(config).assemble = r.assemble
+	s.all.newAgent = r.newAgent
 	settings := receivertest.NewNopSettings(metadata.Type)
-	metrics, err := NewFactory().CreateMetrics(t.Context(), settings, config, consumertest.NewNop())
+	metrics, err := s.factory.CreateMetrics(t.Context(), settings, config, consumertest.NewNop())
 	require.NoError(t, err)
-	logs, err = NewFactory().CreateLogs(t.Context(), settings, config, consumertest.NewNop())
+	logs, err = s.factory.CreateLogs(t.Context(), settings, config, consumertest.NewNop())
 	require.NoError(t, err)
-	t.Cleanup(func() { // nothing is left for the next test
-		assert.NotContains(t, running.all, config)
-	})
+	t.Cleanup(func() { assert.Empty(t, s.all.all, "nothing is left") })
 	return metrics, logs
 }
 
 func TestTwoSignalsShareOneRun(t *testing.T) {
 	r := &countingRunner{}
-	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
 	var starting sync.WaitGroup
 	for _, signal := range []component.Component{metrics, logs} {
 		starting.Go(func() { assert.NoError(t, signal.Start(t.Context(), newHost())) })
@@ -113,8 +123,9 @@ func TestTwoSignalsShareOneRun(t *testing.T) {
 func TestTwoConfigurationsRunApart(t *testing.T) {
 	first, second := &countingRunner{}, &countingRunner{}
 	a, b := createDefaultConfig().(*Config), createDefaultConfig().(*Config)
-	aMetrics, aLogs := bothSignals(t, a, first)
-	bMetrics, bLogs := bothSignals(t, b, second)
+	both := newSignals()
+	aMetrics, aLogs := both.both(t, a, first)
+	bMetrics, bLogs := both.both(t, b, second)
 	require.NoError(t, aMetrics.Start(t.Context(), newHost()))
 	assert.Equal(t, [3]int32{1, 1, 0}, first.counts())
 	assert.Equal(t, [3]int32{0, 0, 0}, second.counts())
@@ -123,29 +134,29 @@ func TestTwoConfigurationsRunApart(t *testing.T) {
 	}
 }
 
-func TestTheSecondSignalHearsOfTheFirstOnesFailure(t *testing.T) {
+func TestTheSecondSignalGetsTheFirstOnesStartError(t *testing.T) {
 	r := &countingRunner{startError: errNoStart}
-	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
 	host := newHost()
 	require.ErrorIs(t, metrics.Start(t.Context(), host), errNoStart)
 	require.ErrorIs(t, logs.Start(t.Context(), host), errNoStart)
 	assert.Equal(t, [3]int32{1, 0, 0}, r.counts())
-	assert.Empty(t, host.told(), "the collector reports what Start returns")
+	assert.Empty(t, host.reported(), "the collector reports what Start returns")
 	require.NoError(t, metrics.Shutdown(t.Context()))
 	require.NoError(t, logs.Shutdown(t.Context()))
 }
 
-func TestAnIgnoredFailureShowsInTheHealthOfBothSignals(t *testing.T) {
+func TestAnIgnoredFailureShowsInTheStatusOfBothSignals(t *testing.T) {
 	r := &countingRunner{startError: errNoStart}
 	config := createDefaultConfig().(*Config)
 	config.ErrorMode = errorModeIgnore
-	metrics, logs := bothSignals(t, config, r)
+	metrics, logs := newSignals().both(t, config, r)
 	first, second := newHost(), newHost()
 	require.NoError(t, metrics.Start(t.Context(), first))
 	require.NoError(t, logs.Start(t.Context(), second))
 	permanent := []string{"StatusPermanentError: CAP_BPF is missing"}
-	assert.Equal(t, permanent, first.told())
-	assert.Equal(t, permanent, second.told())
+	assert.Equal(t, permanent, first.reported())
+	assert.Equal(t, permanent, second.reported())
 	assert.Equal(t, [3]int32{1, 0, 0}, r.counts())
 	require.NoError(t, metrics.Shutdown(t.Context()))
 	require.NoError(t, logs.Shutdown(t.Context()))
@@ -153,7 +164,7 @@ func TestAnIgnoredFailureShowsInTheHealthOfBothSignals(t *testing.T) {
 
 func TestShutdownIsSafeBeforeStartAndTwice(t *testing.T) {
 	r := &countingRunner{}
-	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
 	for range 2 {
 		require.NoError(t, metrics.Shutdown(t.Context()))
 		require.NoError(t, logs.Shutdown(t.Context()))
@@ -164,9 +175,9 @@ func TestShutdownIsSafeBeforeStartAndTwice(t *testing.T) {
 	assert.Equal(t, [3]int32{0, 0, 0}, r.counts(), "it was shut down")
 }
 
-func TestWhatFailsAtTheStopIsToldOnce(t *testing.T) {
+func TestAnErrorOfTheStopIsReturnedOnce(t *testing.T) {
 	r := &countingRunner{stopError: errors.New("the last metrics")}
-	metrics, logs := bothSignals(t, createDefaultConfig().(*Config), r)
+	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
 	require.NoError(t, metrics.Start(t.Context(), newHost()))
 	require.NoError(t, logs.Start(t.Context(), newHost()))
 	require.ErrorIs(t, metrics.Shutdown(t.Context()), r.stopError)
@@ -176,10 +187,10 @@ func TestWhatFailsAtTheStopIsToldOnce(t *testing.T) {
 }
 
 func TestAConfigurationThatIsUsedAgainRunsAnew(t *testing.T) {
-	config := createDefaultConfig().(*Config)
+	config, both := createDefaultConfig().(*Config), newSignals()
 	for range 2 {
 		r := &countingRunner{}
-		metrics, logs := bothSignals(t, config, r)
+		metrics, logs := both.both(t, config, r)
 		require.NoError(t, metrics.Start(t.Context(), newHost()))
 		require.NoError(t, logs.Start(t.Context(), newHost()))
 		require.NoError(t, metrics.Shutdown(t.Context()))

@@ -16,7 +16,7 @@ const (
 	connectionSet
 )
 
-// setOf tells which set a metric belongs to.
+// setOf returns the set that a metric belongs to.
 func setOf(metric string) set {
 	switch {
 	case strings.HasPrefix(metric, "kmesh.tcp.connection."):
@@ -28,8 +28,8 @@ func setOf(metric string) set {
 	}
 }
 
-// switchesOf gives the switch of every metric by its name. The generated type has a
-// field for each, whose key in the configuration is the name.
+// switchesOf returns the switch of every metric by its name. The generated type has a field for each, whose key in the
+// configuration is the name.
 func switchesOf(metrics *metadata.MetricsConfig) map[string]*bool {
 	fields := reflect.ValueOf(metrics).Elem()
 	switches := make(map[string]*bool, fields.NumField())
@@ -40,7 +40,7 @@ func switchesOf(metrics *metadata.MetricsConfig) map[string]*bool {
 	return switches
 }
 
-// enabledMetrics tells which metrics are on, and which sets have one that is.
+// enabledMetrics returns the metrics that are enabled, and the sets that have one.
 func enabledMetrics(metrics metadata.MetricsConfig) (on map[string]bool, sets map[set]bool) {
 	on, sets = make(map[string]bool), make(map[set]bool)
 	for name, enabled := range switchesOf(&metrics) {

@@ -7,27 +7,27 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
 )
 
-// observed has another number in every place.
-var observed = &observation{
-	flows: flow.Stats{
+// observation has another number in every place.
+var observation = &agent.Observation{
+	Flows: flow.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
 		UnknownAddresses: 39, UnknownAddressesRefused: 40,
 		OutOfScope: flow.Counters{Opened: 5, Closed: 6, Failed: 7},
@@ -36,17 +36,24 @@ var observed = &observation{
 		Workload:   flow.SetStats{Series: 13, Refused: 14},
 		Connection: flow.SetStats{Series: 15, Refused: 16},
 	},
-	logs: otlp.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
-	tally: probe.Tally{
+	Logs: otlp.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
 		SpillLostClosed: 30, SpillLostFailed: 31,
 	},
-	counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
-	maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
-	programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
-	nat:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
+	Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
+	Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
+	Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
+	NAT:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
+
+// fakeAgent shows an observation.
+type fakeAgent struct{ observation *agent.Observation }
+
+func (a fakeAgent) Observation() *agent.Observation { return a.observation }
+func (fakeAgent) Held() identity.Held               { return identity.Held{Workloads: 2, Services: 1} }
+func (fakeAgent) InSync() bool                      { return true }
 
 func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
 	t.Helper()
@@ -57,7 +64,7 @@ func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
 
 type point = metricdata.DataPoint[int64]
 
-// by gives a point for each value of a label.
+// by returns a point for each value of a label.
 func by(label string, values map[string]int64) (points []point) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		points = append(points, point{Value: values[name], Attributes: attribute.NewSet(attribute.String(label, name))})
@@ -67,10 +74,9 @@ func by(label string, values map[string]int64) (points []point) {
 
 func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 	to := newTestTelemetry(t)
-	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "file", &fakeSource{})
+	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "file", fakeAgent{observation})
 	require.NoError(t, err)
 	t.Cleanup(telemetry.shutdown)
-	telemetry.newest.Store(observed)
 
 	kinds := func(opened, closed, failed int64) []point {
 		return by("kind", map[string]int64{"opened": opened, "closed": closed, "failed": failed})
@@ -118,7 +124,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 
 func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 	to := newTestTelemetry(t)
-	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "host", &fakeSource{})
+	telemetry, err := newTelemetry(to.NewTelemetrySettings(), "host", fakeAgent{&agent.Observation{}})
 	require.NoError(t, err)
 	t.Cleanup(telemetry.shutdown)
 	for name := range readMetadata(t).Telemetry.Metrics {
@@ -129,22 +135,4 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 		_, err := to.GetMetric("otelcol_" + name)
 		assert.NoError(t, err)
 	}
-}
-
-func TestTheRunObservesAtEveryCollection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSubject(t, known, consumertest.NewNop(), consumertest.NewNop())
-		s.kernel.counts.Read, s.kernel.tally.Opened = 41, 42
-		s.start()
-		s.kernel.give(closed(1), failed(2))
-		after(10*time.Second + readInterval)
-		o := s.telemetry.newest.Load()
-		assert.Equal(t, uint64(41), o.counts.Read)
-		assert.Equal(t, uint64(42), o.tally.Opened)
-		assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Failed: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}, o.flows.Exported)
-		assert.Equal(t, uint64(2), o.logs.Delivered)
-		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.maps)
-		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.programs)
-		require.NoError(t, s.stop(t.Context()))
-	})
 }

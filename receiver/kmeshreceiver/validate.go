@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
-// Validate tells all that is wrong at once, each with its key and what to write instead.
+// Validate reports everything that is wrong, each with its key and the remedy.
 func (c *Config) Validate() error {
 	return errors.Join(
 		atLeast("collection_interval", c.CollectionInterval, 100*time.Millisecond),
@@ -16,7 +19,7 @@ func (c *Config) Validate() error {
 		c.AccessLog.validate(),
 		c.Identity.validate(),
 		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant that the label shall have"),
-		oneOf("scope", c.Scope, "", scopeKnown, scopeAll),
+		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
@@ -38,7 +41,7 @@ func (c *Config) validateSeries() error {
 func (c *AccessLogConfig) validate() error {
 	var errs []error
 	for _, event := range c.Events {
-		errs = append(errs, oneOf("access_log.events", event, eventClosed, eventFailed, eventOpened, eventPeriodic))
+		errs = append(errs, oneOf("access_log.events", event, agent.EventClosed, agent.EventFailed, agent.EventOpened, agent.EventPeriodic))
 	}
 	errs = append(errs, atLeast("access_log.period", c.Period, 100*time.Millisecond))
 	return errors.Join(errs...)
@@ -46,7 +49,7 @@ func (c *AccessLogConfig) validate() error {
 
 func (c *IdentityConfig) validate() error {
 	errs := []error{
-		oneOf("identity.source", c.Source, sourceAuto, sourceKubernetes, sourceIstio, sourceFile, sourceHost),
+		oneOf("identity.source", c.Source, sources.Names()...),
 		atLeast("identity.settle", c.Settle, 0),
 		atLeast("identity.retain", c.Retain, 0),
 	}
@@ -56,18 +59,12 @@ func (c *IdentityConfig) validate() error {
 	if c.UnknownDestinationsLimit < 0 {
 		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses), the default is 1000", c.UnknownDestinationsLimit))
 	}
-	_, err := c.networks()
+	_, err := agent.NewNetworks(c.Networks)
 	errs = append(errs, err)
-	switch c.Source {
-	case sourceFile:
-		errs = append(errs, notEmpty("identity.file.path", c.File.Path, "the path of the identity file"))
-	case sourceKubernetes, sourceAuto:
-		errs = append(errs, oneOf("identity.kubernetes.auth_type", c.Kubernetes.AuthType, "serviceAccount", "kubeConfig", "none"),
-			notEmpty("identity.kubernetes.cluster_id", c.Kubernetes.ClusterID, "what the labels shall call the cluster, e.g. Kubernetes"),
-			notEmpty("identity.kubernetes.cluster_domain", c.Kubernetes.ClusterDomain, "what the names of services end with, e.g. cluster.local"))
-	case sourceIstio:
-		errs = append(errs, notEmpty("identity.istio.endpoint", c.Istio.Endpoint, "HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"),
-			notEmpty("identity.istio.cluster_id", c.Istio.ClusterID, "the cluster's id in istiod, e.g. Kubernetes"))
+	for _, name := range sources.Candidates(c.Source) {
+		if source, known := c.Sources[name]; known {
+			errs = append(errs, source.Validate())
+		}
 	}
 	return errors.Join(errs...)
 }

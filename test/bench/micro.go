@@ -17,8 +17,8 @@ func micro(ctx context.Context, b *bench) error {
 	for _, of := range []struct{ pattern, folder string }{
 		{"Flush", "./internal/otlp"},
 		{"Log$", "./internal/otlp"},
-		{"FromRingToSeries", "./receiver"},
-		{"DecodeRecord|AddToKnownSeries|Snapshot", "./receiver ./internal/flow"},
+		{"FromRingToSeries", "./internal/agent"},
+		{"DecodeRecord|AddToKnownSeries|Snapshot", "./internal/agent ./internal/flow"},
 		{"Resolve|Service", "./internal/identity/..."},
 		{"Sync$", "./internal/identity/kubernetes"},
 	} {

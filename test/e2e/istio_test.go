@@ -7,7 +7,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/config/configtls"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,20 +101,18 @@ func TestIstioCredentials(t *testing.T) {
 
 	ctx := context.Background()
 	tokenFile, root := filepath.Join(c.dir, "istio-token"), filepath.Join(c.dir, "root-cert.pem")
-	tlsSettings := configtls.NewDefaultClientConfig()
-	tlsSettings.CAFile, tlsSettings.ServerName = root, "istiod.istio-system.svc"
+	config := istio.NewDefaultConfig()
+	config.Endpoint, config.TokenFile = d.secure, tokenFile
+	config.TLS.CAFile, config.TLS.ServerName = root, "istiod.istio-system.svc"
 	var mu sync.Mutex
 	last := ""
-	source, err := istio.New(istio.Settings{
-		Endpoint: d.secure, TokenFile: tokenFile,
-		TLS: func() (*tls.Config, error) { return tlsSettings.LoadTLSConfig(ctx) },
+	source := istio.New(config, identity.SourceSettings{
 		OnStatus: func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			last = fmt.Sprint(err)
 		},
 	})
-	require.NoError(t, err)
 	require.NoError(t, source.Start(ctx))
 	defer func() { require.NoError(t, source.Close()) }()
 	says := func(want string) {
@@ -136,13 +132,13 @@ func TestIstioCredentials(t *testing.T) {
 	write(root, selfSigned(t))
 	says("cannot read the token for istiod")
 	write(tokenFile, c.token(t, agentNamespace, agentAccount)) // for the API server's audience
-	says("cannot agree with istiod")
+	says("the TLS handshake with istiod")
 	eventually(t, func(a *assert.CollectT) {
 		held, err := c.client.CoreV1().Secrets(istioSystem).Get(ctx, "istio-ca-secret", metav1.GetOptions{})
 		require.NoError(a, err)
 		write(root, held.Data["ca-cert.pem"])
 	})
-	says("does not accept who we are")
+	says("rejects the collector's credentials")
 	seconds := int64(3600)
 	answer, err := c.client.CoreV1().ServiceAccounts(agentNamespace).CreateToken(ctx, agentAccount,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"istio-ca"}, ExpirationSeconds: &seconds}}, metav1.CreateOptions{})

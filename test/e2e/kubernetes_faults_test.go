@@ -80,7 +80,7 @@ func TestKubernetesFaults(t *testing.T) {
 	}
 
 	t.Run("a token that comes late", func(t *testing.T) {
-		o.says("does not accept the collector's credentials")
+		o.says("rejects the collector's credentials")
 		require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 		back(time.Now())
 		o.becomes(movingAddress, time.Now(), holder.Name)
@@ -160,7 +160,7 @@ func TestKubernetesFaults(t *testing.T) {
 		// The API server remembers for 10 s that it was valid; watches that are there go on.
 		require.Eventually(t, func() bool {
 			p.setCut(false) // ends them
-			return strings.Contains(o.last(), "does not accept the collector's credentials")
+			return strings.Contains(o.last(), "rejects the collector's credentials")
 		}, time.Minute, time.Second)
 		uncertain(former)
 		before, after := given("fifth")

@@ -128,7 +128,7 @@ func TestKubernetes(t *testing.T) {
 	c.apiServer.kill()
 	s.collector.inSync(t, false)
 	eventually(t, func(a *assert.CollectT) {
-		require.Contains(a, tail(s.collector.log, 16<<10), "The cluster's identities are not in sync; those that are known stay")
+		require.Contains(a, tail(s.collector.log, 16<<10), "identities of the cluster are not in sync; the known ones stay in use")
 	})
 	arrivesAt(t, s, sleep, httpbinTarget, `destination_version="v2"`)
 	c.apiServer.launch()

@@ -31,8 +31,10 @@ const inSync = "in sync"
 func observe(t testing.TB) *observer {
 	t.Helper()
 	o := &observer{t: t}
-	source, err := kubernetes.New(kubernetes.Settings{
-		AuthType: kubernetes.AuthKubeConfig, Retain: time.Minute,
+	config := kubernetes.NewDefaultConfig()
+	config.AuthType = kubernetes.AuthKubeConfig
+	source, err := kubernetes.New(config, identity.SourceSettings{
+		Retain: time.Minute,
 		OnStatus: func(err error) {
 			o.mu.Lock()
 			defer o.mu.Unlock()

@@ -9,12 +9,12 @@ import (
 // maxPath bounds a path that is looked at: the kernel's own are below it.
 const maxPath = 4096
 
-// PodOf tells the pod of a cgroup's path, as any version, driver and runtime has it; ok is false where it is in none.
+// PodOf returns the pod of a cgroup's path, as any version, driver and runtime has it; ok is false where it is in none.
 //
 // kubelets put all pods below one folder: `kubepods/burstable/pod1b4e28ba-….` with the driver cgroupfs,
-// `kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1b4e28ba_….slice` with systemd's.  What is above (a folder
+// `kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1b4e28ba_….slice` with systemd's. What is above (a folder
 // of the machine's, or of the container that a node of kind is) and below (the runtime's own, one per container) differs
-// and does not matter.  Of pods within pods the outer one counts: a container must not be able to call itself another's.
+// and does not matter. Of pods within pods the outer one counts: a container must not be able to call itself another's.
 func PodOf(path string) (uid identity.PodUID, ok bool) {
 	if len(path) > maxPath {
 		return uid, false
@@ -26,7 +26,7 @@ func PodOf(path string) (uid identity.PodUID, ok bool) {
 	return at.pod, at.inPod()
 }
 
-// position is what the folders on the way down told.
+// position is what the folders on the way down show.
 type position struct {
 	kubepods bool // below the folder of all pods
 	pod      identity.PodUID
@@ -34,7 +34,7 @@ type position struct {
 
 func (p position) inPod() bool { return p.pod != identity.PodUID{} }
 
-// below gives the position of a folder's child.
+// below returns the position of a folder's child.
 func (p position) below(name string) position {
 	if p.inPod() {
 		return p
@@ -56,7 +56,7 @@ func (p position) below(name string) position {
 	return p
 }
 
-// belongs says whether a slice is of the pods': systemd names a slice for all that are above it, as `kubelet-kubepods-burstable`.
+// belongs returns whether a slice is of the pods': systemd names a slice for all that are above it, as `kubelet-kubepods-burstable`.
 func belongs(slice string) bool {
 	for part := range strings.SplitSeq(slice, "-") {
 		if part == "kubepods" {

@@ -35,7 +35,7 @@ type processes struct {
 	asked *xsync.Map[uint32, time.Time]
 }
 
-// newProcesses gives nil where numbers are not those that the probe tells.
+// newProcesses returns nil where numbers are not those of the probe.
 func newProcesses(proc string) *processes {
 	if link, err := os.Readlink(filepath.Join(proc, "self/ns/pid")); err != nil || link != hostNamespace {
 		return nil
@@ -43,14 +43,14 @@ func newProcesses(proc string) *processes {
 	return &processes{proc: proc, known: xsync.NewMap[uint32, *process](), asked: xsync.NewMap[uint32, time.Time]()}
 }
 
-// locate tells the place of the process that had the number at the time at.  A number is used again: who was there before
+// locate returns the place of the process that had the number at the time at. A number is used again: who was there before
 // that time and after it, is who is meant.
 func (s *processes) locate(pid uint32, at time.Time) (pod identity.PodUID, where identity.Place, ask bool) {
 	if p, ok := s.known.Load(pid); ok && !p.looked.Before(at) {
 		if p.gone || p.started.After(at) {
 			return pod, identity.PlaceUnknown, false
 		}
-		pod, where = tell(p.pod)
+		pod, where = placeOf(p.pod)
 		return pod, where, false
 	}
 	if _, asked := s.asked.Load(pid); !asked && s.asked.Size() < maxAsked {

@@ -39,9 +39,9 @@ type place struct {
 	seen time.Time // the last walk that found it; the walker's
 }
 
-func (p *place) tell() (identity.PodUID, identity.Place) { return tell(p.pod) }
+func (p *place) answer() (identity.PodUID, identity.Place) { return placeOf(p.pod) }
 
-func tell(pod identity.PodUID) (identity.PodUID, identity.Place) {
+func placeOf(pod identity.PodUID) (identity.PodUID, identity.Place) {
 	if pod == (identity.PodUID{}) {
 		return pod, identity.PlaceHost
 	}
@@ -66,10 +66,10 @@ type Tree struct {
 
 var _ identity.Locator = (*Tree)(nil)
 
-// ErrPartial says that only a part of the host's cgroups can be seen.
+// ErrPartial means that only a part of the host's cgroups is visible.
 var ErrPartial = errors.New("only a part of the host's cgroups can be seen here")
 
-// Open begins to watch the hierarchy that is mounted at root, and returns when it was walked once.  Of a root that is not the
+// Open begins to watch the hierarchy that is mounted at root, and returns when it was walked once. Of a root that is not the
 // host's the Tree comes with ErrPartial.
 func Open(root string) (*Tree, error) {
 	var at unix.Stat_t
@@ -89,11 +89,11 @@ func Open(root string) (*Tree, error) {
 	return t, nil
 }
 
-// ByProcess says whether, on this host, a Tree may need the process to tell the pod: version 1's hierarchies are then there
+// ByProcess returns whether, on this host, a Tree may need the process to find the pod: version 1's hierarchies are then there
 // too, and the id of version 2 may be that of the root.
 func ByProcess() bool { return hybrid("/proc/self/cgroup") }
 
-// hybrid tells from a process's cgroups whether there are some that are not version 2's.
+// hybrid returns, from a process's cgroups, whether there are some that are not version 2's.
 func hybrid(path string) bool {
 	text, err := os.ReadFile(path)
 	return err == nil && bytes.Count(text, []byte("\n")) > 1
@@ -130,7 +130,7 @@ func (t *Tree) Locate(p identity.Process, at time.Time) (identity.PodUID, identi
 		if t.hybrid && known.pod == (identity.PodUID{}) {
 			return t.locateProcess(p.PID, at)
 		}
-		return known.tell()
+		return known.answer()
 	}
 	// A walk that is under way may have passed the place already.
 	by, asked := t.asked.Load(p.Cgroup)

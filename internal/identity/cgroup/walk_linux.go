@@ -14,7 +14,7 @@ const (
 	maxFolders = 2 * maxKnown
 )
 
-// walker goes down a hierarchy.  Nothing but folders' names, inode numbers and numbers of links is read.
+// walker goes down a hierarchy. Nothing but folders' names, inode numbers and numbers of links is read.
 type walker struct {
 	visit   func(id uint64, at position) bool
 	folders int
@@ -35,7 +35,7 @@ type folder struct {
 	at   position
 }
 
-// below visits what is in the folder fd, which it closes.  A folder that goes meanwhile is no error.
+// below visits what is in the folder fd, which it closes. A folder that goes meanwhile is no error.
 func (w *walker) below(fd int, at position, depth int) {
 	defer func() { _ = unix.Close(fd) }()
 	var deeper []folder

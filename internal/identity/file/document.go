@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// document is the whole file.  Keys are those of istio.workload.Workload and istio.workload.Service in snake case; those
-// that say nothing for telemetry are taken, so that entries can be copied from Istio, and not used.
+// document is the whole file. Keys are those of istio.workload.Workload and istio.workload.Service in snake case; those
+// without a use for telemetry are accepted, so that entries can be copied from Istio, and not used.
 type document struct {
 	Workloads []workload `yaml:"workloads"`
 	Services  []service  `yaml:"services"`

@@ -2,7 +2,7 @@ package file
 
 import "go.yaml.in/yaml/v3"
 
-// emptyItem gives the line of the first list item without a value, or 0.  Decoding would leave it out without a word, and
+// emptyItem returns the line of the first list item without a value, or 0. Decoding would leave it out without an error, and
 // the lines of the entries behind it would be wrong.
 func emptyItem(node *yaml.Node) int {
 	for _, child := range node.Content {
@@ -16,7 +16,7 @@ func emptyItem(node *yaml.Node) int {
 	return 0
 }
 
-// lines tells where the entries begin; 0 where that is not known.
+// lines returns where the entries begin; 0: unknown.
 type lines struct{ workloads, services []int }
 
 func (l lines) workload(i int) int { return lineAt(l.workloads, i) }

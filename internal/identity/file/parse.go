@@ -13,14 +13,14 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// Identities is what a file says.
+// Identities are the content of a file.
 type Identities struct {
 	Workloads []*identity.Workload
 	Services  []*identity.Service
 }
 
-// Parse reads the text of an identity file.  It is strict: a key that is not one of the workload API's is an error, as is
-// a reference to a service that is not in the file.  An error names the line, the entry and the remedy.
+// Parse reads the text of an identity file. It is strict: a key that is not one of the workload API's is an error, as is
+// a reference to a service that is not in the file. An error names the line, the entry and the remedy.
 func Parse(text []byte) (*Identities, error) {
 	var doc document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -50,7 +50,7 @@ var (
 	wrongType    = regexp.MustCompile("cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)")
 )
 
-// inOurWords says what the YAML package says without the names of Go types.
+// inOurWords is the YAML package's error without the names of Go types.
 func inOurWords(err error) error {
 	var all *yaml.TypeError
 	if !errors.As(err, &all) {
@@ -60,7 +60,7 @@ func inOurWords(err error) error {
 	for i, text := range all.Errors {
 		text = unknownField.ReplaceAllStringFunc(text, func(s string) string {
 			m := unknownField.FindStringSubmatch(s)
-			return fmt.Sprintf("unknown key %q in a %s: remove it, or mend its spelling", m[1], entryNames[m[2]])
+			return fmt.Sprintf("unknown key %q in a %s: remove it, or correct its spelling", m[1], entryNames[m[2]])
 		})
 		text = wrongType.ReplaceAllStringFunc(text, func(s string) string {
 			m := wrongType.FindStringSubmatch(s)

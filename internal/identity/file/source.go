@@ -25,20 +25,11 @@ const (
 	maxSize = 64 << 20
 )
 
-// Settings of a Source.
-type Settings struct {
-	Path   string        // of the identity file
-	Retain time.Duration // how long a removed workload still answers for its last connections
-	Logger *zap.Logger   // default: none
-	// OnStatus is told, from another goroutine, that the file's new version cannot be used (the one before stays), and with
-	// nil that a later one can.  On changes only.
-	OnStatus func(error)
-}
-
 // Source answers from an identity file.
 type Source struct {
 	identity.Resolver
-	settings Settings
+	path     string
+	settings identity.SourceSettings
 	index    *identity.Index
 	stop     context.CancelFunc
 	done     sync.WaitGroup
@@ -50,27 +41,18 @@ type Source struct {
 	restless int               // how many polls in a row read something new
 	rejected [sha256.Size]byte // what cannot be used
 	reason   error             // why
-	failure  string            // what was told last; empty: all is well
+	failure  string            // what was reported last; empty: nothing
 	uids     map[string]struct{}
 	services map[identity.ServiceKey]struct{}
 }
 
-// New gives a source that knows nothing before Start.
-func New(settings Settings) (*Source, error) {
-	if settings.Path == "" {
-		return nil, errors.New("identity.file.path is empty: give the path of an identity file, or choose another identity.source")
-	}
-	if settings.Logger == nil {
-		settings.Logger = zap.NewNop()
-	}
-	if settings.OnStatus == nil {
-		settings.OnStatus = func(error) {}
-	}
+// New returns a source that knows nothing before Start.
+func New(config *Config, settings identity.SourceSettings) *Source {
 	index := identity.NewIndex(settings.Retain)
-	return &Source{Resolver: index, settings: settings, index: index}, nil
+	return &Source{Resolver: index, path: config.Path, settings: settings.WithDefaults(), index: index}
 }
 
-// Start reads the file and follows its changes until Close.  The error names the path and the remedy.
+// Start reads the file and follows its changes until Close. The error names the path and the remedy.
 func (s *Source) Start(context.Context) error {
 	if err := s.load(time.Now()); err != nil {
 		return err
@@ -92,7 +74,7 @@ func (s *Source) Start(context.Context) error {
 	return nil
 }
 
-// Close stops following the file.  It may be called without Start, and twice.
+// Close stops following the file. It may be called without Start, and twice.
 func (s *Source) Close() error {
 	if s.stop != nil {
 		s.stop()
@@ -104,15 +86,15 @@ func (s *Source) Close() error {
 // Held counts the identities of the version in use.
 func (s *Source) Held() identity.Held { return s.index.Held() }
 
-// Named says whether a workload of the file has the names, or had them a moment ago.
+// Named returns whether a workload of the file has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
 // InSync is true while the file's present version is in use.
 func (s *Source) InSync() bool { return s.inSync.Load() }
 
-// load reads the first version: its identities have been there before us.
+// load reads the first version, whose identities existed before.
 func (s *Source) load(now time.Time) error {
-	text, err := read(s.settings.Path)
+	text, err := read(s.path)
 	if err != nil {
 		return err
 	}
@@ -127,11 +109,11 @@ func (s *Source) load(now time.Time) error {
 	return nil
 }
 
-// poll looks whether the file changed.  By content: a Kubernetes ConfigMap is swapped behind a symbolic link, and a
-// time stamp is too coarse for two changes at once.
+// poll checks whether the file changed, by content: a Kubernetes ConfigMap is swapped behind a symbolic link, and a time stamp is
+// too coarse for two changes at once.
 func (s *Source) poll(now time.Time) {
 	s.index.Expire(now)
-	text, err := read(s.settings.Path)
+	text, err := read(s.path)
 	if err != nil {
 		s.fail(err)
 		return
@@ -161,7 +143,7 @@ func (s *Source) poll(now time.Time) {
 	}
 	s.apply(found, now, now)
 	s.loaded = sum
-	s.settings.Logger.Info("Reloaded the identity file", zap.String("path", s.settings.Path),
+	s.settings.Logger.Info("reloaded the identity file", zap.String("path", s.path),
 		zap.Int("workloads", len(found.Workloads)), zap.Int("services", len(found.Services)))
 	s.recovered()
 }
@@ -169,19 +151,19 @@ func (s *Source) poll(now time.Time) {
 func (s *Source) parse(text []byte) (*Identities, error) {
 	found, err := Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("identity file %s: %w", s.settings.Path, err)
+		return nil, fmt.Errorf("identity file %s: %w", s.path, err)
 	}
 	return found, nil
 }
 
-// fail tells a failure once.
+// fail reports a failure once.
 func (s *Source) fail(err error) {
 	s.inSync.Store(false)
 	if s.failure == err.Error() {
 		return
 	}
 	s.failure = err.Error()
-	s.settings.Logger.Error("Cannot use the identity file's new version; the one before stays", zap.Error(err))
+	s.settings.Logger.Error("the identity file's new version is rejected; the one before stays in use", zap.Error(err))
 	s.settings.OnStatus(err)
 }
 
@@ -191,11 +173,11 @@ func (s *Source) recovered() {
 		return
 	}
 	s.failure = ""
-	s.settings.Logger.Info("The identity file can be used again", zap.String("path", s.settings.Path))
+	s.settings.Logger.Info("the identity file is valid again", zap.String("path", s.path))
 	s.settings.OnStatus(nil)
 }
 
-// apply makes the index say what was found.  Removals come first: an address that is handed on belongs to one only.
+// apply puts what was found into the index. Removals come first: an address that passes to another workload has one holder.
 func (s *Source) apply(found *Identities, since, now time.Time) {
 	uids := make(map[string]struct{}, len(found.Workloads))
 	for _, w := range found.Workloads {
@@ -229,7 +211,7 @@ func read(path string) ([]byte, error) {
 	case err != nil:
 		return nil, unreadable(path, err)
 	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
-		return nil, fmt.Errorf("identity file %s: not a regular file: mend identity.file.path", path)
+		return nil, fmt.Errorf("identity file %s: not a regular file: correct identity.file.path", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -253,7 +235,7 @@ func unreadable(path string, err error) error {
 	}
 	remedy := "check identity.file.path, and that the collector may read it"
 	if errors.Is(err, os.ErrNotExist) {
-		remedy = "create it, or mend identity.file.path"
+		remedy = "create it, or correct identity.file.path"
 	}
 	return fmt.Errorf("identity file %s: %w: %s", path, err, remedy)
 }

@@ -39,14 +39,13 @@ func watch(t *testing.T, text string) *watched {
 	core, logs := observer.New(zap.InfoLevel)
 	w := &watched{t: t, path: filepath.Join(t.TempDir(), "identity.yaml"), now: noon, logs: logs}
 	w.write(text)
-	source, err := New(Settings{Path: w.path, Retain: time.Minute, Logger: zap.New(core), OnStatus: func(err error) {
+	source := New(&Config{Path: w.path}, identity.SourceSettings{Retain: time.Minute, Logger: zap.New(core), OnStatus: func(err error) {
 		if err == nil {
 			w.statuses = append(w.statuses, "good")
 			return
 		}
 		w.statuses = append(w.statuses, strings.ReplaceAll(err.Error(), w.path, "FILE"))
 	}})
-	require.NoError(t, err)
 	require.False(t, source.InSync())
 	require.NoError(t, source.load(w.now))
 	w.Source = source
@@ -120,7 +119,7 @@ func TestABadVersionIsToldOnceAndTheOneBeforeStays(t *testing.T) {
 
 	require.NoError(t, os.Remove(w.path))
 	w.polls(5)
-	gone := "identity file FILE: no such file or directory: create it, or mend identity.file.path"
+	gone := "identity file FILE: no such file or directory: create it, or correct identity.file.path"
 	require.Equal(t, []string{complaint, gone}, w.statuses)
 	w.write(bad)
 	w.polls(5)
@@ -186,19 +185,17 @@ func TestAStartThatCannotBeSaysWhy(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.yaml"), []byte(bad), 0o600))
 	for _, c := range []struct{ path, want string }{
-		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or mend identity.file.path"},
+		{filepath.Join(dir, "none.yaml"), "identity file PATH: no such file or directory: create it, or correct identity.file.path"},
 		{filepath.Join(dir, "bad.yaml", "x"), "identity file PATH: not a directory: check identity.file.path, and that the collector may read it"},
-		{dir, "identity file PATH: not a regular file: mend identity.file.path"},
+		{dir, "identity file PATH: not a regular file: correct identity.file.path"},
 		{filepath.Join(dir, "bad.yaml"), `identity file PATH: line 1: workload "c": address "10.0.0.x" is not an IP address: write one like 10.244.0.11 or fd00::11`},
 	} {
-		source, err := New(Settings{Path: c.path})
-		require.NoError(t, err)
+		source := New(&Config{Path: c.path}, identity.SourceSettings{})
 		require.EqualError(t, source.Start(context.Background()), strings.ReplaceAll(c.want, "PATH", c.path))
 		require.NoError(t, source.Close())
 		require.False(t, source.InSync())
 	}
-	_, err := New(Settings{})
-	require.EqualError(t, err, "identity.file.path is empty: give the path of an identity file, or choose another identity.source")
+	require.EqualError(t, (&Config{}).Validate(), "identity.file.path is empty: write the path of the identity file")
 }
 
 func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
@@ -212,8 +209,7 @@ func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
 func TestStartFollowsTheFileUntilClose(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "identity.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(podA), 0o600))
-	source, err := New(Settings{Path: path, Retain: time.Minute})
-	require.NoError(t, err)
+	source := New(&Config{Path: path}, identity.SourceSettings{Retain: time.Minute})
 	ctx, cancel := context.WithCancel(context.Background())
 	require.NoError(t, source.Start(ctx))
 	cancel() // it is only Start's

@@ -8,7 +8,7 @@ import (
 	"github.com/elastic/go-freelru"
 )
 
-// How much is remembered: bounds of memory, not of what can be named, as all of it is told again.
+// How much is remembered. These bound memory, not what can be named: records repeat all of it.
 const (
 	maxProcesses = 16_384
 	maxRemotes   = 16_384
@@ -18,7 +18,7 @@ const (
 	maxEnds = 65_536
 )
 
-// newCache gives a least-recently-used cache.  freelru's takes all its memory at once and none per entry: at thousands of
+// newCache returns a least-recently-used cache. freelru's takes all its memory at once and none per entry: at thousands of
 // connections a second an allocation for each would be the most that this package costs.
 func newCache[K comparable, V any](capacity uint32, hash func(K) uint32) *freelru.LRU[K, V] {
 	cache, err := freelru.New[K, V](capacity, hash)

@@ -1,6 +1,6 @@
 // Package host is the identity source that needs nothing: it names the processes of this machine, and a remote end by its
 // address.
 //
-// A socket tells the process of its own end only.  Where both ends of a connection are on this machine, each end's own
+// A socket has the process of its own end only. Where both ends of a connection are on this machine, each end's own
 // record names it for the other one's.
 package host

@@ -9,7 +9,7 @@ import (
 )
 
 // sameConnection bounds how far apart the two ends of one connection begin: the client's with its SYN, the server's with
-// the ACK, which is late by the SYN's retransmissions.  Another connection with the same addresses and ports comes later,
+// the ACK, which is late by the SYN's retransmissions. Another connection with the same addresses and ports comes later,
 // as the kernel keeps them from use in TIME_WAIT.
 const sameConnection = 5 * time.Second
 
@@ -19,7 +19,7 @@ type sighting struct {
 	began time.Time // the connection
 }
 
-// Resolve names the end's process, or its address if it is remote.  An end without a process (Local is nil) that is on
+// Resolve names the end's process, or its address if it is remote. An end without a process (Local is nil) that is on
 // this machine is not settled before its own record came by; until then it is who listens there, or its address.
 func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, settled bool) {
 	end.Address, end.Peer = plain(end.Address), plain(end.Peer)
@@ -44,7 +44,7 @@ func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, 
 			return w, false
 		}
 	}
-	// An end without a port stands for many: no record of one other end will tell.
+	// An end without a port stands for many: no other record will name it.
 	return s.remote(end.Address.Addr()), end.Address.Port() == 0
 }
 
@@ -56,13 +56,13 @@ func (s *Source) Service(_, _ netip.AddrPort, _ *identity.Workload, _ time.Time)
 // Generation changes when an end's process is learned.
 func (s *Source) Generation() uint64 { return s.generation.Load() }
 
-// learn keeps what an end's own record tells, for the record of the other end.
+// learn keeps the process of an end's own record, for the record of the other end.
 func (s *Source) learn(end identity.End, w *identity.Workload, at time.Time) {
 	if end.Server {
 		s.listeners.Add(end.Address, w)
 	}
 	key := route{end.Address, end.Peer}
-	// A record that waited must not undo what a later connection with the same addresses told.
+	// A record that waited must not replace what came of a later connection with the same addresses.
 	if seen, ok := s.ends.Get(key); ok && (seen.began.After(at) || seen.who == w && seen.began.Equal(at)) {
 		return
 	}
@@ -74,7 +74,7 @@ func (s *Source) process(p identity.Process) *identity.Workload {
 	if w, ok := s.processes.Get(processKey{p.PID, p.Name}); ok {
 		return w
 	}
-	w := processWorkload(s.settings.Name, p)
+	w := processWorkload(s.hostName, p)
 	s.processes.Add(processKey{p.PID, strings.Clone(p.Name)}, w) // the name may lie in a buffer of the reader
 	return w
 }

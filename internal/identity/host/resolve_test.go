@@ -22,8 +22,7 @@ var (
 
 func newSource(t testing.TB, addresses ...string) *Source {
 	t.Helper()
-	s, err := New(Settings{Name: "node-a"})
-	require.NoError(t, err)
+	s := New("node-a")
 	s.addresses = func() ([]netip.Addr, error) {
 		var all []netip.Addr
 		for _, a := range addresses {
@@ -202,9 +201,7 @@ func TestTheHostsAddressesAreAskedAgain(t *testing.T) {
 }
 
 func TestStartAndClose(t *testing.T) {
-	s, err := New(Settings{})
-	require.NoError(t, err)
-	require.NotEmpty(t, s.settings.Name)
+	s := New("node-a")
 	require.NoError(t, s.Close(), "before Start")
 	require.False(t, s.InSync())
 	ctx, cancel := context.WithCancel(context.Background())

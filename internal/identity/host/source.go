@@ -16,10 +16,10 @@ import (
 // refreshInterval is how often the host's addresses are asked for: they change with interfaces.
 const refreshInterval = 15 * time.Second
 
-// Source names processes.  Unlike a source with an index it takes a lock to answer, as every answer teaches it something;
-// there is one caller.
+// Source names processes. Unlike a source with an index it takes a lock to answer, because it learns from every record. There is one
+// caller.
 type Source struct {
-	settings   Settings
+	hostName   string // of this host, which stands for the cluster
 	addresses  func() ([]netip.Addr, error)
 	generation atomic.Uint64
 	inSync     atomic.Bool
@@ -36,20 +36,17 @@ type Source struct {
 
 var _ identity.Resolver = (*Source)(nil)
 
-// New gives a source that knows no addresses of the host but loopback before Start.
-func New(settings Settings) (*Source, error) {
-	if err := settings.defaults(); err != nil {
-		return nil, err
-	}
+// New returns a source of the named host. It knows no addresses of the host but loopback before Start.
+func New(hostName string) *Source {
 	return &Source{
-		settings:  settings,
+		hostName:  hostName,
 		addresses: interfaceAddresses,
 		local:     newLocality(),
 		processes: newCache[processKey, *identity.Workload](maxProcesses, hashProcess),
 		remotes:   newCache[netip.Addr, *identity.Workload](maxRemotes, hashAddr),
 		ends:      newCache[route, sighting](maxEnds, hashRoute),
 		listeners: newCache[netip.AddrPort, *identity.Workload](maxListeners, hashAddrPort),
-	}, nil
+	}
 }
 
 // Start asks for the host's addresses, and again from time to time until Close.
@@ -67,7 +64,7 @@ func (s *Source) Start(context.Context) error {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				_ = s.refresh() // what is known stays, and InSync tells
+				_ = s.refresh() // what is known stays, and InSync is false
 			}
 		}
 	})

@@ -16,7 +16,7 @@ import (
 const (
 	// maxName is the longest name that Kubernetes gives, in bytes: a longer one is cut, so that labels are bounded.
 	maxName = 253
-	// maxKey bounds what identifies a resource, which cannot be cut.  Istio's are made of a few names.
+	// maxKey bounds what identifies a resource, which cannot be cut. Istio's are made of a few names.
 	maxKey = 8 * maxName
 	// ofSlice is in the uid of what stands behind a service without a selector: an address in an EndpointSlice.
 	ofSlice = "/discovery.k8s.io/EndpointSlice/"
@@ -29,11 +29,11 @@ type entry struct {
 	service   *identity.Service  // without addresses
 	addresses []located
 	network   string // of the workload
-	cluster   string // of the workload, as istiod tells it
+	cluster   string // of the workload
 	node      string // of the workload
 }
 
-// located is an address in a network.  The same address of another network is somebody else's.
+// located is an address in a network. The same address of another network is somebody else's.
 type located struct {
 	network string
 	address netip.Addr
@@ -41,11 +41,11 @@ type located struct {
 
 // mesh is what istiod leaves out.
 type mesh struct {
-	clusterID   string // of workloads that tell none
+	clusterID   string // of workloads that have none
 	trustDomain string // likewise: istiod leaves the mesh's default out
 }
 
-// convert makes an entry of a resource.  The error tells why it cannot be used.
+// convert makes an entry of a resource. The error says why it cannot be used.
 func (m *mesh) convert(a *Address) (*entry, error) {
 	if a.Workload != nil {
 		return m.workload(a.Workload)
@@ -116,7 +116,7 @@ func serviceOf(s *Service) (*entry, error) {
 			return nil, err
 		}
 		if n.Range && int(n.Length) < address.BitLen() {
-			continue // nobody is at all the addresses of a range: it tells where to route
+			continue // a range is for routing: no workload has all its addresses
 		}
 		e.add(shared(n.Network), address)
 	}
@@ -135,7 +135,7 @@ func (e *entry) has(network string, address netip.Addr) bool {
 	return slices.Contains(e.addresses, located{network, address})
 }
 
-// within gives the addresses in one network, sorted, so that another order is no other version.
+// within returns the addresses in one network, sorted, so that another order is no other version.
 func (e *entry) within(network string) []netip.Addr {
 	var all []netip.Addr
 	for _, at := range e.addresses {
@@ -181,12 +181,12 @@ func portsOf(sent []Port) ([]identity.Port, error) {
 	return all, nil
 }
 
-// keyOf identifies a service.  Each pod behind it has the key: it is kept once.
+// keyOf identifies a service. Each pod behind it has the key: it is kept once.
 func keyOf(namespace, host string) identity.ServiceKey {
 	return identity.ServiceKey{Namespace: shared(cmp.Or(namespace, identity.Unknown)), Host: shared(host)}
 }
 
-// shared gives the text in memory that equal texts share.
+// shared returns the text in memory that equal texts share.
 func shared(text string) string { return unique.Make(text).Value() }
 
 func parseAddress(bytes []byte) (netip.Addr, error) {

@@ -112,11 +112,9 @@ func TestWhatCannotBeUsedIsSaid(t *testing.T) {
 }
 
 // registryOf takes resources in as one first response.
-func registryOf(t *testing.T, settings Settings, all ...*Address) *world {
+func registryOf(t *testing.T, config *Config, nodeName string, all ...*Address) *world {
 	t.Helper()
-	settings.Endpoint, settings.Retain = "127.0.0.1:1", time.Minute
-	source, err := New(settings)
-	require.NoError(t, err)
+	source := New(config, identity.SourceSettings{NodeName: nodeName, Retain: time.Minute})
 	w := &world{Source: source, t: t}
 	require.NoError(t, w.take(resources("1", all...), false, time.Now()))
 	return w
@@ -151,16 +149,19 @@ func TestAnAddressOfAnotherNetworkIsSomebodyElses(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		settings           Settings
+		config             func(*Config)
+		node               string
 		local, http, other string
 	}{
-		"told by the node's workloads":    {Settings{NodeName: "node-1"}, "local", "nobody of " + httpbinHost, "nobody"},
-		"told by the cluster's workloads": {Settings{}, "local", "nobody of " + httpbinHost, "nobody"},
-		"named":                           {Settings{Network: "there", NodeName: "node-1"}, "remote-a", "nobody of s", "remote-b"},
-		"an empty one is one too":         {Settings{ClusterID: "of nobody"}, "default-network", "nobody", "nobody"},
+		"told by the node's workloads":    {func(*Config) {}, "node-1", "local", "nobody of " + httpbinHost, "nobody"},
+		"told by the cluster's workloads": {func(*Config) {}, "", "local", "nobody of " + httpbinHost, "nobody"},
+		"named":                           {func(c *Config) { c.Network = "there" }, "node-1", "remote-a", "nobody of s", "remote-b"},
+		"an empty one is one too":         {func(c *Config) { c.ClusterID = "of nobody" }, "", "default-network", "nobody", "nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := registryOf(t, test.settings, all()...)
+			config := NewDefaultConfig()
+			test.config(config)
+			w := registryOf(t, config, test.node, all()...)
 			w.is("10.0.0.1:80", test.local)
 			w.is("10.96.5.5:8000", test.http)
 			w.is("10.0.0.2:80", test.other)
@@ -170,7 +171,7 @@ func TestAnAddressOfAnotherNetworkIsSomebodyElses(t *testing.T) {
 
 // The node's own pods may be told later than others.
 func TestTheNodesNetworkIsLearntLater(t *testing.T) {
-	w := registryOf(t, Settings{NodeName: "node-1"}, inNetwork("n1", "node-2", podOf("a", "10.0.0.1")), inNetwork("n2", "node-3", podOf("b", "10.0.0.1")))
+	w := registryOf(t, NewDefaultConfig(), "node-1", inNetwork("n1", "node-2", podOf("a", "10.0.0.1")), inNetwork("n2", "node-3", podOf("b", "10.0.0.1")))
 	w.is("10.0.0.1:80", "a")
 	require.NoError(t, w.take(resources("1", inNetwork("n2", "node-1", podOf("c", "10.0.0.9"))), false, time.Now()))
 	w.is("10.0.0.1:80", "b")
@@ -185,7 +186,7 @@ func TestPodsOnTheHostsNetworkAreToldApartByTheirServices(t *testing.T) {
 		a.Workload.HostNetwork = true
 	}
 	dns.Workload.Services = map[string][]Port{"default/dns": {{53, 5353}}}
-	w := registryOf(t, Settings{}, dns, proxy)
+	w := registryOf(t, NewDefaultConfig(), "", dns, proxy)
 	w.is("192.168.0.1:5353", "dns")
 	w.is("192.168.0.1:10250", "nobody")
 }
@@ -210,7 +211,7 @@ func checkBounded(t testing.TB, e *entry) {
 	}
 }
 
-// FuzzAddress gives arbitrary bytes for what istiod tells.
+// FuzzAddress returns arbitrary bytes for what istiod tells.
 func FuzzAddress(f *testing.F) {
 	for _, a := range []*Address{httpbin(), httpbinService(), podOf(strings.Repeat("ü", 300)), {Workload: &Workload{}}} {
 		f.Add(encode(a))
@@ -289,10 +290,7 @@ func BenchmarkFirstResponse(b *testing.B) {
 	answer := resources("1", all...)
 	b.ReportAllocs()
 	for b.Loop() {
-		source, err := New(Settings{Endpoint: "127.0.0.1:1"})
-		if err != nil {
-			b.Fatal(err)
-		}
+		source := New(NewDefaultConfig(), identity.SourceSettings{})
 		if err := source.take(answer, false, time.Now()); err != nil {
 			b.Fatal(err)
 		}

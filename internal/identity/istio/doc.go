@@ -3,5 +3,5 @@
 //
 // Resources are read from the wire by this package, by their field numbers in istio/istio's workload.proto, and not with
 // istio.io/istio/pkg/workloadapi: the one version of that module that can be had needs Kubernetes libraries that the
-// collector's own Kubernetes components do not compile with.  The module in the folder conformance compares the two.
+// collector's own Kubernetes components do not compile with. The module in the folder conformance compares the two.
 package istio

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Messages as istiod writes them.  The module in the folder conformance compares the reading with Istio's own types.
+// Messages as istiod writes them. The module in the folder conformance compares the reading with Istio's own types.
 
 func appendText(b []byte, n protowire.Number, text string) []byte {
 	if text == "" {

@@ -220,7 +220,7 @@ func (s *statuses) hear(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.all = append(s.all, "well")
+		s.all = append(s.all, "in sync")
 		return
 	}
 	s.all = append(s.all, err.Error())
@@ -242,15 +242,25 @@ type world struct {
 	t *testing.T
 }
 
-func startWorld(t *testing.T, settings Settings) *world {
+// plainText is the configuration for an istiod without TLS.
+func plainText(endpoint string) *Config {
+	config := NewDefaultConfig()
+	config.Endpoint, config.TLS.Insecure = endpoint, true
+	return config
+}
+
+func startWorld(t *testing.T, config *Config) *world {
+	t.Helper()
+	return startWorldAs(t, config, identity.SourceSettings{}, environmentPod(), config.loadTLS)
+}
+
+func startWorldAs(t *testing.T, config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *world {
 	t.Helper()
 	w := &world{t: t}
 	settings.Retain, settings.OnStatus = time.Minute, w.hear
-	source, err := New(settings)
-	require.NoError(t, err)
-	w.Source = source
+	w.Source = newSource(config, settings, self, loadTLS)
 	require.NoError(t, w.Start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, source.Close()) })
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	return w
 }
 

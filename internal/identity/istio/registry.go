@@ -9,9 +9,10 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// registry holds what istiod told, and publishes in the index what can be met in the node's own network.
+// registry holds the resources of istiod, and publishes in the index those that are in the node's own network.
 type registry struct {
-	settings *Settings
+	config   *Config
+	nodeName string
 	index    *identity.Index
 
 	mu      sync.Mutex
@@ -21,22 +22,22 @@ type registry struct {
 	onNode, inCluster map[string]int
 }
 
-func newRegistry(settings *Settings, index *identity.Index) *registry {
+func newRegistry(config *Config, nodeName string, index *identity.Index) *registry {
 	return &registry{
-		settings: settings, index: index, network: settings.Network,
+		config: config, nodeName: nodeName, index: index, network: config.Network,
 		entries: make(map[string]*entry), onNode: make(map[string]int), inCluster: make(map[string]int),
 	}
 }
 
-// change is what one response tells.
+// change is one response.
 type change struct {
 	put    map[string]*entry
 	remove []string
-	// whole says that what is neither put nor kept is not there any more.
+	// whole means that what is neither put nor kept is gone.
 	whole bool
 	kept  map[string]bool
-	// lost is when the source stopped hearing of changes; zero: it did not.  first is the very first response: what it
-	// tells was there before us.
+	// lost is when the source's stream broke; zero: it did not. first is the very first response, whose resources existed
+	// before.
 	lost  time.Time
 	first bool
 }
@@ -113,7 +114,7 @@ func (r *registry) gone(c *change) map[string]*entry {
 }
 
 // handOver ends, at the time when the source stopped hearing, the tenure of workloads whose addresses others have now, and
-// tells which those are.  When they were handed on is not known: rather than the wrong workload, nobody is named for a
+// tells which those are. When they were handed on is not known: rather than the wrong workload, nobody is named for a
 // connection that began in between.
 func (r *registry) handOver(c *change, gone map[string]*entry) map[located]bool {
 	if c.lost.IsZero() {
@@ -165,7 +166,7 @@ func (r *registry) release(e *entry, loses func(netip.Addr) bool, now time.Time)
 	}
 }
 
-// publish tells the index of an entry.  One that has no address here can be met by nobody: only services are named by
+// publish puts an entry into the index. One that has no address here can be met by nobody: only services are named by
 // others too, by the workloads behind them.
 func (r *registry) publish(e *entry, since, now time.Time) {
 	here := e.within(r.network)
@@ -191,9 +192,9 @@ func (r *registry) withdraw(e *entry, now time.Time) {
 	r.index.Remove(e.workload.UID, now)
 }
 
-// count keeps the tallies that tell the node's own network.
+// count keeps the tallies that decide the node's own network.
 func (r *registry) count(e *entry, n int) {
-	if e.workload == nil || e.cluster != r.settings.ClusterID {
+	if e.workload == nil || e.cluster != r.config.ClusterID {
 		return
 	}
 	add := func(to map[string]int) {
@@ -202,16 +203,16 @@ func (r *registry) count(e *entry, n int) {
 		}
 	}
 	add(r.inCluster)
-	if e.node != "" && e.node == r.settings.NodeName {
+	if e.node != "" && e.node == r.nodeName {
 		add(r.onNode)
 	}
 }
 
-// own tells the network that the node is in: the one that the settings name, else that of most workloads on the node, else
-// that of most workloads of the cluster.  Ties go to the lowest name.
+// own returns the network that the node is in: the one that the settings name, else that of most workloads on the node, else
+// that of most workloads of the cluster. Ties go to the lowest name.
 func (r *registry) own() string {
-	if r.settings.Network != "" {
-		return r.settings.Network
+	if r.config.Network != "" {
+		return r.config.Network
 	}
 	for _, tally := range []map[string]int{r.onNode, r.inCluster} {
 		if len(tally) == 0 {
@@ -228,7 +229,7 @@ func (r *registry) own() string {
 	return r.network
 }
 
-// versions are what a new stream tells that is known already.
+// versions are the known ones, for the first request of a new stream.
 func (r *registry) versions() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

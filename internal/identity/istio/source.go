@@ -2,6 +2,7 @@ package istio
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"time"
 	"unique"
@@ -13,21 +14,24 @@ import (
 )
 
 const (
-	// tickInterval is how often the source looks how it fares, and forgets what was retained.
+	// tickInterval is how often the source checks its status, and forgets what was retained.
 	tickInterval = time.Second
-	// patience is how long the first response may take before that is worth a word.
+	// patience is how long the first response may take before that is an error.
 	patience = 5 * time.Second
-	// A connection is tried again after 250 ms, and later at most 3 s (2 s and what chance adds): sooner than a record that
-	// waits for its name gives up.
+	// A connection is retried after 250 ms, and later after at most 3 s (2 s and the jitter): before a record stops waiting for
+	// its name.
 	firstPause, longestPause = 250 * time.Millisecond, 2 * time.Second
 	// steady is how long a connection must have lasted to be tried again at once.
 	steady = 5 * time.Second
 )
 
-// Source answers from what istiod tells.
+// Source answers from the resources that istiod sends.
 type Source struct {
 	identity.Resolver
-	settings Settings
+	config   *Config
+	settings identity.SourceSettings
+	pod      pod
+	loadTLS  func() (*tls.Config, error) // of the next connection; nil settings: plain text
 	mesh     mesh
 	index    *identity.Index
 	registry *registry
@@ -35,33 +39,34 @@ type Source struct {
 	done     sync.WaitGroup
 
 	mu       sync.Mutex
-	current  bool      // this stream's first response has been taken in
-	once     bool      // any stream's has
-	lost     time.Time // when the last stream broke, until the next one's first response
-	failing  *ailment  // why there is no stream
+	current  bool       // this stream's first response has been applied
+	once     bool       // any stream's has
+	lost     time.Time  // when the last stream broke, until the next one's first response
+	failing  *syncError // why there is no stream
 	rejected map[string]error
 
 	// Of the goroutine that ticks.
-	told   string // what was told last; empty: all is well
-	synced bool   // that it is in sync was told last
+	reported string // the key of the error that was reported last; empty: none
+	synced   bool   // that it is in sync was reported last
 }
 
-// New gives a source that knows nothing before Start.
-func New(settings Settings) (*Source, error) {
-	if err := settings.defaults(); err != nil {
-		return nil, err
-	}
-	s := &Source{
-		settings: settings, mesh: mesh{settings.ClusterID, settings.TrustDomain},
-		index: identity.NewIndex(settings.Retain), rejected: make(map[string]error),
-	}
-	s.Resolver = s.index
-	s.registry = newRegistry(&s.settings, s.index)
-	return s, nil
+// New returns a source that knows nothing before Start.
+func New(config *Config, settings identity.SourceSettings) *Source {
+	return newSource(config, settings, environmentPod(), config.loadTLS)
 }
 
-// Start begins to listen to istiod, until Close.  It does not wait for istiod: until that has told all it has, the source is
-// not in sync, and records wait for their names as long as they may.
+func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
+	settings = settings.WithDefaults()
+	index := identity.NewIndex(settings.Retain)
+	return &Source{
+		Resolver: index, config: config, settings: settings, pod: self, loadTLS: loadTLS,
+		mesh: mesh{config.ClusterID, config.TrustDomain}, index: index,
+		registry: newRegistry(config, settings.NodeName, index), rejected: make(map[string]error),
+	}
+}
+
+// Start begins to read from istiod, until Close. It does not wait for istiod: until that has sent everything, the source is not in
+// sync, and records wait up to settle for their names.
 func (s *Source) Start(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
 	s.stop = stop
@@ -76,14 +81,14 @@ func (s *Source) Start(context.Context) error {
 				return
 			case now := <-ticker.C:
 				s.index.Expire(now)
-				s.tell(now.Sub(begin) < patience)
+				s.reportStatus(now.Sub(begin) < patience)
 			}
 		}
 	})
 	return nil
 }
 
-// Close stops listening.  It may be called without Start, and twice.
+// Close ends the connection. It may be called without Start, and twice.
 func (s *Source) Close() error {
 	if s.stop != nil {
 		s.stop()
@@ -92,14 +97,14 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// Held counts the identities that can be met here now.
+// Held counts the identities that connections of this node can have now.
 func (s *Source) Held() identity.Held { return s.index.Held() }
 
-// Named says whether a workload of the mesh has the names, or had them a moment ago.
+// Named returns whether a workload of the mesh has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
-// InSync is true while istiod is heard, and all that it told could be read.
-func (s *Source) InSync() bool { return s.ailment() == nil }
+// InSync is true while istiod is connected, and everything that it sent could be decoded.
+func (s *Source) InSync() bool { return s.syncError() == nil }
 
 // follow keeps a connection to istiod.
 func (s *Source) follow(ctx context.Context) {
@@ -123,7 +128,7 @@ func (s *Source) follow(ctx context.Context) {
 	}
 }
 
-// broke notes why a stream ended, and tells whether it was in sync.
+// broke notes why a stream ended, and returns whether it was in sync.
 func (s *Source) broke(err error, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,16 +137,16 @@ func (s *Source) broke(err error, now time.Time) bool {
 		s.lost = now
 	}
 	s.current = false
-	s.failing = ailing(s.settings.Endpoint, encrypted(err), err)
+	s.failing = connectionError(s.config.Endpoint, encrypted(err), err)
 	return was
 }
 
-// took notes that a response was taken in, less what was refused of it.
-func (s *Source) took(c *change, refused map[string]error) {
+// applied notes that a response was applied, without the resources that were rejected.
+func (s *Source) applied(c *change, refused map[string]error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.current {
-		clear(s.rejected) // a new stream tells again what is not held
+		clear(s.rejected) // a new stream sends again what is not held
 	}
 	s.current, s.once, s.failing, s.lost = true, true, nil, time.Time{}
 	for name := range c.put {
@@ -157,37 +162,37 @@ func (s *Source) took(c *change, refused map[string]error) {
 	}
 }
 
-// ailment tells why the source is not in sync; nil: it is.
-func (s *Source) ailment() *ailment {
+// syncError returns why the source is not in sync; nil: it is.
+func (s *Source) syncError() *syncError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.failing != nil:
 		return s.failing
 	case !s.current:
-		return &ailment{kind: waiting, endpoint: s.settings.Endpoint}
+		return &syncError{kind: waiting, endpoint: s.config.Endpoint}
 	case len(s.rejected) > 0:
-		return &ailment{kind: malformed, endpoint: s.settings.Endpoint, cause: oneOf(s.rejected)}
+		return &syncError{kind: malformed, endpoint: s.config.Endpoint, cause: oneOf(s.rejected)}
 	}
 	return nil
 }
 
-// tell says how the source fares, when that changed.  Waiting is no news in the beginning.
-func (s *Source) tell(beginning bool) {
-	a := s.ailment()
+// reportStatus reports the status when it changed. In the beginning, waiting is no error.
+func (s *Source) reportStatus(beginning bool) {
+	e := s.syncError()
 	switch {
-	case a != nil && a.kind == waiting && beginning:
-	case a != nil && a.key() != s.told:
-		s.settings.Logger.Error("The mesh's identities are not in sync; those that are known stay", zap.Error(a))
-		s.settings.OnStatus(a)
-		s.told, s.synced = a.key(), false
-	case a == nil && !s.synced:
+	case e != nil && e.kind == waiting && beginning:
+	case e != nil && e.key() != s.reported:
+		s.settings.Logger.Error("identities of the mesh are not in sync; the known ones stay in use", zap.Error(e))
+		s.settings.OnStatus(e)
+		s.reported, s.synced = e.key(), false
+	case e == nil && !s.synced:
 		held := s.Held()
-		s.settings.Logger.Info("The mesh's identities are in sync",
+		s.settings.Logger.Info("identities of the mesh are in sync",
 			zap.Int("workloads", held.Workloads), zap.Int("services", held.Services))
-		if s.told != "" {
+		if s.reported != "" {
 			s.settings.OnStatus(nil)
 		}
-		s.told, s.synced = "", true
+		s.reported, s.synced = "", true
 	}
 }

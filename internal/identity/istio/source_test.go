@@ -19,13 +19,15 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
 func TestTheFirstResponseIsAllThereIs(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address, PodName: "agent", PodNamespace: "telemetry", PodIP: "10.0.0.1", NodeName: "node-1"})
+	w := startWorldAs(t, plainText(d.address), identity.SourceSettings{NodeName: "node-1"}, pod{"agent", "telemetry", "10.0.0.1"}, plainText("").loadTLS)
 	c, first := d.connected()
 	require.Equal(t, "ztunnel~10.0.0.1~agent.telemetry~telemetry.svc.cluster.local", first.Node.Id)
 	require.Equal(t, "Kubernetes", first.Node.Metadata.Fields["CLUSTER_ID"].GetStringValue())
@@ -49,7 +51,7 @@ func TestTheFirstResponseIsAllThereIs(t *testing.T) {
 
 func TestUpdatesAndRemovals(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address})
+	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
 	c.tells(resources("1", httpbin(), httpbinService()))
 	before := time.Now()
@@ -78,7 +80,7 @@ func TestUpdatesAndRemovals(t *testing.T) {
 
 func TestAConnectionThatBreaksIsTakenUpWhereItWas(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address})
+	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
 	c.tells(resources("1", httpbin(), httpbinService(), podOf("gone", "10.244.0.20"), podOf("stays", "10.244.0.21")))
 
@@ -111,7 +113,7 @@ func TestAConnectionThatBreaksIsTakenUpWhereItWas(t *testing.T) {
 
 func TestAnAddressThatIsHandedOnWhileNobodyListensCreditsNobodyWithTheOthersBytes(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address})
+	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
 	c.tells(resources("1", podOf("old", "10.244.0.20"), podOf("renewed", "10.244.0.21")))
 	before := time.Now()
@@ -131,7 +133,7 @@ func TestAnAddressThatIsHandedOnWhileNobodyListensCreditsNobodyWithTheOthersByte
 
 func TestSyncIsWholeWhereThereIsTooMuchToTell(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address})
+	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
 	many := resources("1", podOf("stays", "10.244.0.1"))
 	for i := range 2000 {
@@ -151,7 +153,7 @@ func TestSyncIsWholeWhereThereIsTooMuchToTell(t *testing.T) {
 
 func TestABadResourceIsRefusedAndTheGoodOnesAreTaken(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
-	w := startWorld(t, Settings{Endpoint: d.address})
+	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
 	c.tells(resources("1", httpbin()))
 
@@ -165,24 +167,24 @@ func TestABadResourceIsRefusedAndTheGoodOnesAreTaken(t *testing.T) {
 	w.is("10.244.0.30:80", "good")
 	w.is("10.244.0.11:80", "httpbin-5c5944c58c-v9mlk") // as before
 	require.False(t, w.InSync())
-	w.says("tells what cannot be read, and was told so; the rest is in use: resource \"" + nameOf(bad) + "\": an address has 3 bytes, not 4 or 16")
+	w.says("sent resources that could not be decoded (rejected with a NACK); the others are in use: resource \"" + nameOf(bad) + "\": an address has 3 bytes, not 4 or 16")
 
 	require.Nil(t, c.tells(resources("3", httpbin())).ErrorDetail)
 	require.True(t, w.InSync())
-	w.says("well")
+	w.says("in sync")
 }
 
 func TestItStartsBeforeIstiodAndTellsSo(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
 	address := d.address
 	d.server.Stop()
-	w := startWorld(t, Settings{Endpoint: address})
-	w.says("cannot reach istiod at " + address + ", which is tried again: ")
+	w := startWorld(t, plainText(address))
+	w.says("cannot connect to istiod at " + address + ", and retries: ")
 	require.False(t, w.InSync())
 	d = startIstiod(t, address, nil)
 	c, _ := d.connected()
 	c.tells(resources("1", httpbin()))
-	w.says("well")
+	w.says("in sync")
 	require.True(t, w.InSync())
 }
 
@@ -196,22 +198,24 @@ func TestTheTokenIsShownAndReadAnew(t *testing.T) {
 		}
 		return nil
 	})
-	w := startWorld(t, Settings{Endpoint: d.address, TokenFile: path, PodNamespace: "another"})
+	config := plainText(d.address)
+	config.TokenFile = path
+	w := startWorldAs(t, config, identity.SourceSettings{}, pod{"agent", "another", "10.0.0.1"}, config.loadTLS)
 	w.says("cannot read the token for istiod: set identity.istio.token_file")
 	require.Contains(t, w.last(), path)
 
 	require.NoError(t, os.WriteFile(path, []byte("expired\n"), 0o600))
-	w.says("istiod at " + d.address + " does not accept who we are: set identity.istio.token_file")
+	w.says("istiod at " + d.address + " rejects the collector's credentials: set identity.istio.token_file")
 	require.NotContains(t, w.last(), "Bearer")
 
 	require.NoError(t, os.WriteFile(path, []byte(token+"\n"), 0o600))
 	c, first := d.connected()
 	require.Contains(t, first.Node.Id, ".kmesh-telemetry~kmesh-telemetry.svc.", "the token's namespace, which istiod compares")
 	c.tells(resources("1", httpbin()))
-	w.says("well")
+	w.says("in sync")
 }
 
-// certificates gives a server's settings, and what a client needs to trust it.
+// certificates returns a server's settings, and what a client needs to trust it.
 func certificates(t *testing.T, name string) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -243,17 +247,17 @@ func TestTLSAndItsRemedies(t *testing.T) {
 	}{
 		"another root":         {encrypted.address, with(&tls.Config{ServerName: "istiod.istio-system.svc"}, nil), "set identity.istio.tls.ca_file"},
 		"another name":         {encrypted.address, with(&tls.Config{RootCAs: roots, ServerName: "elsewhere"}, nil), "server_name_override"},
-		"plain text to TLS":    {encrypted.address, nil, "do not agree on encryption"},
-		"TLS to plain text":    {open.address, with(trusting, nil), "do not agree on encryption"},
+		"plain text to TLS":    {encrypted.address, with(nil, nil), "identity.istio.tls does not match istiod"},
+		"TLS to plain text":    {open.address, with(trusting, nil), "identity.istio.tls does not match istiod"},
 		"a file that is amiss": {encrypted.address, with(nil, os.ErrNotExist), "cannot use identity.istio.tls: mount the files that it names"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := startWorld(t, Settings{Endpoint: test.endpoint, TLS: test.tls})
+			w := startWorldAs(t, plainText(test.endpoint), identity.SourceSettings{}, environmentPod(), test.tls)
 			w.says(test.want)
 			require.False(t, w.InSync())
 		})
 	}
-	w := startWorld(t, Settings{Endpoint: encrypted.address, TLS: with(trusting, nil)})
+	w := startWorldAs(t, plainText(encrypted.address), identity.SourceSettings{}, environmentPod(), with(trusting, nil))
 	c, _ := encrypted.connected()
 	c.tells(resources("1", httpbin()))
 	require.True(t, w.InSync())
@@ -262,9 +266,9 @@ func TestTLSAndItsRemedies(t *testing.T) {
 }
 
 func TestAnEndpointIsNeeded(t *testing.T) {
-	_, err := New(Settings{})
-	require.ErrorContains(t, err, "identity.istio.endpoint is empty")
-	s, err := New(Settings{Endpoint: "127.0.0.1:1"})
-	require.NoError(t, err)
-	require.NoError(t, s.Close())
+	require.ErrorContains(t, (&Config{}).Validate(), "identity.istio.endpoint is empty")
+	config := NewDefaultConfig()
+	config.Endpoint = "127.0.0.1:1"
+	require.NoError(t, config.Validate())
+	require.NoError(t, New(config, identity.SourceSettings{}).Close())
 }

@@ -24,37 +24,37 @@ import (
 const (
 	addressType = "type.googleapis.com/istio.workload.Address"
 
-	// maxResponse is the largest response that is taken: istiod tells all there is in one.
+	// maxResponse bounds a response: istiod sends everything in one.
 	maxResponse = 256 << 20
-	// maxVersions is how much of what is known already a request tells: more than 4 MiB istiod would refuse.
+	// maxVersions bounds the known versions in a request: istiod rejects more than 4 MiB.
 	maxVersions = 3 << 20
 	// connectWithin bounds the making of one connection.
 	connectWithin = 5 * time.Second
-	// quiet is after which silence istiod is asked whether it is still there; it refuses who asks more often than every 15 s.
+	// quiet is the silence after which istiod is pinged. It rejects clients that ping more often than every 15 s.
 	quiet, answerWithin = 20 * time.Second, 5 * time.Second
-	// maxRejected bounds what is remembered of resources that cannot be read.
+	// maxRejected bounds what is remembered of resources that cannot be decoded.
 	maxRejected = 1000
 )
 
-// listen makes a connection, and takes in what istiod tells until that ends.
+// listen connects to istiod, and applies its responses until the stream ends.
 func (s *Source) listen(ctx context.Context) error {
-	config, err := s.settings.TLS()
+	config, err := s.loadTLS()
 	if err != nil {
-		return &ailment{kind: files, cause: err}
+		return &syncError{kind: files, cause: err}
 	}
-	shown, err := s.settings.token(config != nil)
+	shown, err := s.config.token(config != nil)
 	if err != nil {
-		return &ailment{kind: token, cause: err}
+		return &syncError{kind: token, cause: err}
 	}
 	// All that belongs to the stream ends with this call.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := dial(s.settings.Endpoint, config)
+	conn, err := dial(s.config.Endpoint, config)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	pairs := []string{"clusterid", s.settings.ClusterID} // by which istiod finds the API server that checks the token
+	pairs := []string{"clusterid", s.config.ClusterID} // by which istiod finds the API server that checks the token
 	if shown != "" {
 		pairs = append(pairs, "authorization", "Bearer "+shown)
 	}
@@ -64,7 +64,7 @@ func (s *Source) listen(ctx context.Context) error {
 		return failed(config, err)
 	}
 	request, whole := s.subscription(shown)
-	if err := stream.Send(request); err != nil && !isEOF(err) { // at its end Recv tells why
+	if err := stream.Send(request); err != nil && !isEOF(err) { // at the end of the stream, Recv returns why
 		return failed(config, err)
 	}
 	for {
@@ -93,7 +93,7 @@ func dial(endpoint string, config *tls.Config) (*grpc.ClientConn, error) {
 		transport = credentials.NewTLS(config)
 	}
 	return grpc.NewClient(endpoint, grpc.WithTransportCredentials(transport),
-		grpc.WithNoProxy(), // istiod is in the cluster, whatever the environment says of the world outside
+		grpc.WithNoProxy(), // istiod is in the cluster, whatever proxy the environment has
 		grpc.WithDisableServiceConfig(),
 		grpc.WithUserAgent("otelcol-kmesh"),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
@@ -101,8 +101,8 @@ func dial(endpoint string, config *tls.Config) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
 }
 
-// subscription is the first request of a stream: all there is, less what is known already.  whole tells that nothing was
-// said of that, so that the first response tells all.
+// subscription is the first request of a stream: everything, except what is known already. whole means that the known versions
+// are left out, so that the first response has everything.
 func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRequest, whole bool) {
 	versions := s.registry.versions()
 	size := 0
@@ -114,9 +114,9 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 	}
 	return &discovery.DeltaDiscoveryRequest{
 		Node: &core.Node{
-			Id: s.settings.nodeID(shown),
+			Id: s.pod.nodeID(shown),
 			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-				"CLUSTER_ID": structpb.NewStringValue(s.settings.ClusterID),
+				"CLUSTER_ID": structpb.NewStringValue(s.config.ClusterID),
 				"NODE_NAME":  structpb.NewStringValue(s.settings.NodeName),
 			}},
 		},
@@ -126,7 +126,7 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 	}, whole
 }
 
-// take takes a response in, and gives what of it cannot be used.
+// take applies a response, and returns why resources of it cannot be used.
 func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, now time.Time) error {
 	c := &change{
 		put: make(map[string]*entry, len(response.Resources)), remove: response.RemovedResources,
@@ -146,7 +146,7 @@ func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, no
 	c.first, c.lost = !s.once, s.lost
 	s.mu.Unlock()
 	s.registry.apply(c, now)
-	s.took(c, refused)
+	s.applied(c, refused)
 	if len(refused) == 0 {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
 	return e, nil
 }
 
-// oneOf tells the first by name of what is wrong, and how many there are.
+// oneOf returns the error that is first by name, with the number of all.
 func oneOf(refused map[string]error) error {
 	first := ""
 	for name := range refused {
@@ -188,7 +188,7 @@ func oneOf(refused map[string]error) error {
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
-// failed keeps whether the connection was to be encrypted, which its remedy depends on.
+// failed keeps whether the connection was to be encrypted, which decides the remedy.
 func failed(config *tls.Config, err error) error { return &failure{config != nil, err} }
 
 type failure struct {
@@ -199,7 +199,7 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// encrypted says whether the connection that failed so was to be.
+// encrypted returns whether the failed connection was to be encrypted.
 func encrypted(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && f.encrypted

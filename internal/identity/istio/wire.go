@@ -46,8 +46,8 @@ type NetworkAddress struct {
 // Port of a service and of the workloads behind it, as they are sent: not yet known to be ports.
 type Port struct{ Service, Target uint32 }
 
-// Decode reads an istio.workload.Address.  Fields that say nothing for telemetry are passed over; the result shares no
-// memory with the message.  The error says which field is malformed.
+// Decode reads an istio.workload.Address. Fields without a use for telemetry are skipped; the result shares no
+// memory with the message. The error names the malformed field.
 func Decode(message []byte) (*Address, error) {
 	a := &Address{}
 	err := fields(message, func(f field) error {
@@ -214,7 +214,7 @@ type field struct {
 	varint uint64
 }
 
-// fields gives each field of a message in turn.
+// fields returns each field of a message in turn.
 func fields(message []byte, each func(field) error) error {
 	for len(message) > 0 {
 		f := field{}

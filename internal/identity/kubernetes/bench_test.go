@@ -116,8 +116,7 @@ func startBig(b *testing.B, server *httptest.Server) *Source {
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
 	})
 	require.NoError(b, err)
-	source, err := New(Settings{Client: client, Retain: time.Minute})
-	require.NoError(b, err)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute}, client)
 	require.NoError(b, source.Start(context.Background()))
 	for !source.InSync() {
 		time.Sleep(time.Millisecond)
@@ -166,7 +165,7 @@ func BenchmarkSync(b *testing.B) {
 // replaced by another at its address.
 func BenchmarkResolveUnderChanges(b *testing.B) {
 	r := newTestRegistry()
-	source := &Source{Resolver: r.index, sight: new(sight)}
+	source := &Source{Resolver: r.index, gap: new(watchGap)}
 	pods := make([]*corev1.Pod, manyPods)
 	ends := make([]netip.AddrPort, manyPods)
 	for i := range pods {

@@ -2,6 +2,6 @@
 // behind them, and nodes.
 //
 // It reads four resources of the whole cluster (pods, services, endpoint slices, nodes; get, list and watch), as
-// deploy/kubernetes/rbac.yaml grants them.  Owners are told from what the pods themselves say, as Istio does, so that
+// deploy/kubernetes/rbac.yaml grants them. Owners are derived from the pods alone, as in Istio, so that
 // neither ReplicaSets nor Jobs are watched.
 package kubernetes

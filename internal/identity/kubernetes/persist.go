@@ -13,23 +13,23 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// How long to wait before a request is tried again. An informer's own waits grow to a minute, and nobody can set them:
-// records would have given up waiting for their names long before. The longest one, with its jitter, is 3 s.
+// The waits before a request is retried. An informer's own waits grow to a minute and cannot be set: records would have stopped
+// waiting for their names long before. The longest one here, with its jitter, is 3 s.
 const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = 2 * time.Second
 )
 
-// persist makes a request until it succeeds, ctx ends, or it fails so that the informer must do something else than to
-// repeat it. told hears of each try.
-func persist[T any](ctx context.Context, request func() (T, error), repeat func(error) bool, told func(error)) (T, error) {
+// persist makes a request until it succeeds, ctx ends, or it fails in a way that the informer must handle. report gets the outcome
+// of each attempt.
+func persist[T any](ctx context.Context, request func() (T, error), repeat func(error) bool, report func(error)) (T, error) {
 	backoff := wait.Backoff{Duration: firstRetry, Factor: 2, Jitter: 0.5, Steps: 10, Cap: lastRetry}
 	for {
 		answer, err := request()
 		if ctx.Err() != nil {
 			return answer, err
 		}
-		told(err)
+		report(err)
 		if err == nil || !repeat(err) {
 			return answer, err
 		}
@@ -41,8 +41,8 @@ func persist[T any](ctx context.Context, request func() (T, error), repeat func(
 	}
 }
 
-// later says whether the very same request may succeed later.
-func later(err error) bool {
+// retryable returns whether the same request may succeed later.
+func retryable(err error) bool {
 	switch code, answered := answer(err); {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge):
 		return false // an etcd that was restored from a backup: list anew
@@ -53,14 +53,14 @@ func later(err error) bool {
 	}
 }
 
-// laterElseList is later for a watch that is to tell also what is there already. Where it is refused, the informer lists
-// instead, which may be allowed, and which tells better what is not.
-func laterElseList(err error) bool {
+// retryableElseList is retryable for a watch that begins with the present objects. Where it is forbidden, the informer lists
+// instead, which may be allowed, and whose error is clearer.
+func retryableElseList(err error) bool {
 	code, _ := answer(err)
-	return later(err) && code != http.StatusUnauthorized && code != http.StatusForbidden
+	return retryable(err) && code != http.StatusUnauthorized && code != http.StatusForbidden
 }
 
-// answer is the API server's, if it was one that answered.
+// answer returns the API server's status code, if it answered.
 func answer(err error) (code int, answered bool) {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -71,8 +71,8 @@ func answer(err error) (code int, answered bool) {
 
 var errNoAnswer = errors.New("the connection ended before the API server answered")
 
-// opened gives an error for a watch that is none: the client makes one that is over of a connection that breaks before the
-// answer, as a load balancer's does that has no API server left.
+// opened returns an error for a watch that has ended already: the client makes one of a connection that breaks before the answer,
+// e.g. that of a load balancer without an API server.
 func opened(w watch.Interface, err error) (watch.Interface, error) {
 	if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
 		return nil, errNoAnswer

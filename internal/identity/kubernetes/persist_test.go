@@ -39,8 +39,8 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"initial events are not known", apierrors.NewInvalid(schema.GroupKind{}, "", nil), false, false},
 		{"likewise", apierrors.NewBadRequest("sendInitialEvents"), false, false},
 	} {
-		require.Equal(t, c.list, later(c.err), c.name)
-		require.Equal(t, c.watch, laterElseList(c.err), c.name)
+		require.Equal(t, c.list, retryable(c.err), c.name)
+		require.Equal(t, c.watch, retryableElseList(c.err), c.name)
 	}
 }
 
@@ -48,25 +48,25 @@ func TestARequestIsRepeatedSoonerThanARecordGivesUp(t *testing.T) {
 	const settle = 5 * time.Second
 	require.Less(t, time.Duration(1.5*float64(lastRetry)), settle-catchUp+time.Nanosecond)
 
-	tries, told := 0, []error(nil)
+	tries, reported := 0, []error(nil)
 	got, err := persist(context.Background(), func() (string, error) {
 		if tries++; tries < 3 {
 			return "", errors.New("connection refused")
 		}
 		return "pods", nil
-	}, later, func(err error) { told = append(told, err) })
+	}, retryable, func(err error) { reported = append(reported, err) })
 	require.NoError(t, err)
 	require.Equal(t, "pods", got)
-	require.Len(t, told, 3)
-	require.Error(t, told[1])
-	require.NoError(t, told[2])
+	require.Len(t, reported, 3)
+	require.Error(t, reported[1])
+	require.NoError(t, reported[2])
 
 	expired := apierrors.NewResourceExpired("too old")
-	_, err = persist(context.Background(), func() (string, error) { return "", expired }, later, func(error) {})
+	_, err = persist(context.Background(), func() (string, error) { return "", expired }, retryable, func(error) {})
 	require.Equal(t, expired, err, "the informer lists anew")
 
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = persist(ctx, func() (string, error) { cancel(); return "", errors.New("cancelled") }, later,
+	_, err = persist(ctx, func() (string, error) { cancel(); return "", errors.New("cancelled") }, retryable,
 		func(error) { t.Error("the end is nothing to tell") })
 	require.Error(t, err)
 }
@@ -74,8 +74,8 @@ func TestARequestIsRepeatedSoonerThanARecordGivesUp(t *testing.T) {
 func TestAWatchWithoutAnAnswerIsNone(t *testing.T) {
 	_, err := opened(watch.NewEmptyWatch(), nil)
 	require.ErrorIs(t, err, errNoAnswer)
-	require.True(t, later(err))
-	require.True(t, laterElseList(err))
+	require.True(t, retryable(err))
+	require.True(t, retryableElseList(err))
 	w, err := opened(watch.NewFake(), nil)
 	require.NoError(t, err)
 	require.NotNil(t, w)
@@ -99,7 +99,7 @@ func TestATokenThatIsRefusedIsReadAgain(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(`{clusters: [{name: c, cluster: {server: "`+server.URL+`", insecure-skip-tls-verify: true}}],
 		users: [{name: u, user: {tokenFile: "`+token+`"}}], contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}`), 0o600))
 	t.Setenv("KUBECONFIG", path)
-	client, err := (&Settings{AuthType: AuthKubeConfig}).client()
+	client, err := (&Config{AuthType: AuthKubeConfig}).client()
 	require.NoError(t, err)
 
 	list := func() error {

@@ -13,7 +13,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// The labels and annotations that say something for telemetry.
+// The labels and annotations that telemetry uses.
 const (
 	labelCanonicalName     = "service.istio.io/canonical-name"
 	labelCanonicalRevision = "service.istio.io/canonical-revision"
@@ -33,7 +33,7 @@ const (
 type pod struct {
 	metav1.ObjectMeta
 	workload *identity.Workload // without its services; nil: it has no address, or no more
-	ready    time.Time          // when its network was ready; zero: the kubelet does not tell
+	ready    time.Time          // when its network was ready; zero: unknown
 }
 
 func (c *cluster) pod(p *corev1.Pod) *pod {
@@ -74,7 +74,7 @@ func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 	}
 }
 
-// podUID is what the kubelet calls the pod in cgroups.  A static pod's object is a mirror of what the kubelet runs under the
+// podUID is what the kubelet calls the pod in cgroups. A static pod's object is a mirror of what the kubelet runs under the
 // hash of the manifest: its own UID is in no path.
 func podUID(p *corev1.Pod) identity.PodUID {
 	text := string(p.UID)
@@ -88,7 +88,7 @@ func podUID(p *corev1.Pod) identity.PodUID {
 // scheduled matches the name that a CronJob gives its Jobs: the minute of the schedule behind its own.
 var scheduled = regexp.MustCompile(`^(.+)-\d{8,10}$`)
 
-// owner is what made the pod, told from the pod alone: a Deployment's ReplicaSet is the Deployment's name and the
+// owner is what made the pod, derived from the pod alone: a Deployment's ReplicaSet is the Deployment's name and the
 // template's hash, a CronJob's Job is the CronJob's name and a time.
 func owner(p *corev1.Pod) string {
 	controller := metav1.GetControllerOfNoCopy(p)
@@ -136,13 +136,13 @@ func parse(texts []string) []netip.Addr {
 	return all
 }
 
-// terminated says whether the pod has given up its address: the object of a Job's pod stays long after it.
+// terminated returns whether the pod has given up its address: the object of a Job's pod stays long after it.
 func terminated(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// hadSince is when the pod got its address, which may be long before the word of it, after an outage of the watch.  The
-// kubelet tells when the network was ready.  Where it does not, the word has only just come, or else, of a pod that was
+// hadSince is when the pod got its address, which may be long before it was reported, after an outage of the watch. The
+// kubelet reports when the network was ready. Where it does not, the report is new, or else, of a pod that was
 // there before us, its creation is all that is known.
 func (p *pod) hadSince(initial bool, now time.Time) time.Time {
 	switch {

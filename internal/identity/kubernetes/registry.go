@@ -12,11 +12,11 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// lingering is how long a pod stays behind a service after its endpoint slices stopped saying so.  When a pod is
-// deleted, that may be heard before the deletion, and the pod's last connections must keep the service that they had.
+// lingering is how long a pod stays behind a service after its endpoint slices stopped saying so. When a pod is
+// deleted, that may be reported before the deletion, and the pod's last connections must keep the service that they had.
 const lingering = 2 * time.Second
 
-// registry joins what the watches tell, in whatever order, and publishes it in the index.
+// registry joins what the watches report, in whatever order, and publishes it in the index.
 type registry struct {
 	cluster cluster
 	index   *identity.Index
@@ -76,7 +76,7 @@ func (r *registry) dropPod(key string, now time.Time) {
 	}
 }
 
-// publish tells the index of a pod, or of its new version.
+// publish puts a pod, or its new version, into the index.
 func (r *registry) publish(key string, uid types.UID, w *identity.Workload, since, now time.Time) {
 	w.Services = r.memberships(key)
 	old, known := r.pods[key]
@@ -90,7 +90,7 @@ func (r *registry) publish(key string, uid types.UID, w *identity.Workload, sinc
 	r.pods[key] = published{uid, w}
 }
 
-// republish tells the index of the services of a pod that is known.
+// republish puts the services of a known pod into the index.
 func (r *registry) republish(key string, now time.Time) {
 	if p, ok := r.pods[key]; ok {
 		w := *p.workload
@@ -122,7 +122,7 @@ func compareMembership(m identity.Membership, key identity.ServiceKey) int {
 	return m.Service.Compare(key)
 }
 
-// linger gives the memberships with those that the pod had, until their time has come.
+// linger returns the memberships with those that the pod had, until their time has come.
 func (r *registry) linger(key string, had, has []identity.Membership, now time.Time) []identity.Membership {
 	lost := slices.DeleteFunc(slices.Clone(had), func(m identity.Membership) bool {
 		_, still := slices.BinarySearchFunc(has, m.Service, compareMembership)
@@ -192,7 +192,7 @@ func (r *registry) dropService(key string, now time.Time) {
 	}
 }
 
-// resolve tells the endpoints of a service that it changed; nil: it is gone.
+// resolve updates the endpoints of a service that changed; nil: it is gone.
 func (r *registry) resolve(key string, s *service, now time.Time) {
 	for _, e := range r.of[key] {
 		if s == nil {
@@ -258,7 +258,7 @@ func (r *registry) replaceSlice(old, s *slice, since, now time.Time) {
 	}
 }
 
-// publishOthers tells the index of the addresses that are no pod's.
+// publishOthers puts the addresses that are no pod's into the index.
 func (r *registry) publishOthers(s *slice, of *service, since, now time.Time) {
 	if of == nil {
 		return

@@ -19,7 +19,7 @@ type service struct {
 	ports     map[string]uint16 // by the port's name, which may be empty
 }
 
-// service gives one that is not published of what no TCP connection goes to: an ExternalName is an alias in the DNS, and
+// service returns one that is not published of what no TCP connection goes to: an ExternalName is an alias in the DNS, and
 // there are services with ports of other protocols only.
 func (c *cluster) service(s *corev1.Service) *service {
 	stripped := &service{ObjectMeta: meta(&s.ObjectMeta)}
@@ -61,7 +61,7 @@ func serviceAddresses(s *corev1.Service) []netip.Addr {
 	return parse(texts) // drops the word None
 }
 
-// target is 0 for a port that the pods' containers name: the endpoint slices tell its number.
+// target is 0 for a port that the pods' containers name: the endpoint slices have its number.
 func target(p *corev1.ServicePort) uint16 {
 	if p.TargetPort.Type == intstr.String {
 		return 0

@@ -14,11 +14,11 @@ import (
 // slice is what is left of an EndpointSlice: who is behind a service, at which ports.
 type slice struct {
 	metav1.ObjectMeta
-	service string // namespace/name; empty: it is of no service, or tells names instead of addresses
+	service string // namespace/name; empty: it is of no service, or has names instead of addresses
 	named   []namedPort
 	pods    []string // namespace/name of each
 	others  []netip.Addr
-	// behind is what being in this slice means, once the service is known.  The registry's.
+	// behind is what being in this slice means, once the service is known. The registry's.
 	behind identity.Membership
 	known  bool
 }
@@ -37,7 +37,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 	}
 	s.service = nameOf(e.Namespace, of)
 	for i := range e.Ports {
-		// No number means every port, which tells nothing.
+		// No number means every port, which does not help.
 		if p := &e.Ports[i]; p.Port != nil && (p.Protocol == nil || isTCP(*p.Protocol)) {
 			s.named = append(s.named, namedPort{value(p.Name), uint16(*p.Port)})
 		}
@@ -54,7 +54,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 	return s
 }
 
-// resolve tells what the slice means with the service that it belongs to; nil: not known.
+// resolve joins the slice with the service that it belongs to; nil: unknown.
 func (s *slice) resolve(of *service) {
 	s.known = of != nil
 	if !s.known {
@@ -77,7 +77,7 @@ func comparePorts(a, b identity.Port) int {
 	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Target, b.Target))
 }
 
-// outside names an address behind a service that is no pod's: a database, or the API server itself.  Others may have the
+// outside names an address behind a service that is no pod's: a database, or the API server itself. Others may have the
 // address too, as every process of its machine does.
 func (c *cluster) outside(s *slice, of *identity.Service, at netip.Addr) *identity.Workload {
 	return &identity.Workload{

@@ -18,70 +18,72 @@ import (
 )
 
 const (
-	// tickInterval is how often the source looks how it fares, and ends what lingered.
+	// tickInterval is how often the source checks its status, and ends what lingered.
 	tickInterval = time.Second
-	// patience is how long the first lists may take before that is worth a word.
+	// patience is how long the first lists may take before that is an error.
 	patience = 5 * time.Second
 )
 
 // Source answers from the objects of a cluster.
 type Source struct {
 	identity.Resolver
-	settings  Settings
+	settings  identity.SourceSettings
 	index     *identity.Index
+	locator   identity.LocatorCloser // nil: only its address finds a pod
 	registry  *registry
 	resources []*resource
-	// sight of the pods: of all objects, theirs give their addresses on.
-	sight    *sight
-	regained atomic.Uint64 // how often it was regained
+	// gap of the pods: their addresses pass from one to another.
+	gap  *watchGap
+	gaps atomic.Uint64 // how many have ended
 
 	stop context.CancelFunc
 	done sync.WaitGroup
 
 	// Of the goroutine that ticks.
-	told   string // the ailments that were told last; empty: none
-	synced bool   // that it is in sync was told last
+	reported string // the keys of the errors that were reported last; empty: none
+	synced   bool   // that it is in sync was reported last
 }
 
-// New gives a source that knows nothing before Start.  It makes the client, but connects to nothing.
-func New(settings Settings) (*Source, error) {
-	settings.defaults()
-	client, err := settings.client()
+// New returns a source that knows nothing before Start. It makes the client, but does not connect.
+func New(config *Config, settings identity.SourceSettings) (*Source, error) {
+	client, err := config.client()
 	if err != nil {
 		return nil, err
 	}
-	return newSource(settings, client), nil
+	return newSource(config, settings, client), nil
 }
 
-func newSource(settings Settings, client kubernetes.Interface) *Source {
+func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface) *Source {
+	settings = settings.WithDefaults()
 	index := identity.NewIndex(settings.Retain)
-	if settings.Locator != nil {
-		index.Locate(settings.Locator)
+	locator := settings.OpenLocator()
+	if locator != nil {
+		index.Locate(locator)
 	}
-	registry := newRegistry(cluster{settings.ClusterID, settings.ClusterDomain, settings.TrustDomain}, index)
+	registry := newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, index)
 	all := resources(client, registry)
 	return &Source{
-		Resolver: index, settings: settings, index: index,
+		Resolver: index, settings: settings, index: index, locator: locator,
 		registry: registry, resources: all,
-		sight: &all[slices.IndexFunc(all, func(r *resource) bool { return r.name == ofPods })].sight,
+		gap: &all[slices.IndexFunc(all, func(r *resource) bool { return r.name == ofPods })].gap,
 	}
 }
 
-// Resolve tells who had the end. Of a connection that began while nobody watched the pods this is not settled: the
-// address may have been given to another one since it was last heard of.
+// Resolve returns who had the end. For a connection that began in a watch gap this is not settled: the address may have passed to
+// another pod.
 func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, settled bool) {
 	w, settled = s.Resolver.Resolve(end, at)
-	return w, settled && !s.sight.doubts(at)
+	return w, settled && !s.gap.covers(at)
 }
 
-// Generation changes also when answers have become certain.
-func (s *Source) Generation() uint64 { return s.Resolver.Generation() + s.regained.Load() }
+// Generation changes also when a watch gap ends, because answers are certain then.
+func (s *Source) Generation() uint64 { return s.Resolver.Generation() + s.gaps.Load() }
 
-// Start begins to watch, until Close.  It does not wait for the API server: until that has told all it has, the source is
-// not in sync, and records wait for their names as long as they may.
+// Start begins to watch, until Close. It does not wait for the API server: until that has sent everything, the source is not in
+// sync, and records wait up to settle for their names.
 func (s *Source) Start(context.Context) error {
-	// Start's own context may end with Start.  The informers' words go to klog, and so to stderr: what a user needs to
-	// know of them is told here.
+	// Start's own context may end with Start. The informers log to klog, and so to stderr: what a user needs of that is logged
+	// here.
 	ctx, stop := context.WithCancel(logr.NewContext(context.Background(), logr.Discard()))
 	s.stop = stop
 	for _, r := range s.resources {
@@ -97,24 +99,24 @@ func (s *Source) Start(context.Context) error {
 				return
 			case now := <-ticker.C:
 				s.registry.tick(now)
-				if s.sight.tick(now) {
-					s.regained.Add(1)
+				if s.gap.tick(now) {
+					s.gaps.Add(1)
 				}
-				s.tell(now.Sub(begin) < patience)
+				s.reportStatus(now.Sub(begin) < patience)
 			}
 		}
 	})
 	return nil
 }
 
-// Close ends the watches.  It may be called without Start, and twice.
+// Close ends the watches. It may be called without Start, and twice.
 func (s *Source) Close() error {
 	if s.stop != nil {
 		s.stop()
 	}
 	s.done.Wait()
-	if s.settings.Locator != nil {
-		return s.settings.Locator.Close()
+	if s.locator != nil {
+		return s.locator.Close()
 	}
 	return nil
 }
@@ -122,43 +124,43 @@ func (s *Source) Close() error {
 // Held counts the identities of the cluster as it is now.
 func (s *Source) Held() identity.Held { return s.index.Held() }
 
-// Named says whether a workload of the cluster has the names, or had them a moment ago.
+// Named returns whether a workload of the cluster has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
 // InSync is true while everything is watched and all that was there at the beginning is known.
 func (s *Source) InSync() bool {
 	for _, r := range s.resources {
-		if r.ailment().kind != well {
+		if r.syncError().kind != inSync {
 			return false
 		}
 	}
 	return true
 }
 
-// tell says how the source fares, when that changed.  Waiting is no news in the beginning.
-func (s *Source) tell(beginning bool) {
+// reportStatus reports the status when it changed. In the beginning, waiting is no error.
+func (s *Source) reportStatus(beginning bool) {
 	var keys []string
 	var errs []error
-	for _, a := range ailments(s.resources) {
-		if a.kind != waiting || !beginning {
-			keys = append(keys, a.key())
-			errs = append(errs, &a)
+	for _, e := range syncErrors(s.resources) {
+		if e.kind != waiting || !beginning {
+			keys = append(keys, e.key())
+			errs = append(errs, &e)
 		}
 	}
-	ailing := strings.Join(keys, "; ")
+	failing := strings.Join(keys, "; ")
 	switch {
-	case len(errs) > 0 && ailing != s.told:
+	case len(errs) > 0 && failing != s.reported:
 		err := errors.Join(errs...)
-		s.settings.Logger.Error("The cluster's identities are not in sync; those that are known stay", zap.Error(err))
+		s.settings.Logger.Error("identities of the cluster are not in sync; the known ones stay in use", zap.Error(err))
 		s.settings.OnStatus(err)
-		s.told, s.synced = ailing, false
+		s.reported, s.synced = failing, false
 	case len(errs) == 0 && !s.synced && s.InSync():
 		held := s.Held()
-		s.settings.Logger.Info("The cluster's identities are in sync",
+		s.settings.Logger.Info("identities of the cluster are in sync",
 			zap.Int("workloads", held.Workloads), zap.Int("services", held.Services))
-		if s.told != "" {
+		if s.reported != "" {
 			s.settings.OnStatus(nil)
 		}
-		s.told, s.synced = "", true
+		s.reported, s.synced = "", true
 	}
 }

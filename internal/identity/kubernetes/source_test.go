@@ -48,7 +48,7 @@ func servicePort(name string, port int32, target any) corev1.ServicePort {
 	return p
 }
 
-// sliceFor gives an endpoint slice of a service, with these ports by their name.
+// sliceFor returns an endpoint slice of a service, with these ports by their name.
 func sliceFor(service, name string, ports map[string]int32, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{"kubernetes.io/service-name": service}},
@@ -99,8 +99,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	t.Helper()
 	w := &world{t: t, client: fake.NewClientset(objects...)}
-	source, err := New(Settings{Client: w.client, Retain: time.Minute, OnStatus: w.hear})
-	require.NoError(t, err)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, OnStatus: w.hear}, w.client)
 	w.Source = source
 	t.Cleanup(func() { require.NoError(t, source.Close()) })
 	return w
@@ -368,11 +367,11 @@ func TestTheAPIServerIsNotThereYet(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(`{clusters: [{name: c, cluster: {server: "http://127.0.0.1:9"}}],
 		contexts: [{name: x, context: {cluster: c}}]}`), 0o600))
 	t.Setenv("KUBECONFIG", path)
-	source, err := New(Settings{AuthType: AuthKubeConfig, Context: "x", OnStatus: w.hear})
+	source, err := New(&Config{AuthType: AuthKubeConfig, Context: "x"}, identity.SourceSettings{OnStatus: w.hear})
 	require.NoError(t, err)
 	require.NoError(t, source.Start(context.Background()), "it must not wait")
 	require.Eventually(t, func() bool { return len(w.heard()) > 0 }, within, often)
-	require.ErrorContains(t, w.heard()[0], "cannot watch nodes, services, endpointslices, pods, which is tried again: dial tcp 127.0.0.1:9: connect: connection refused")
+	require.ErrorContains(t, w.heard()[0], "cannot watch nodes, services, endpointslices, pods, and retries: dial tcp 127.0.0.1:9: connect: connection refused")
 	require.False(t, source.InSync())
 	require.NoError(t, source.Close())
 }
@@ -386,12 +385,12 @@ func TestWrongSettings(t *testing.T) {
 		AuthNone:           "set them to the API server's address and port",
 		"token":            `"token" is not known: write serviceAccount, kubeConfig or none`,
 	} {
-		_, err := New(Settings{AuthType: auth})
+		_, err := New(&Config{AuthType: auth}, identity.SourceSettings{})
 		require.ErrorContains(t, err, want)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
 	t.Setenv("KUBERNETES_SERVICE_PORT", "443")
-	config, err := (&Settings{AuthType: AuthNone}).config()
+	config, err := (&Config{AuthType: AuthNone}).rest()
 	require.NoError(t, err)
 	require.Equal(t, "https://[fd00::1]:443", config.Host)
 }

@@ -11,7 +11,7 @@ import (
 // cluster is what identities have in common.
 type cluster struct{ id, domain, trustDomain string }
 
-// strip makes of an object what is kept of it: a pod's is a tenth.  It is an informer's Transform, and also gets what is
+// strip makes of an object what is kept of it: a pod's is a tenth. It is an informer's Transform, and also gets what is
 // stripped already.
 func (c *cluster) strip(object any) (any, error) {
 	switch o := object.(type) {
@@ -27,7 +27,7 @@ func (c *cluster) strip(object any) (any, error) {
 	return object, nil
 }
 
-// meta keeps what an informer needs, the name and the version, and what tells one object from another of that name.
+// meta keeps what an informer needs, the name and the version, and what distinguishes objects of one name.
 func meta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
@@ -35,7 +35,7 @@ func meta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// nameOf is namespace/name.  There is one copy of each in memory: endpoint slices name pods over and over.
+// nameOf is namespace/name. There is one copy of each in memory: endpoint slices name pods over and over.
 func nameOf(namespace, name string) string { return unique.Make(namespace + "/" + name).Value() }
 
 func name(m *metav1.ObjectMeta) string { return nameOf(m.Namespace, m.Name) }

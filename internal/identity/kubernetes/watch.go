@@ -15,18 +15,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// resource is one that is watched, with how it fares.
+// resource is a kind of object that is watched, with the errors of that.
 type resource struct {
 	group, name string
 	informer    cache.SharedIndexInformer
-	// handled tells whether the first list has been handled to its end.
+	// handled knows whether the first list has been handled completely.
 	handled cache.ResourceEventHandlerRegistration
 
 	mu      sync.Mutex
 	listing error // why it cannot be listed
 	failing error // why it cannot be watched
 
-	sight sight
+	gap watchGap
 }
 
 // lister is what the client has for every kind of object.
@@ -35,29 +35,28 @@ type lister[L runtime.Object] interface {
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// watched makes a resource of what the client lists and watches.  set hears of the present state of each object, as strip
-// left it, and whether it was there before the watch began.
+// watched makes a resource of what the client lists and watches. set gets the present state of each object, as strip left it, and
+// whether it existed before the watch began.
 func watched[L runtime.Object, T any](client kubernetes.Interface, group, name string, from lister[L], example runtime.Object,
 	strip cache.TransformFunc, set func(o T, initial bool, now time.Time), remove func(o T, now time.Time),
 ) *resource {
 	r := &resource{group: group, name: name}
-	// A list that cannot be had, and a watch that cannot be taken up again, are tried again here: the informer itself would
-	// wait for long, and in silence.
+	// A list or a watch that fails is retried here: the informer itself would wait for long, and report nothing.
 	r.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return persist(ctx, func() (L, error) { return from.List(ctx, options) }, later, r.listed)
+			return persist(ctx, func() (L, error) { return from.List(ctx, options) }, retryable, r.noteList)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			repeat := later
+			repeat := retryable
 			if options.SendInitialEvents != nil {
-				repeat = laterElseList
+				repeat = retryableElseList
 			}
-			w, err := persist(ctx, func() (watch.Interface, error) { return opened(from.Watch(ctx, options)) }, repeat, r.taken)
+			w, err := persist(ctx, func() (watch.Interface, error) { return opened(from.Watch(ctx, options)) }, repeat, r.noteWatch)
 			if err != nil {
 				return nil, err
 			}
-			r.sight.begin(time.Now())
-			return &seen{Interface: w, end: func() { r.sight.end(time.Now()) }}, nil
+			r.gap.begin(time.Now())
+			return &endingWatch{Interface: w, end: func() { r.gap.end(time.Now()) }}, nil
 		},
 	}, client), example, cache.SharedIndexInformerOptions{})
 
@@ -65,7 +64,7 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 	_ = r.informer.SetTransform(strip)
 	_ = r.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
-			r.taken(err)
+			r.noteWatch(err)
 		}
 	})
 	r.handled, _ = r.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
@@ -91,11 +90,11 @@ func watched[L runtime.Object, T any](client kubernetes.Interface, group, name s
 	return r
 }
 
-// ended says whether a watch ended as every watch does one day, and cannot go on from there, as that is too long ago (410).
-// It is no failure: a new list follows, of which the informer tells the differences.
+// ended returns whether a watch cannot resume because its resource version is too old (410). That is no failure: a new list
+// follows, and the informer reports the differences.
 func ended(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
-func (r *resource) listed(err error) {
+func (r *resource) noteList(err error) {
 	if err != nil && ended(err) {
 		return
 	}
@@ -104,7 +103,7 @@ func (r *resource) listed(err error) {
 	r.listing = err
 }
 
-func (r *resource) taken(err error) {
+func (r *resource) noteWatch(err error) {
 	if err != nil && ended(err) {
 		return
 	}

@@ -1,4 +1,6 @@
-package kmeshreceiver
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
 
 import (
 	"errors"
@@ -10,16 +12,22 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// networks gives the ranges that have a name, and all that is wrong with them; nil: there are none.
-func (c *IdentityConfig) networks() (*identity.Networks, error) {
-	if len(c.Networks) == 0 {
+// NetworkConfig is an entry of identity.networks: the name of ranges of addresses.
+type NetworkConfig struct {
+	Name  string   `mapstructure:"name"`
+	CIDRs []string `mapstructure:"cidrs"`
+}
+
+// NewNetworks returns the ranges that have a name, nil if there are none. The error reports everything that is wrong.
+func NewNetworks(networks []NetworkConfig) (*identity.Networks, error) {
+	if len(networks) == 0 {
 		return nil, nil
 	}
 	named := new(identity.Networks)
 	var errs []error
 	owners := make(map[netip.Prefix]string)
-	for i := range c.Networks {
-		network := &c.Networks[i]
+	for i := range networks {
+		network := &networks[i]
 		key := fmt.Sprintf("identity.networks[%d]", i)
 		errs = append(errs, validNetworkName(key+".name", network.Name))
 		if len(network.CIDRs) == 0 {
@@ -43,18 +51,20 @@ func (c *IdentityConfig) networks() (*identity.Networks, error) {
 	return named, errors.Join(errs...)
 }
 
-// validNetworkName keeps names apart from what the labels say of unknown ends.
+// validNetworkName rejects the names that labels have for unknown ends.
 func validNetworkName(key, name string) error {
 	switch {
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%s is %q, which is not UTF-8: write it as the labels shall say it", key, name)
+		return fmt.Errorf("%s is %q, which is not UTF-8: write the value of the labels in UTF-8", key, name)
 	case name == identity.Unknown || name == flow.Other:
 		return fmt.Errorf("%s is %q, which stands for unknown ends: write another name", key, name)
+	case name == "":
+		return fmt.Errorf("%s is empty: write the value of the labels, e.g. corp", key)
 	}
-	return notEmpty(key, name, "the name that the labels shall say, e.g. corp")
+	return nil
 }
 
-// parseCIDR reads a range as the index of networks has it: masked, and IPv4 never mapped.
+// parseCIDR parses a range as the index of networks holds it: masked, and IPv4 not mapped to IPv6.
 func parseCIDR(key, text string) (netip.Prefix, error) {
 	cidr, err := netip.ParsePrefix(text)
 	if err != nil {

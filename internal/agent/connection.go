@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"strconv"
@@ -14,8 +16,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
-// decoder turns the probe's records into what flow reads. It is the only place that
-// knows both; names of processes are kept, so that a record costs no allocation.
+// decoder turns the probe's records into connections. It keeps names of processes, so that a record costs no allocation.
 type decoder struct {
 	connection flow.Connection // the one at hand: its reader keeps nothing of it
 	names      map[[16]byte]string
@@ -125,12 +126,11 @@ func counters(c *probe.Counters) flow.Counters {
 	}
 }
 
-// closeReason tells how a connection ended from the state that it left and from the
-// socket's error, which only the kernel sets.
+// closeReason derives how a connection ended from the state that it left and from the socket's error, which only the kernel sets.
 func closeReason(left probe.State, err syscall.Errno) flow.CloseReason {
 	switch err {
 	case 0:
-	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter when ICMP said why nobody answered
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH: // the latter two from ICMP
 		return flow.ReasonTimeout
 	case unix.ECONNABORTED: // ss --kill, or RST after our own FIN
 		return flow.ReasonAbort
@@ -145,8 +145,8 @@ func closeReason(left probe.State, err syscall.Errno) flow.CloseReason {
 	}
 }
 
-// errorType tells why a connect failed. Without an error the application gave it up,
-// or the kernel found no way to send the SYN: no free local port, as a rule.
+// errorType derives why a connect failed. Without an error the application gave up, or the kernel could not send the SYN,
+// mostly for want of a free local port.
 func errorType(err syscall.Errno, unsent bool) string {
 	switch err {
 	case 0:

@@ -1,12 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"context"
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,48 +23,97 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
+	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
-	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// subject is a run between a fake kernel and the sinks.
+// subject is an agent between a fake kernel and the sinks.
 type subject struct {
-	*run
+	*Agent
+	statuses
 	kernel *fakeProbe
 	source *fakeSource
-	host   *watchedHost
-	logged *observer.ObservedLogs // of the receiver itself
+	logged *observer.ObservedLogs
 }
 
-// newSubject makes a run of the configuration; a nil consumer is a signal without a pipeline.
-func newSubject(t *testing.T, yaml string, metrics consumer.Metrics, logs consumer.Logs) *subject {
-	t.Helper()
-	config, err := load(t, yaml)
-	require.NoError(t, err)
+// statuses are what the parts of an agent reported, without repetitions.
+type statuses struct {
+	mu    sync.Mutex
+	last  map[string]string // by part
+	lines []string
+}
+
+func (s *statuses) hear(part string, err error) {
+	line := part + ": OK"
+	if err != nil {
+		line = part + ": " + err.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, known := s.last[part]; line == before || err == nil && !known {
+		return
+	}
+	if s.last == nil {
+		s.last = make(map[string]string)
+	}
+	s.last[part] = line
+	s.lines = append(s.lines, line)
+}
+
+func (s *statuses) reported() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lines)
+}
+
+// newSettings are those of an agent whose source knows services, with a log of what it says.
+func newSettings(metrics consumer.Metrics, logs consumer.Logs) (*Settings, *observer.ObservedLogs) {
 	core, logged := observer.New(zap.InfoLevel)
-	settings := receivertest.NewNopSettings(metadata.Type)
-	settings.Logger = zap.New(core)
-	i := &instance{config: config}
-	if metrics != nil {
-		i.metrics = &pipeline[consumer.Metrics]{settings, metrics}
+	enabled := make(map[string]bool)
+	for _, m := range otlp.Catalog() {
+		enabled[m.Name] = true
 	}
-	if logs != nil {
-		i.logs = &pipeline[consumer.Logs]{settings, logs}
+	return &Settings{
+		HostName: "node-1", Resource: pcommon.NewResource(), Logger: zap.New(core), Status: func(string, error) {},
+		Metrics: metrics, MetricsReport: noReport{}, Logs: logs, LogsReport: noReport{},
+		CollectionInterval: 5 * time.Second, EnabledMetrics: enabled, ServiceMetrics: true, ConnectionMinDuration: 5 * time.Second,
+		AccessLog: AccessLogSettings{Events: []string{EventClosed, EventFailed}, Period: 5 * time.Second},
+		Identity: IdentitySettings{
+			Source: file.NewDefaultConfig(), Settle: 5 * time.Second, Retain: time.Minute, UnknownDestinationsLimit: 1000,
+		},
+		SeriesExpiration: 10 * time.Minute,
+	}, logged
+}
+
+// noReport is nobody who counts what the consumers took.
+type noReport struct{}
+
+func (noReport) StartMetricsOp(ctx context.Context) context.Context { return ctx }
+func (noReport) EndMetricsOp(context.Context, string, int, error)   {}
+func (noReport) StartLogsOp(ctx context.Context) context.Context    { return ctx }
+func (noReport) EndLogsOp(context.Context, string, int, error)      {}
+
+// newSubject makes an agent; change may be nil, and so may a consumer, which is a signal without a pipeline.
+func newSubject(t *testing.T, change func(*Settings), metrics consumer.Metrics, logs consumer.Logs) *subject {
+	t.Helper()
+	settings, logged := newSettings(metrics, logs)
+	if change != nil {
+		change(settings)
 	}
-	s := &subject{kernel: &fakeProbe{}, source: &fakeSource{}, host: newHost(), logged: logged}
-	i.health.add(s.host)
-	s.run, err = newRun(i, s.source, s.kernel, pcommon.NewResource())
-	require.NoError(t, err)
+	s := &subject{kernel: &fakeProbe{}, source: &fakeSource{}, logged: logged}
+	settings.Status = s.hear
+	s.Agent = newAgent(settings, s.source, s.kernel, nil)
 	return s
 }
 
-const known = "identity: {source: file}" // whose scope is the workloads that are known
+// hourly leaves the collection of the counters to Stop.
+func hourly(s *Settings) { s.CollectionInterval, s.SeriesExpiration = time.Hour, 24*time.Hour }
 
 func endpoint(text string) (e bpf.TCPEndpoint) {
 	address := netip.MustParseAddrPort(text)
@@ -170,15 +223,14 @@ func after(d time.Duration) {
 func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, `
-workload_metrics: {enabled: true}
-connection_metrics: {enabled: true, min_duration: 0s}
-access_log: {events: [closed, failed, opened, periodic], period: 1s}
-`+known, metrics, logs)
+		s := newSubject(t, func(s *Settings) {
+			s.WorkloadMetrics, s.ConnectionMetrics, s.ConnectionMinDuration = true, true, 0
+			s.AccessLog = AccessLogSettings{Events: []string{EventClosed, EventFailed, EventOpened, EventPeriodic}, Period: time.Second}
+		}, metrics, logs)
 		s.kernel.ends = []*probe.Record{closed(1), failed(2)}
 		s.kernel.opens = []*probe.Record{open(3)}
 		s.kernel.spills = []*probe.Spilled{spilled(4, 0), spilled(2, 1)}
-		s.start()
+		s.Start()
 		after(5*time.Second + readInterval)
 
 		want := map[string]int64{
@@ -227,10 +279,10 @@ access_log: {events: [closed, failed, opened, periodic], period: 1s}
 		want["kmesh.tcp.connection.sent"], want["kmesh.tcp.connection.received"] = 10, 20 // the closed one's series ended
 		want["kmesh.tcp.connection.retrans"], want["kmesh.tcp.connection.packet_lost"] = 0, 0
 		assert.Equal(t, want, sums(newest(t, metrics)))
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 		assert.Equal(t, want, sums(newest(t, metrics)))
 		assert.Len(t, records(logs), 5, "nothing is told twice")
-		assert.Empty(t, s.host.told())
+		assert.Empty(t, s.reported())
 		assert.Empty(t, s.logged.All())
 	})
 }
@@ -238,20 +290,20 @@ access_log: {events: [closed, failed, opened, periodic], period: 1s}
 func TestLinesDoNotWaitForTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(consumertest.LogsSink)
-		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", nil, logs)
-		s.start()
+		s := newSubject(t, hourly, nil, logs)
+		s.Start()
 		s.kernel.give(closed(1))
 		after(readInterval)
 		assert.Len(t, records(logs), 1)
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }
 
 func TestStopHandsOverAllThatIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", metrics, logs)
-		s.start()
+		s := newSubject(t, hourly, metrics, logs)
+		s.Start()
 		waits := closed(1) // for an identity of its source, which will not come
 		waits.Source = endpoint("10.9.9.9:40000")
 		s.kernel.give(waits, closed(2))
@@ -261,7 +313,7 @@ func TestStopHandsOverAllThatIsThere(t *testing.T) {
 
 		s.kernel.opens = []*probe.Record{open(3)}
 		s.kernel.spills = []*probe.Spilled{spilled(4, 0)}
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 		assert.Equal(t, map[string]int64{
 			"kmesh.tcp.connections.opened": 7, "kmesh.tcp.connections.closed": 6,
 			"kmesh.tcp.sent": 250, "kmesh.tcp.received": 4100,
@@ -277,13 +329,13 @@ func TestStopHandsOverAllThatIsThere(t *testing.T) {
 func TestStopReadsTheRingOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, "{collection_interval: 1h, series_expiration: 24h, "+known+"}", metrics, logs)
-		s.start()
+		s := newSubject(t, hourly, metrics, logs)
+		s.Start()
 		after(readInterval)
 		s.cancel()
 		s.done.Wait()
 		s.kernel.give(closed(1))
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 		assert.Len(t, records(logs), 1)
 		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
 	})
@@ -292,29 +344,29 @@ func TestStopReadsTheRingOnceMore(t *testing.T) {
 func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := new(consumertest.MetricsSink)
-		s := newSubject(t, known, metrics, nil)
-		s.start()
+		s := newSubject(t, nil, metrics, nil)
+		s.Start()
 		after(readInterval)
 		s.kernel.fail(errors.New("read the ring buffer: bad file"))
 		after(7 * time.Second)
-		assert.Equal(t, []string{"StatusRecoverableError: read the ring buffer: bad file"}, s.host.told())
+		assert.Equal(t, []string{"reading: read the ring buffer: bad file"}, s.reported())
 		require.Equal(t, 1, s.logged.Len())
-		assert.Equal(t, "reading from the kernel failed; it is tried again", s.logged.All()[0].Message)
+		assert.Equal(t, "reading from the kernel failed; retrying", s.logged.All()[0].Message)
 		assert.InDelta(t, 7*time.Second/readInterval, s.kernel.reads, 5, "it is tried again, at the usual pace")
 
 		s.kernel.fail(nil)
 		s.kernel.give(closed(1))
 		after(5 * time.Second)
-		assert.Equal(t, "StatusOK", s.host.told()[1])
+		assert.Equal(t, "reading: OK", s.reported()[1])
 		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
 
 		s.kernel.fail(errors.New("again"))
 		after(time.Second)
-		assert.Len(t, s.host.told(), 3)
+		assert.Len(t, s.reported(), 3)
 		assert.Equal(t, 2, s.logged.Len(), "another failure is told anew")
 		s.kernel.fail(nil)
 		after(time.Second)
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }
 
@@ -329,23 +381,23 @@ func TestMetricsThatWereRefusedComeWithTheNextFlush(t *testing.T) {
 			return sink.ConsumeMetrics(ctx, m)
 		})
 		require.NoError(t, err)
-		s := newSubject(t, known, next, nil)
-		s.start()
+		s := newSubject(t, nil, next, nil)
+		s.Start()
 		refuses.Store(true)
 		s.kernel.give(closed(1))
 		after(5*time.Second + readInterval)
 		s.kernel.give(closed(2))
 		after(10 * time.Second)
-		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told())
+		assert.Equal(t, []string{"metrics consumer: the queue is full"}, s.reported())
 		assert.Empty(t, sink.AllMetrics())
 
 		refuses.Store(false)
 		s.kernel.give(closed(3))
 		after(10 * time.Second)
-		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
+		assert.Equal(t, []string{"metrics consumer: the queue is full", "metrics consumer: OK"}, s.reported())
 		assert.Equal(t, int64(3), sums(newest(t, sink))["kmesh.tcp.connections.closed"])
 		assert.Equal(t, int64(300), sums(newest(t, sink))["kmesh.tcp.sent"])
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }
 
@@ -362,16 +414,16 @@ func TestALogsConsumerThatRefusesShowsInTheStatus(t *testing.T) {
 			return nil
 		})
 		require.NoError(t, err)
-		s := newSubject(t, known, nil, logs)
-		s.start()
+		s := newSubject(t, nil, nil, logs)
+		s.Start()
 		s.kernel.give(closed(1))
 		after(2 * time.Second)
-		assert.Equal(t, []string{"StatusRecoverableError: the queue is full"}, s.host.told(), "once, though it is tried again")
+		assert.Equal(t, []string{"logs consumer: the queue is full"}, s.reported(), "once, though it is tried again")
 		refuses.Store(false)
 		after(10 * time.Second)
 		assert.Equal(t, 1, taken)
-		assert.Equal(t, []string{"StatusRecoverableError: the queue is full", "StatusOK"}, s.host.told())
-		require.NoError(t, s.stop(t.Context()))
+		assert.Equal(t, []string{"logs consumer: the queue is full", "logs consumer: OK"}, s.reported())
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }
 
@@ -384,8 +436,8 @@ func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 		})
 		require.NoError(t, err)
 		logs := new(consumertest.LogsSink)
-		s := newSubject(t, known, blocks, logs)
-		s.start()
+		s := newSubject(t, nil, blocks, logs)
+		s.Start()
 		s.kernel.give(closed(1))
 		after(6 * time.Second)
 		before := s.kernel.reads
@@ -401,7 +453,7 @@ func TestABlockedMetricsConsumerHoldsUpNobodyElse(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		begun := time.Now()
-		err = s.stop(ctx)
+		err = s.Stop(ctx)
 		assert.Equal(t, 3*time.Second, time.Since(begun))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.ErrorContains(t, err, "deliver the last metrics")
@@ -421,8 +473,8 @@ func TestABlockedLogsConsumerHoldsUpNobodyElse(t *testing.T) {
 		})
 		require.NoError(t, err)
 		metrics := new(consumertest.MetricsSink)
-		s := newSubject(t, known, metrics, blocks)
-		s.start()
+		s := newSubject(t, nil, metrics, blocks)
+		s.Start()
 		s.kernel.give(closed(1))
 		after(6 * time.Second)
 		assert.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
@@ -430,7 +482,7 @@ func TestABlockedLogsConsumerHoldsUpNobodyElse(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		begun := time.Now()
-		require.ErrorContains(t, s.stop(ctx), "deliver the last 2 access log records")
+		require.ErrorContains(t, s.Stop(ctx), "deliver the last 2 access log records")
 		assert.Equal(t, 3*time.Second, time.Since(begun))
 		assert.Equal(t, int64(2), sums(newest(t, metrics))["kmesh.tcp.connections.closed"])
 	})
@@ -439,8 +491,8 @@ func TestABlockedLogsConsumerHoldsUpNobodyElse(t *testing.T) {
 func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := new(consumertest.MetricsSink)
-		s := newSubject(t, known, metrics, nil)
-		s.start()
+		s := newSubject(t, nil, metrics, nil)
+		s.Start()
 		s.kernel.give(closed(1))
 		after(10*time.Second + readInterval)
 		s.source.sleepIsGone.Store(true)
@@ -458,33 +510,37 @@ func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
 		flushes := len(metrics.AllMetrics())
 		after(10 * time.Second)
 		assert.Len(t, metrics.AllMetrics(), flushes, "there is nothing to tell any more")
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }
 
 func TestWhatIsAskedOfOpenConnections(t *testing.T) {
 	metrics, logs := consumer.Metrics(consumertest.NewNop()), consumer.Logs(consumertest.NewNop())
+	ofConnections := func(s *Settings) { s.ConnectionMetrics = true }
+	periodic := func(s *Settings) {
+		s.AccessLog = AccessLogSettings{Events: []string{EventPeriodic}, Period: 3 * time.Second}
+	}
 	for _, test := range []struct {
-		name, yaml string
-		metrics    consumer.Metrics
-		logs       consumer.Logs
-		want       []bool // in 10 s
+		name    string
+		change  func(*Settings)
+		metrics consumer.Metrics
+		logs    consumer.Logs
+		want    []bool // in 10 s
 	}{
-		{"those that moved", known, metrics, logs, []bool{false, false}},
-		{"all for series of their own", "{connection_metrics: {enabled: true}, " + known + "}", metrics, logs, []bool{true, true}},
-		{"all for a single metric", "{metrics: {kmesh.tcp.connection.sent: {enabled: true}}, " + known + "}", metrics, logs, []bool{true, true}},
-		{"without a metrics pipeline", "{connection_metrics: {enabled: true}, " + known + "}", nil, logs, []bool{false, false}},
-		{"all in every period", "{access_log: {events: [periodic], period: 3s}, " + known + "}", metrics, logs,
+		{"those that moved", nil, metrics, logs, []bool{false, false}},
+		{"all for series of their own", ofConnections, metrics, logs, []bool{true, true}},
+		{"without a metrics pipeline", ofConnections, nil, logs, []bool{false, false}},
+		{"all in every period", periodic, metrics, logs,
 			[]bool{true, false, true, true, false}},
-		{"without a logs pipeline", "{access_log: {events: [periodic], period: 3s}, " + known + "}", metrics, nil, []bool{false, false}},
+		{"without a logs pipeline", periodic, metrics, nil, []bool{false, false}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSubject(t, test.yaml, test.metrics, test.logs)
-				s.start()
+				s := newSubject(t, test.change, test.metrics, test.logs)
+				s.Start()
 				after(10*time.Second + readInterval/2)
 				assert.Equal(t, test.want, s.kernel.swept())
-				require.NoError(t, s.stop(t.Context()))
+				require.NoError(t, s.Stop(t.Context()))
 				assert.Equal(t, []bool{false}, s.kernel.swept(), "once more at the end")
 			})
 		})

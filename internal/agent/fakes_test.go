@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"context"
@@ -25,6 +27,7 @@ type fakeProbe struct {
 	sweeps  []bool           // what each sweep was asked for: all?
 	reads   int
 	closed  int
+	asked   probe.Options
 	// notFirst: other programs run before ours at connect.
 	notFirst bool
 	missing  []probe.Missing
@@ -44,7 +47,7 @@ func (p *fakeProbe) fail(err error) {
 	p.failure = err
 }
 
-// swept gives what the sweeps since the last call were asked for.
+// swept returns what the sweeps since the last call were asked for.
 func (p *fakeProbe) swept() []bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,6 +109,12 @@ func (p *fakeProbe) Missing() []probe.Missing { return p.missing }
 
 func (p *fakeProbe) Programs() []probe.ProgramUse {
 	return []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}
+}
+
+// open is probe.Open for a test.
+func (p *fakeProbe) open(o probe.Options) (Probe, error) {
+	p.asked = o
+	return p, nil
 }
 
 func (p *fakeProbe) Close() error {

@@ -18,46 +18,46 @@ import (
 )
 
 func TestWhatIsKnownIsInDoubtWhileNobodyWatches(t *testing.T) {
-	var s sight
-	s.begin(noon)
-	require.False(t, s.doubts(noon), "the first watch: nothing is known that could be wrong")
-	s.end(after(100))
-	require.False(t, s.doubts(after(98.9)))
-	require.True(t, s.doubts(after(99)), "the watch may not have told it any more")
-	require.True(t, s.doubts(after(200)))
-	require.False(t, s.tick(after(200)), "nobody watches")
-	require.False(t, s.silent(after(102.9)))
-	require.True(t, s.silent(after(103)))
-	s.begin(after(300))
-	require.False(t, s.silent(after(301)))
-	require.True(t, s.doubts(after(200)), "the watch catches up")
-	require.False(t, s.tick(after(301.9)))
-	require.True(t, s.tick(after(302)))
-	require.False(t, s.doubts(after(200)))
-	require.False(t, s.tick(after(303)), "told once")
+	var g watchGap
+	g.begin(noon)
+	require.False(t, g.covers(noon), "the first watch: nothing is known that could be wrong")
+	g.end(after(100))
+	require.False(t, g.covers(after(98.9)))
+	require.True(t, g.covers(after(99)), "the watch may not have told it any more")
+	require.True(t, g.covers(after(200)))
+	require.False(t, g.tick(after(200)), "nobody watches")
+	require.False(t, g.lasts(after(102.9)))
+	require.True(t, g.lasts(after(103)))
+	g.begin(after(300))
+	require.False(t, g.lasts(after(301)))
+	require.True(t, g.covers(after(200)), "the watch catches up")
+	require.False(t, g.tick(after(301.9)))
+	require.True(t, g.tick(after(302)))
+	require.False(t, g.covers(after(200)))
+	require.False(t, g.tick(after(303)), "told once")
 }
 
 func TestAWatchThatIsTakenUpAtOnceMissedNothing(t *testing.T) {
-	var s sight
-	s.end(after(100))
-	s.begin(after(100.1))
-	require.False(t, s.doubts(after(100)))
-	require.False(t, s.tick(after(200)))
+	var g watchGap
+	g.end(after(100))
+	g.begin(after(100.1))
+	require.False(t, g.covers(after(100)))
+	require.False(t, g.tick(after(200)))
 
 	// Unless the one before had not caught up yet.
-	s.end(after(300))
-	s.begin(after(310))
-	s.end(after(311))
-	s.begin(after(311.1))
-	require.True(t, s.doubts(after(305)))
-	require.True(t, s.tick(after(313.1)))
-	require.False(t, s.doubts(after(305)))
+	g.end(after(300))
+	g.begin(after(310))
+	g.end(after(311))
+	g.begin(after(311.1))
+	require.True(t, g.covers(after(305)))
+	require.True(t, g.tick(after(313.1)))
+	require.False(t, g.covers(after(305)))
 }
 
 func TestAnAnswerCostsNoAllocation(t *testing.T) {
 	r := newTestRegistry()
 	r.setPod(testCluster.pod(podOf("p", "10.244.0.5")), true, noon)
-	source := &Source{Resolver: r.index, sight: new(sight)}
+	source := &Source{Resolver: r.index, gap: new(watchGap)}
 	end := identity.End{Address: netip.MustParseAddrPort("10.244.0.5:80")}
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
 		if w, settled := source.Resolve(end, noon); w == nil || !settled {

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"testing"
@@ -18,14 +20,14 @@ import (
 func TestTheOutsideHasItsNamesAndItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, `
-workload_metrics: {enabled: true}
-identity:
-  source: file
-  networks: [{name: corp, cidrs: [10.0.0.0/8]}, {name: docs, cidrs: ["192.0.2.0/24"]}]
-  unknown_destinations_limit: 1
-`, metrics, logs)
-		s.start()
+		s := newSubject(t, func(s *Settings) {
+			networks, err := NewNetworks([]NetworkConfig{
+				{Name: "corp", CIDRs: []string{"10.0.0.0/8"}}, {Name: "docs", CIDRs: []string{"192.0.2.0/24"}},
+			})
+			require.NoError(t, err)
+			s.WorkloadMetrics, s.Identity.Networks, s.Identity.UnknownDestinationsLimit = true, networks, 1
+		}, metrics, logs)
+		s.Start()
 		var all []*probe.Record
 		for i, destination := range []string{
 			"10.244.0.11:80", "10.1.2.3:80", "192.0.2.7:443", "192.0.2.8:443", "203.0.113.1:443", "203.0.113.2:443", "203.0.113.3:443",
@@ -72,10 +74,10 @@ identity:
 			"203.0.113.1:443 203.0.113.1 - ", "203.0.113.2:443 203.0.113.2 - ", "203.0.113.3:443 203.0.113.3 - ",
 		}, lines, "the access log keeps the addresses")
 
-		observed := s.telemetry.newest.Load().flows
+		observed := s.Observation().Flows
 		assert.Equal(t, 1, observed.UnknownAddresses)
 		assert.Equal(t, uint64(2), observed.UnknownAddressesRefused)
 		assert.Equal(t, uint64(1), observed.OutOfScopeRecords)
-		require.NoError(t, s.stop(t.Context()))
+		require.NoError(t, s.Stop(t.Context()))
 	})
 }

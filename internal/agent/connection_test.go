@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"syscall"

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"net/netip"
@@ -15,7 +17,7 @@ import (
 )
 
 // hotPath is what a record goes through on its way to series that are known: a real index, and both sets.
-func hotPath(t testing.TB) (*run, *probe.Record) {
+func hotPath(t testing.TB) (*Agent, *probe.Record) {
 	t.Helper()
 	index := identity.NewIndex(time.Minute)
 	always := time.Unix(0, 0)
@@ -27,7 +29,7 @@ func hotPath(t testing.TB) (*run, *probe.Record) {
 	}
 	index.UpsertService(httpbinService, always, always)
 	flows := flow.New(flow.Settings{Scope: flow.ScopeKnown, ServiceMetrics: true, WorkloadMetrics: true}, index, nil)
-	r := &run{probe: &fakeProbe{}, flows: flows, decoder: newDecoder()}
+	r := &Agent{probe: &fakeProbe{}, flows: flows, decoder: newDecoder()}
 	record := closed(1)
 	r.add(record)
 	require.Zero(t, flows.Stats().UnknownSource+flows.Stats().UnknownDestination, "both ends are known")

@@ -1,11 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
-package kmeshreceiver
+package agent
 
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -17,39 +21,45 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
-// readInterval is how long records wait in the ring, unless it fills. A wake-up for each
-// would cost more than all the rest, and each wakes Go's own threads too.
+// readInterval is how long records wait in the ring, unless it fills. A wake-up for each would cost more than everything else.
 const readInterval = 500 * time.Millisecond
 
-// logBatch is how many access log records go to the next consumer at once, at most:
-// they also go at every reading.
+// logBatch bounds the access log records that go to the next consumer at once. They go at every reading, too.
 const logBatch = 1000
 
-// prober is what the loop needs of probe.Probe.
-type prober interface {
+// reader is what the loop reads from.
+type reader interface {
 	Read(until time.Time, handle func(*probe.Record)) error
 	Sweep(all bool, handle func(*probe.Record)) error
 	Drain(handle func(*probe.Spilled)) error
 	Clock() probe.Clock
+}
+
+// usage is what the kernel's part counts and costs.
+type usage interface {
 	Tally() (probe.Tally, error)
 	Counts() probe.Counts
 	Maps() []probe.MapUse
 	Programs() []probe.ProgramUse
-	FirstAtConnect() bool
-	Missing() []probe.Missing
-	Close() error
 }
 
-// run is the one goroutine between the probe and the deliveries: records in, series
-// and log records out. Nothing in it waits for a downstream.
-type run struct {
-	probe  prober
-	source identitySource
+// names are a source's workloads. A source that cannot list them, as the host cannot list who may call it, ends no series.
+type names interface {
+	Named(names unique.Handle[identity.Names]) bool
+}
+
+// Agent is the one goroutine between the probe and the deliveries: records in, series and access log records out. Nothing in
+// it waits for a downstream.
+type Agent struct {
+	probe  reader
+	usage  usage
+	source identity.Source
+	named  names // nil: unknown
 	// generation of the source when series were last held against it.
 	generation uint64
 	flows      *flow.Aggregator
 	// translation is nil where none could be opened, or none is wanted.
-	translation translation
+	translation Translation
 	decoder     *decoder
 	logs        *otlp.Logs            // nil without a logs pipeline
 	logsOut     *otlp.LogsDelivery    // likewise
@@ -57,19 +67,27 @@ type run struct {
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
-	sweepAll bool          // also idle connections are to be told of
+	sweepAll bool          // idle connections are reported too
 
-	health    func(error) // of reading; nil: well again
-	refused   func(error) // of the metrics' next consumer, likewise
-	telemetry *telemetry
-	logger    *zap.Logger
+	status func(part string, err error)
+	logger *zap.Logger
+	newest atomic.Pointer[Observation]
 
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	closers []io.Closer // in the order in which they are closed
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 }
 
-// start begins to read. The context that ends it is its own: Start's ends with Start.
-func (r *run) start() {
+// The parts of an agent whose status is reported.
+const (
+	partIdentity = "identity"
+	partReading  = "reading"
+	partMetrics  = "metrics consumer"
+	partLogs     = "logs consumer"
+)
+
+// Start begins to read, until Stop.
+func (r *Agent) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	if r.metrics != nil {
@@ -81,9 +99,9 @@ func (r *run) start() {
 	r.done.Go(func() { r.loop(ctx) })
 }
 
-// stop ends the loop, hands over all that was read, and frees the probe. It ends with
+// Stop ends the loop, hands over everything that was read, and closes the agent. It must follow Start. The handover ends with
 // ctx at the latest.
-func (r *run) stop(ctx context.Context) error {
+func (r *Agent) Stop(ctx context.Context) error {
 	r.cancel()
 	r.done.Wait()
 	now := time.Now()
@@ -93,17 +111,21 @@ func (r *run) stop(ctx context.Context) error {
 	}
 	r.flows.Drain(now)
 	r.flushLogs()
-	errs = append(errs, r.finish(ctx))
-	r.telemetry.shutdown()
-	if r.translation != nil {
-		errs = append(errs, r.translation.Close())
-	}
-	return errors.Join(append(errs, r.source.Close(), r.probe.Close())...)
+	errs = append(errs, r.finish(ctx), r.Close())
+	return errors.Join(errs...)
 }
 
-// finish ends both deliveries at once: one whose consumer blocks must not take the
-// other one's time.
-func (r *run) finish(ctx context.Context) error {
+// Close frees the probe and the source of an agent that was not started, or whose loop has ended.
+func (r *Agent) Close() error {
+	var errs []error
+	for _, c := range r.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// finish ends both deliveries at once: one whose consumer blocks must not take the other one's time.
+func (r *Agent) finish(ctx context.Context) error {
 	var ofMetrics, ofLogs error
 	var logs sync.WaitGroup
 	if r.logsOut != nil {
@@ -116,7 +138,7 @@ func (r *run) finish(ctx context.Context) error {
 	return errors.Join(ofMetrics, ofLogs)
 }
 
-func (r *run) loop(ctx context.Context) {
+func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
 	var failed error
@@ -142,11 +164,11 @@ func (r *run) loop(ctx context.Context) {
 			collectAt = later(collectAt, r.interval, now)
 		}
 		if (err == nil) != (failed == nil) { // not each time that it fails: another part of it may do so first
-			r.health(err)
+			r.status(partReading, err)
 		}
 		if err != nil {
 			if failed == nil {
-				r.logger.Error("reading from the kernel failed; it is tried again", zap.Error(err))
+				r.logger.Error("reading from the kernel failed; retrying", zap.Error(err))
 			}
 			pause(ctx, until)
 		}
@@ -154,8 +176,7 @@ func (r *run) loop(ctx context.Context) {
 	}
 }
 
-// later gives the next moment of a regular series after now: one that was missed is
-// left out.
+// later returns the next moment of a regular series after now. Those that were missed are left out.
 func later(at time.Time, interval time.Duration, now time.Time) time.Time {
 	at = at.Add(interval)
 	if at.Before(now) {
@@ -174,33 +195,28 @@ func pause(ctx context.Context, until time.Time) {
 	}
 }
 
-func (r *run) add(record *probe.Record) {
+func (r *Agent) add(record *probe.Record) {
 	r.flows.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
 }
 
-// collect brings in what is still in the kernel: totals that found the ring full, and
-// those of open connections.
-func (r *run) collect(now time.Time, all bool) error {
+// collect reads what is still in the kernel: totals that found the ring full, and those of open connections.
+func (r *Agent) collect(now time.Time, all bool) error {
 	err := r.probe.Drain(func(s *probe.Spilled) {
 		r.flows.Add(r.decoder.spilled(s, r.probe.Clock(), now), now)
 	})
 	return errors.Join(err, r.probe.Sweep(all, r.add))
 }
 
-// endGone ends the series of workloads that are gone, where the source knows who is.
-func (r *run) endGone() {
-	source, knows := r.source.(interface {
-		Named(names unique.Handle[identity.Names]) bool
-	})
-	if generation := r.source.Generation(); knows && generation != r.generation {
+// endGone ends the series of workloads that are gone.
+func (r *Agent) endGone() {
+	if generation := r.source.Generation(); r.named != nil && generation != r.generation {
 		r.generation = generation
-		r.flows.EndGone(source.Named)
+		r.flows.EndGone(r.named.Named)
 	}
 }
 
-// deliver takes a snapshot if the one before it is through, and hears what became of
-// that one.
-func (r *run) deliver() {
+// deliver takes a snapshot if the one before it is delivered or refused.
+func (r *Agent) deliver() {
 	if r.metrics == nil {
 		return
 	}
@@ -209,7 +225,7 @@ func (r *run) deliver() {
 		if result.Err == nil {
 			r.flows.Delivered(result.ID)
 		}
-		r.refused(result.Err)
+		r.status(partMetrics, result.Err)
 	default:
 	}
 	if r.metrics.Ready() {
@@ -217,30 +233,8 @@ func (r *run) deliver() {
 	}
 }
 
-func (r *run) flushLogs() {
+func (r *Agent) flushLogs() {
 	if r.logs != nil {
 		r.logs.Flush()
 	}
-}
-
-// observe takes what self telemetry will show.
-func (r *run) observe() {
-	tally, err := r.probe.Tally()
-	if err != nil {
-		return // it will be the reading's error too
-	}
-	o := &observation{
-		flows:    r.flows.Stats(),
-		tally:    tally,
-		counts:   r.probe.Counts(),
-		maps:     r.probe.Maps(),
-		programs: r.probe.Programs(),
-	}
-	if r.logsOut != nil {
-		o.logs = r.logsOut.Stats()
-	}
-	if r.translation != nil {
-		o.nat = r.translation.Stats()
-	}
-	r.telemetry.newest.Store(o)
 }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (amd64 || arm64)
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+// Probe is everything that an agent needs of a probe.Probe.
+type Probe interface {
+	reader
+	usage
+	FirstAtConnect() bool
+	Missing() []probe.Missing
+	io.Closer
+}
+
+// openers open what an agent has of the kernel.
+type openers struct {
+	probe     func(probe.Options) (Probe, error)
+	conntrack func(*zap.Logger) (Translation, error)
+}
+
+// Option replaces a part of an agent, for tests without a kernel.
+type Option func(*openers)
+
+// WithProbe replaces the programs in the kernel.
+func WithProbe(open func(probe.Options) (Probe, error)) Option {
+	return func(o *openers) { o.probe = open }
+}
+
+// WithConntrack replaces the kernel's connection tracking.
+func WithConntrack(open func(*zap.Logger) (Translation, error)) Option {
+	return func(o *openers) { o.conntrack = open }
+}
+
+// New assembles the stages: a source of identities, which it starts, the probe, series and access log, and the deliveries of
+// the signals that have a pipeline. When a part fails, those before it are closed.
+func New(settings Settings, options ...Option) (*Agent, error) {
+	open := openers{
+		probe:     func(o probe.Options) (Probe, error) { return probe.Open(o) },
+		conntrack: func(logger *zap.Logger) (Translation, error) { return conntrack.Open(logger) },
+	}
+	for _, option := range options {
+		option(&open)
+	}
+	source, err := newSource(&settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := source.Start(context.Background()); err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
+	p, err := open.probe(probe.Options{
+		CgroupPath:      settings.CgroupPath,
+		IncludeLoopback: settings.IncludeLoopback,
+		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
+		Exclusive:       true,
+	})
+	if err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
+	r := newAgent(&settings, source, p, newTranslation(&settings, open.conntrack))
+	for _, missing := range p.Missing() {
+		r.logger.Warn("the receiver runs without a part that this kernel refuses; see docs/kernels.md",
+			zap.String("part", missing.Name), zap.String("not_reported", missing.Loss),
+			zap.String("needed_since", "Linux "+missing.Since), zap.Error(missing.Err))
+	}
+	if !p.FirstAtConnect() {
+		r.logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +
+			"where such a program rewrites a destination, that is what counts as the original one (Linux 6.15 and newer can)")
+	}
+	return r, nil
+}
+
+// newAgent joins parts that are open; translation may be nil.
+func newAgent(settings *Settings, source identity.Source, p Probe, translation Translation) *Agent {
+	r := &Agent{
+		probe:       p,
+		usage:       p,
+		source:      source,
+		translation: translation,
+		decoder:     newDecoder(),
+		interval:    settings.CollectionInterval,
+		status:      settings.Status,
+		logger:      settings.Logger,
+		closers:     []io.Closer{source, p},
+	}
+	r.newest.Store(&Observation{})
+	r.named, _ = source.(names)
+	out := otlp.Settings{Resource: settings.Resource, Version: settings.Version}
+	var sink flow.LogSink
+	if settings.Logs != nil {
+		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
+		r.logsOut = otlp.NewLogsDelivery(otlp.LogBounds{}, next, settings.LogsReport)
+		r.logs = otlp.NewLogs(out, logBatch, r.logsOut.Offer)
+		sink = r.logs
+	}
+	if settings.Metrics != nil {
+		r.metrics = otlp.NewMetricsDelivery(otlp.NewMetrics(out, settings.EnabledMetrics), settings.Metrics, settings.MetricsReport)
+	}
+	flows := settings.flows()
+	r.flows = flow.New(flows, source, sink)
+	if translation != nil {
+		r.flows.TranslateBy(translation)
+		r.closers = append([]io.Closer{translation}, r.closers...)
+	}
+	r.sweepAll = flows.ConnectionMetrics
+	if sink != nil && flows.Log.Periodic {
+		r.period = flows.Log.Period
+	}
+	return r
+}
+
+// watched is a consumer whose refusals show in the agent's status.
+type watched struct {
+	consumer.Logs
+	outcome func(error)
+}
+
+func (w watched) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
+	err := w.Logs.ConsumeLogs(ctx, logs)
+	if ctx.Err() == nil { // else it was our own shutdown
+		w.outcome(err)
+	}
+	return err
+}

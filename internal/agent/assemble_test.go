@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (amd64 || arm64)
+
+package agent
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+)
+
+func noConntrack(*zap.Logger) (Translation, error) { return nil, errors.New("not in this test") }
+
+func noProbe(err error) Option {
+	return WithProbe(func(probe.Options) (Probe, error) { return nil, err })
+}
+
+func TestTheProbeIsOpenedAsConfigured(t *testing.T) {
+	kernel := &fakeProbe{}
+	settings, _ := newSettings(consumertest.NewNop(), nil)
+	settings.Identity.Source, settings.IncludeLoopback, settings.CgroupPath = host.NewDefaultConfig(), true, "/host/cgroup"
+	r, err := New(*settings, WithProbe(kernel.open))
+	require.NoError(t, err)
+	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	require.NoError(t, r.Close(), "without a start")
+	assert.Equal(t, 1, kernel.closed)
+}
+
+// The package's check for goroutines that are left shows that the source was closed too.
+func TestAProbeThatDoesNotOpenEndsTheAssembly(t *testing.T) {
+	settings, _ := newSettings(consumertest.NewNop(), nil)
+	settings.Identity.Source = host.NewDefaultConfig()
+	_, err := New(*settings, noProbe(errors.New("CAP_BPF is missing")))
+	require.EqualError(t, err, "CAP_BPF is missing")
+}
+
+func TestASourceThatDoesNotStartEndsTheAssembly(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "identity.yaml")
+	for want, source := range map[string]identity.SourceConfig{
+		"identity file " + missing:                       &file.Config{Path: missing},
+		"identity.kubernetes.auth_type serviceAccount: ": kubernetes.NewDefaultConfig(),
+	} {
+		settings, _ := newSettings(consumertest.NewNop(), nil)
+		settings.Identity.Source = source
+		_, err := New(*settings, noProbe(errors.New("the probe was asked for")), WithConntrack(noConntrack))
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "the probe was asked for")
+	}
+}
+
+func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
+	networks := new(identity.Networks)
+	settings := &Settings{
+		Metrics: consumertest.NewNop(), WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
+		AccessLog: AccessLogSettings{Events: []string{EventOpened, EventPeriodic}, Period: 30 * time.Second},
+		Identity: IdentitySettings{
+			Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks, UnknownDestinationsLimit: 50,
+		},
+		ConnectionSecurityPolicy: "mutual_tls", Scope: ScopeAll, AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour,
+	}
+	want := flow.Settings{
+		Scope: flow.ScopeAll, SecurityPolicy: "mutual_tls", Settle: 2 * time.Second,
+		WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
+		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, SeriesExpiration: time.Hour,
+		Log: flow.LogSettings{Opened: true, Periodic: true, Period: 30 * time.Second},
+	}
+	assert.Equal(t, want, settings.flows())
+
+	settings.AccessLog.Events = []string{EventClosed, EventFailed}
+	assert.Equal(t, flow.LogSettings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.flows().Log)
+	settings.Identity.UnknownDestinationsLimit = 0
+	assert.Negative(t, settings.flows().UnknownAddresses, "0 is flow's own default")
+	settings.Metrics = nil
+	assert.False(t, settings.flows().WorkloadMetrics || settings.flows().ConnectionMetrics, "nobody would take the series")
+}
+
+func TestProgramsThatRunBeforeOursAreLogged(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		settings, logged := newSettings(consumertest.NewNop(), nil)
+		settings.Identity.Source = host.NewDefaultConfig()
+		r, err := New(*settings, WithProbe((&fakeProbe{notFirst: !first}).open))
+		require.NoError(t, err)
+		r.Start()
+		require.NoError(t, r.Stop(t.Context()))
+		if first {
+			assert.Zero(t, logged.Len())
+			continue
+		}
+		require.Equal(t, 1, logged.Len())
+		assert.Contains(t, logged.All()[0].Message, "this kernel cannot run the connect hooks before programs that were attached earlier")
+	}
+}
+
+func TestEachPartThatTheKernelRefusesIsWarnedOfOnceAndTheStatusStaysOK(t *testing.T) {
+	settings, logged := newSettings(consumertest.NewNop(), nil)
+	settings.Identity.Source = host.NewDefaultConfig()
+	var status statuses
+	settings.Status = status.hear
+	kernel := &fakeProbe{missing: []probe.Missing{
+		{Part: probe.Part{Name: "walk", Since: "5.15", Loss: "figures of open connections"}, Err: errors.New("operation not permitted")},
+		{Part: probe.Part{Name: "connect4", Since: "5.15", Loss: "the original destination"}, Err: errors.New("invalid argument")},
+	}}
+	r, err := New(*settings, WithProbe(kernel.open))
+	require.NoError(t, err)
+	r.Start()
+	require.NoError(t, r.Stop(t.Context()))
+
+	warnings := logged.FilterLevelExact(zap.WarnLevel).All()
+	require.Len(t, warnings, 2)
+	for n, want := range []map[string]any{
+		{"part": "walk", "not_reported": "figures of open connections", "needed_since": "Linux 5.15", "error": "operation not permitted"},
+		{"part": "connect4", "not_reported": "the original destination", "needed_since": "Linux 5.15", "error": "invalid argument"},
+	} {
+		assert.Contains(t, warnings[n].Message, "the receiver runs without a part that this kernel refuses")
+		assert.Equal(t, want, warnings[n].ContextMap())
+	}
+	assert.Empty(t, status.reported())
+}
+
+func TestTheAgentObservesAtEveryCollection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSubject(t, nil, consumertest.NewNop(), consumertest.NewNop())
+		s.kernel.counts.Read, s.kernel.tally.Opened = 41, 42
+		assert.Equal(t, &Observation{}, s.Observation(), "nothing yet")
+		s.Start()
+		s.kernel.give(closed(1), failed(2))
+		after(10*time.Second + readInterval)
+		o := s.Observation()
+		assert.Equal(t, uint64(41), o.Counts.Read)
+		assert.Equal(t, uint64(42), o.Tally.Opened)
+		assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Failed: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}, o.Flows.Exported)
+		assert.Equal(t, uint64(2), o.Logs.Delivered)
+		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.Maps)
+		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.Programs)
+		assert.Equal(t, identity.Held{Workloads: 2, Services: 1}, s.Held())
+		assert.True(t, s.InSync())
+		require.NoError(t, s.Stop(t.Context()))
+	})
+}

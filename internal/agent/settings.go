@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+)
+
+// Settings are what the user configured, and where the signals go. The receiver's README.md describes the keys.
+type Settings struct {
+	HostName string
+	NodeName string           // of the Kubernetes node, as the environment has it; empty: unknown
+	Resource pcommon.Resource // of everything that is emitted
+	Version  string           // of the instrumentation scope
+	Logger   *zap.Logger
+	// Status gets the error of a part of the agent, and nil when the part recovers. It may be called from several goroutines,
+	// and repeat itself.
+	Status func(part string, err error)
+
+	// Metrics is nil without a metrics pipeline.
+	Metrics       consumer.Metrics
+	MetricsReport otlp.MetricsReport
+	// Logs is nil without a logs pipeline.
+	Logs       consumer.Logs
+	LogsReport otlp.LogsReport
+
+	CollectionInterval time.Duration
+	// EnabledMetrics are the names of the metrics that are emitted.
+	EnabledMetrics map[string]bool
+	// The sets of metrics of which at least one is enabled.
+	ServiceMetrics, WorkloadMetrics, ConnectionMetrics bool
+
+	ConnectionMinDuration time.Duration
+	AccessLog             AccessLogSettings
+	Identity              IdentitySettings
+
+	ConnectionSecurityPolicy    string
+	Scope                       string // ScopeKnown, ScopeAll, or empty: what suits the source
+	IncludeLoopback             bool
+	AggregationCardinalityLimit int
+	SeriesExpiration            time.Duration
+	CgroupPath                  string
+}
+
+// AccessLogSettings select the events that become log records.
+type AccessLogSettings struct {
+	Events []string
+	Period time.Duration // of EventPeriodic
+}
+
+// IdentitySettings are where the names of the ends come from.
+type IdentitySettings struct {
+	Source                   identity.SourceConfig
+	Settle, Retain           time.Duration
+	Networks                 *identity.Networks // nil: none
+	UnknownDestinationsLimit int
+}
+
+// The scopes, as users write them.
+const (
+	ScopeKnown = "known"
+	ScopeAll   = "all"
+)
+
+// The events of the access log, as users write them.
+const (
+	EventClosed   = "closed"
+	EventFailed   = "failed"
+	EventOpened   = "opened"
+	EventPeriodic = "periodic"
+)
+
+// flows returns the settings of naming, series and access log.
+func (s *Settings) flows() flow.Settings {
+	logged := func(event string) bool { return slices.Contains(s.AccessLog.Events, event) }
+	metrics := s.Metrics != nil // else nobody would take the series
+	return flow.Settings{
+		Scope:                 s.scope(),
+		SecurityPolicy:        s.ConnectionSecurityPolicy,
+		Settle:                s.Identity.Settle,
+		ServiceMetrics:        metrics && s.ServiceMetrics,
+		WorkloadMetrics:       metrics && s.WorkloadMetrics,
+		ConnectionMetrics:     metrics && s.ConnectionMetrics,
+		ConnectionMinDuration: s.ConnectionMinDuration,
+		CardinalityLimit:      s.AggregationCardinalityLimit,
+		Networks:              s.Identity.Networks,
+		UnknownAddresses:      s.Identity.unknownAddresses(),
+		SeriesExpiration:      s.SeriesExpiration,
+		Log: flow.LogSettings{
+			Closed: logged(EventClosed), Failed: logged(EventFailed),
+			Opened: logged(EventOpened), Periodic: logged(EventPeriodic),
+			Period: s.AccessLog.Period,
+		},
+	}
+}
+
+// unknownAddresses returns the limit for flow, where 0 is the default.
+func (s *IdentitySettings) unknownAddresses() int {
+	if s.UnknownDestinationsLimit == 0 {
+		return -1
+	}
+	return s.UnknownDestinationsLimit
+}
+
+// scope returns which connections count. A host's processes talk to anybody; users of a mesh ask about its workloads.
+func (s *Settings) scope() flow.Scope {
+	switch {
+	case s.Scope == ScopeAll:
+		return flow.ScopeAll
+	case s.Scope == ScopeKnown:
+		return flow.ScopeKnown
+	case s.Identity.Source.Capabilities().Services:
+		return flow.ScopeKnown
+	default:
+		return flow.ScopeAll
+	}
+}

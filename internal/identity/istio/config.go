@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package istio
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+
+	"go.opentelemetry.io/collector/config/configtls"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// Config is the configuration of the source `istio`.
+type Config struct {
+	// Endpoint is HOST:PORT of istiod.
+	Endpoint string                 `mapstructure:"endpoint"`
+	TLS      configtls.ClientConfig `mapstructure:"tls"`
+	// TokenFile holds the service account's token. It is read for each connection, as the kubelet renews it. Empty: tokenPath
+	// where that exists and the connection is encrypted, else none.
+	TokenFile string `mapstructure:"token_file"`
+	// ClusterID is the cluster's ID in istiod.
+	ClusterID string `mapstructure:"cluster_id"`
+	// TrustDomain is the one of principals whose workload has none in istiod; empty: they are unknown.
+	TrustDomain string `mapstructure:"trust_domain"`
+	// Network is the node's; empty: the one of the workloads on it.
+	Network string `mapstructure:"network"`
+}
+
+// Where Istio's own proxies have their service account's token, and the root of istiod's certificate.
+const (
+	tokenPath = "/var/run/secrets/tokens/istio-token" //nolint:gosec // a path, no secret
+	rootPath  = "/var/run/secrets/istio/root-cert.pem"
+)
+
+// NewDefaultConfig returns the configuration that applies where the user writes none.
+func NewDefaultConfig() *Config {
+	return &Config{
+		Endpoint:  "istiod.istio-system.svc:15012",
+		TLS:       configtls.NewDefaultClientConfig(),
+		ClusterID: "Kubernetes",
+	}
+}
+
+// Validate implements identity.SourceConfig.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Endpoint == "" {
+		errs = append(errs, errors.New("identity.istio.endpoint is empty: write HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"))
+	}
+	if c.ClusterID == "" {
+		errs = append(errs, errors.New("identity.istio.cluster_id is empty: write the cluster's id in istiod, e.g. Kubernetes"))
+	}
+	return errors.Join(errs...)
+}
+
+// Capabilities implements identity.SourceConfig.
+func (*Config) Capabilities() identity.Capabilities { return identity.Capabilities{Services: true} }
+
+// NewSource implements identity.SourceConfig.
+func (c *Config) NewSource(settings identity.SourceSettings) (identity.Source, error) {
+	return New(c, settings), nil
+}
+
+// loadTLS returns the settings of the next connection, so that files which change are read again; nil: plain text. istiod's
+// certificate is signed by the mesh's own root, which is not among the system's.
+func (c *Config) loadTLS() (*tls.Config, error) {
+	settings := c.TLS
+	if settings.CAFile == "" && settings.CAPem == "" && !settings.Insecure && !settings.InsecureSkipVerify && exists(rootPath) {
+		settings.CAFile = rootPath
+	}
+	return settings.LoadTLSConfig(context.Background())
+}

@@ -1,0 +1,85 @@
+package kubernetes
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
+)
+
+// client makes the client that AuthType asks for. It does not connect yet.
+func (c *Config) client() (kubernetes.Interface, error) {
+	config, err := c.rest()
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "otelcol-kmesh"
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	config.WarningHandler = rest.NoWarnings{} // they would go to stderr, past the logger
+	reread(config)
+	config.Dial = dialer.DialContext
+	return kubernetes.NewForConfig(config)
+}
+
+// dialer notices within 6 s that an API server is gone without closing the connection. By itself the client needs 45 s, and
+// connections of a pod that got an address meanwhile would be named after its former holder.
+var dialer = &net.Dialer{
+	Timeout:         5 * time.Second,
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
+}
+
+// reread has a token read from its file again as soon as the API server rejects the present one. By itself the client would keep
+// that for up to a minute.
+func reread(config *rest.Config) {
+	if config.BearerTokenFile == "" {
+		return
+	}
+	config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(config.BearerTokenFile)))
+	config.BearerToken, config.BearerTokenFile = "", ""
+}
+
+// rest returns how to reach the API server.
+func (c *Config) rest() (*rest.Config, error) {
+	switch c.AuthType {
+	case AuthServiceAccount:
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("identity.kubernetes.auth_type serviceAccount: %w: run in a pod with a service account, "+
+				"or write auth_type: kubeConfig", err)
+		}
+		config.Proxy = direct
+		return config, nil
+	case AuthKubeConfig:
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(),
+			&clientcmd.ConfigOverrides{CurrentContext: c.Context}).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("identity.kubernetes.auth_type kubeConfig: %w: set KUBECONFIG to a kubeconfig's path, "+
+				"and identity.kubernetes.context to one of its contexts", err)
+		}
+		return config, nil
+	case AuthNone:
+		host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+		if host == "" || port == "" {
+			return nil, errors.New("identity.kubernetes.auth_type none: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT " +
+				"are not both set: set them to the API server's address and port")
+		}
+		return &rest.Config{
+			Host:            "https://" + net.JoinHostPort(host, port),
+			TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // as in other receivers
+			Proxy:           direct,
+		}, nil
+	}
+	return nil, fmt.Errorf("identity.kubernetes.auth_type %q is not known: write serviceAccount, kubeConfig or none", c.AuthType)
+}
+
+// direct takes no proxy: the API server is in the cluster, whatever proxy the environment has.
+func direct(*http.Request) (*url.URL, error) { return nil, nil }

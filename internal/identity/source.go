@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package identity
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Source names the ends of connections, from Start until Close.
+type Source interface {
+	Resolver
+	// Start must not keep its context: background work goes on until Close.
+	Start(context.Context) error
+	// Close may be called without Start, and twice.
+	Close() error
+	Held() Held
+	// InSync is true while the source knows the present state of what it reads.
+	InSync() bool
+}
+
+// SourceConfig is the section of the configuration that one source owns, with its defaults.
+type SourceConfig interface {
+	// Validate reports everything that is wrong, each with its key and the remedy.
+	Validate() error
+	Capabilities() Capabilities
+	// NewSource makes a source of this configuration, which does nothing before Start.
+	NewSource(SourceSettings) (Source, error)
+}
+
+// Capabilities are what a source knows.
+type Capabilities struct {
+	Services  bool // it knows services, and which workloads are behind them
+	Processes bool // it names the process at an end
+	Cgroups   bool // it distinguishes pods at one address by the cgroup at an end
+}
+
+// SourceSettings are what every source gets, whatever its own configuration.
+type SourceSettings struct {
+	HostName string
+	NodeName string        // of the Kubernetes node; empty: unknown
+	Retain   time.Duration // how long a removed workload still answers for its last connections
+	Logger   *zap.Logger   // nil: none
+	// OnStatus gets the error when the source loses sync, and nil when it is in sync again. It is called from another
+	// goroutine, and on changes only. nil: nobody.
+	OnStatus func(error)
+	// OpenLocator opens what finds the pod of a cgroup. The source that calls it closes what it returns, which is nil where
+	// nothing can be found. nil: as if it returned nil.
+	OpenLocator func() LocatorCloser
+}
+
+// LocatorCloser is a Locator that works until it is closed.
+type LocatorCloser interface {
+	Locator
+	io.Closer
+}
+
+// WithDefaults returns the settings with something to call in place of every nil.
+func (s SourceSettings) WithDefaults() SourceSettings {
+	if s.Logger == nil {
+		s.Logger = zap.NewNop()
+	}
+	if s.OnStatus == nil {
+		s.OnStatus = func(error) {}
+	}
+	if s.OpenLocator == nil {
+		s.OpenLocator = func() LocatorCloser { return nil }
+	}
+	return s
+}
