@@ -371,7 +371,7 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"gateway.replicas=2,gateway.prometheus.scrape=false,map.enabled=true":                                               "a part of the map",
 		"monitoring.serviceMonitor=true,gateway.enabled=false,agent.endpoint=a:1":                                           "needs gateway.enabled",
 		"agent.ports.health=23888":     "must differ",
-		"platfrom=gke":                 "'platfrom' not allowed",
+		"flatform=gke":                 "'flatform' not allowed",
 		"platform=aix":                 "platform",
 		"identity=file":                "identity",
 		"agent.maxUnavailable=0":       "maxUnavailable",
