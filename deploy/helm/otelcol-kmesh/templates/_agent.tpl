@@ -50,8 +50,9 @@ service:
   extensions: [health_check{{ if $persistent }}, file_storage{{ end }}]
   telemetry:
     resource:
-      service.name: otelcol-kmesh-agent
-      service.instance.id: ${env:K8S_NODE_NAME}
+      attributes:
+        - {name: service.name, value: otelcol-kmesh-agent}
+        - {name: service.instance.id, value: "${env:K8S_NODE_NAME}"}
     metrics:
       {{- if or $agent.telemetry.otlp $agent.telemetry.scrape }}
       readers:

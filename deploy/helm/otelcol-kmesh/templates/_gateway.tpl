@@ -77,7 +77,8 @@ service:
   extensions: [health_check{{ if .persistent }}, file_storage{{ end }}]
   telemetry:
     resource:
-      service.name: otelcol-kmesh-gateway
+      attributes:
+        - {name: service.name, value: otelcol-kmesh-gateway}
     metrics:
       readers:
         - pull:
