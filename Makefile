@@ -18,7 +18,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench generate manifests lint
+.PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
 	deploy/kubernetes/render.sh
 
+PACKAGES ?= dist
+packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
+	deploy/package/build.sh $(PACKAGES)
+
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
 	golangci-lint run ./...
@@ -104,3 +108,6 @@ $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 	go -C internal/tools/helm build -o $(CURDIR)/$@ -ldflags "-s -w -X $(HELM)/internal/version.version=v3.22.0 \
 		-X $(HELM)/pkg/chartutil.k8sVersionMajor=1 -X $(HELM)/pkg/chartutil.k8sVersionMinor=36 \
 		-X $(HELM)/pkg/lint/rules.k8sVersionMajor=1 -X $(HELM)/pkg/lint/rules.k8sVersionMinor=36" $(HELM)/cmd/helm
+
+$(TOOLS)/nfpm: internal/tools/nfpm/go.mod internal/tools/nfpm/go.sum
+	go -C internal/tools/nfpm build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm
