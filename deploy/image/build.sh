@@ -15,8 +15,10 @@ cd "$root"
 
 [ -x dist/otelcol-kmesh ] || { echo "build.sh: dist/otelcol-kmesh is missing: run make build" >&2; exit 1; }
 [ -e /etc/ssl/certs/ca-certificates.crt ] || { echo "build.sh: apt-get install ca-certificates" >&2; exit 1; }
-context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+context=$temporary/context
+mkdir "$context"
 mkdir "$context/.image"
 if [ "$arch" = "$(go env GOARCH)" ]; then
 	cp dist/otelcol-kmesh "$context/.image/"
@@ -29,8 +31,9 @@ chmod 0755 "$context/.image/otelcol-kmesh"
 chmod 0644 "$context/.image/ca-certificates.crt"
 
 rm -f "$archive"
-# chroot: nothing is run in a container here, and buildah wants no other runtime.
-buildah build --quiet --isolation chroot --storage-driver vfs --timestamp 0 --arch "$arch" --format oci --build-arg BINARY=prebuilt \
+# chroot: nothing is run in a container here, and buildah wants no other runtime. Nothing stays in its storage.
+buildah --root "$temporary/storage" --runroot "$temporary/run" --storage-driver vfs \
+	build --quiet --isolation chroot --timestamp 0 --arch "$arch" --format oci --build-arg BINARY=prebuilt \
 	--file deploy/image/Dockerfile --tag "oci-archive:$archive:otelcol-kmesh" "$context" >&2
 digest=$(tar -xOf "$archive" index.json | sed 's/.*"digest":"\(sha256:[0-9a-f]*\)".*/\1/')
 echo "$digest"
