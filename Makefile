@@ -18,7 +18,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench generate lint
+.PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ run: build ## Builds, then shows every TCP connection of this machine
 	echo "Metrics: http://127.0.0.1:9464/metrics   Health: http://127.0.0.1:13133   Stop: Ctrl-C" >&2; \
 	$$as $(BINARY) --config deploy/examples/quickstart.yaml | { trap '' INT; grep --line-buffered '^src\.addr=' || true; }
 
-test: ## Runs the unit tests; as root those against the kernel too
+test: $(TOOLS)/helm ## Runs the unit tests; as root those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
 	go -C internal/identity/istio/conformance test ./...
@@ -52,10 +52,10 @@ test-kernels: ## Runs the tests that need a kernel on KERNELS="5.10 6.1 6.12", e
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder ## Runs the distribution with a real Prometheus and a real Loki (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm ## Runs the distribution with a real Prometheus and a real Loki (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	test/e2e/servers/build.sh
-	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/...
 
 SOAK ?= 30m
 soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or growth (root)
@@ -74,6 +74,13 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 	done
 	@[ -e /usr/include/bpf/bpf_helpers.h ] || { echo "make generate: bpf/bpf_helpers.h is missing: apt-get install libbpf-dev" >&2; exit 1; }
 	go generate ./...
+
+manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
+	deploy/kubernetes/render.sh
+
+PACKAGES ?= dist
+packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
+	deploy/package/build.sh $(PACKAGES)
 
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
@@ -94,3 +101,13 @@ $(TOOLS)/bpf2go: internal/tools/go.mod internal/tools/go.sum
 
 $(TOOLS)/golangci-lint: internal/tools/lint/go.mod internal/tools/lint/go.sum
 	go -C internal/tools/lint build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# helm takes its own version, and that of the API it renders for, from the linker.
+HELM := helm.sh/helm/v3
+$(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
+	go -C internal/tools/helm build -o $(CURDIR)/$@ -ldflags "-s -w -X $(HELM)/internal/version.version=v3.22.0 \
+		-X $(HELM)/pkg/chartutil.k8sVersionMajor=1 -X $(HELM)/pkg/chartutil.k8sVersionMinor=36 \
+		-X $(HELM)/pkg/lint/rules.k8sVersionMajor=1 -X $(HELM)/pkg/lint/rules.k8sVersionMinor=36" $(HELM)/cmd/helm
+
+$(TOOLS)/nfpm: internal/tools/nfpm/go.mod internal/tools/nfpm/go.sum
+	go -C internal/tools/nfpm build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm

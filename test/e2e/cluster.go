@@ -25,6 +25,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -192,6 +193,10 @@ func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 			_, err = c.client.RbacV1().ClusterRoleBindings().Create(ctx, o, options)
 		case *appsv1.DaemonSet:
 			_, err = c.client.AppsV1().DaemonSets(o.Namespace).Create(ctx, o, options)
+		case *appsv1.Deployment:
+			_, err = c.client.AppsV1().Deployments(o.Namespace).Create(ctx, o, options)
+		case *networkingv1.NetworkPolicy:
+			_, err = c.client.NetworkingV1().NetworkPolicies(o.Namespace).Create(ctx, o, options)
 		case *corev1.Service:
 			_, err = c.client.CoreV1().Services(o.Namespace).Create(ctx, o, options)
 		case *discoveryv1.EndpointSlice:

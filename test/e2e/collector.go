@@ -90,7 +90,8 @@ func startStack(t testing.TB, env ...string) *stack {
 
 // validate asks the distribution whether a configuration is valid, and gives what it says.
 func validate(configuration string, env ...string) (string, error) {
-	cmd := exec.Command(collectorPath, "validate", "--config", configuration)
+	cmd := exec.Command(collectorPath, "validate", "--config", configuration,
+		"--feature-gates=+extension.healthcheck.useComponentStatus") // as the manifests start it
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -5,8 +5,6 @@ package e2e
 import (
 	"context"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
@@ -155,49 +152,25 @@ func arrivesAt(t *testing.T, s *stack, from *testhost.Host, to, labels string) {
 	})
 }
 
-// TestKubernetesManifests applies the manifests as they are, and runs the configuration that is in them.
+// TestKubernetesManifests applies the manifest of each identity source, and validates its configurations.
 func TestKubernetesManifests(t *testing.T) {
-	c := newCluster(t)
-	c.startAPIServer(t)
-	c.apply(t, "namespace.yaml")
-	c.apply(t, "rbac.yaml")
-	c.apply(t, "daemonset.yaml")
-	configuration := func() string {
-		config, err := c.client.CoreV1().ConfigMaps(agentNamespace).Get(t.Context(), agentAccount, metav1.GetOptions{})
-		require.NoError(t, err)
-		path := c.write(t, "config.yaml", []byte(config.Data["config.yaml"]))
-		out, err := validate(path, "GATEWAY=127.0.0.1:4317")
-		require.NoError(t, err, out)
-		return config.Data["config.yaml"]
+	for manifest, source := range map[string]string{"otelcol-kmesh.yaml": "kubernetes", "otelcol-kmesh-istio.yaml": "istio"} {
+		t.Run(source, func(t *testing.T) {
+			c := newCluster(t)
+			c.startAPIServer(t)
+			c.apply(t, manifest)
+			for _, name := range []string{agentAccount, agentAccount + "-gateway"} {
+				config, err := c.client.CoreV1().ConfigMaps(agentNamespace).Get(t.Context(), name, metav1.GetOptions{})
+				require.NoError(t, err)
+				path := c.write(t, "config.yaml", []byte(config.Data["config.yaml"]))
+				out, err := validate(path, "GATEWAY=127.0.0.1:4317", "K8S_NODE_NAME=e2e-node", "KMESH_QUEUE="+t.TempDir())
+				require.NoError(t, err, out)
+				if name == agentAccount {
+					require.Regexp(t, `identity:\s+source: `+source, config.Data["config.yaml"])
+				}
+			}
+		})
 	}
-	plain := configuration()
-
-	// The overlay for Istio, patched as kustomize does, and as strictly.
-	strict := metav1.PatchOptions{FieldValidation: metav1.FieldValidationStrict}
-	agents, err := c.client.AppsV1().DaemonSets(agentNamespace).Patch(t.Context(), agentAccount,
-		types.StrategicMergePatchType, patch(t, "istio/daemonset.yaml"), strict)
-	require.NoError(t, err)
-	spec := agents.Spec.Template.Spec
-	require.Len(t, spec.Volumes, 4, "two more")
-	require.Len(t, spec.Containers, 1)
-	require.Len(t, spec.Containers[0].VolumeMounts, 4)
-	require.Len(t, spec.Containers[0].Env, 6)
-	_, err = c.client.CoreV1().ConfigMaps(agentNamespace).Patch(t.Context(), agentAccount,
-		types.StrategicMergePatchType, patch(t, "istio/config.yaml"), strict)
-	require.NoError(t, err)
-	require.Regexp(t, `identity: {source: istio}`, configuration())
-	identity := regexp.MustCompile(`(?m)^ *identity: .*$`)
-	require.Equal(t, identity.ReplaceAllString(plain, ""), identity.ReplaceAllString(configuration(), ""), "nothing else differs")
-}
-
-// patch reads a manifest of an overlay as the API takes it.
-func patch(t testing.TB, manifest string) []byte {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(manifests, manifest))
-	require.NoError(t, err)
-	asJSON, err := yaml.ToJSON(content)
-	require.NoError(t, err)
-	return asJSON
 }
 
 // TestKubernetesRights takes each right of the manifest away: the source names it.

@@ -1,0 +1,76 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+
+{{- define "kmesh.name" -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "kmesh.gatewayName" -}}{{ include "kmesh.name" . }}-gateway{{- end }}
+
+{{/* Labels that never change: a selector is immutable. */}}
+{{- define "kmesh.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "kmesh.labels" -}}
+{{ include "kmesh.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- if not .root.Values.rendered }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+{{- end }}
+
+{{- define "kmesh.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{- define "kmesh.endpoint" -}}
+{{- if .Values.agent.endpoint }}{{ .Values.agent.endpoint }}{{ else }}{{ include "kmesh.gatewayName" . }}.{{ .Release.Namespace }}.svc:4317{{ end -}}
+{{- end }}
+
+{{/* "true" if an exporter of the gateway takes the access log. */}}
+{{- define "kmesh.gatewayTakesLogs" -}}
+{{- with .Values }}{{ if or .gateway.loki .gateway.otlp.endpoint .gateway.debug .map.enabled }}true{{ end }}{{ end -}}
+{{- end }}
+
+{{- define "kmesh.agentSendsLogs" -}}
+{{- if and .Values.agent.accessLog.enabled (or .Values.agent.endpoint (include "kmesh.gatewayTakesLogs" .)) }}true{{ end -}}
+{{- end }}
+
+{{/* One place for every combination that cannot work. */}}
+{{- define "kmesh.check" -}}
+{{- with .Values }}
+{{- if eq .platform "autopilot" }}
+{{- fail "platform autopilot: GKE Autopilot rejects pods with hostPID, hostNetwork and the capabilities BPF, PERFMON and NET_ADMIN, which the agents need. Use a GKE Standard cluster with platform gke." }}
+{{- end }}
+{{- if not (or .gateway.enabled .agent.endpoint) }}
+{{- fail "agent.endpoint: name an OTLP endpoint, or set gateway.enabled" }}
+{{- end }}
+{{- if .gateway.enabled }}
+{{- if not (or .gateway.prometheus.scrape .gateway.prometheus.remoteWrite .gateway.otlp.endpoint .gateway.debug .map.enabled) }}
+{{- fail "gateway: no exporter for metrics; set prometheus.scrape, prometheus.remoteWrite, otlp.endpoint or debug" }}
+{{- end }}
+{{- if and (gt (int .gateway.replicas) 1) .gateway.prometheus.scrape }}
+{{- fail "gateway.replicas: with prometheus.scrape only 1; an agent that reconnects to another replica would leave its series on both. Use prometheus.remoteWrite." }}
+{{- end }}
+{{- if and (gt (int .gateway.replicas) 1) (eq .gateway.queue.storage "persistentVolumeClaim") }}
+{{- fail "gateway.replicas: with queue.storage persistentVolumeClaim only 1; replicas cannot share a queue" }}
+{{- end }}
+{{- if and (gt (int .gateway.replicas) 1) .map.enabled }}
+{{- fail "gateway.replicas: with map.enabled only 1; each replica would show a part of the map" }}
+{{- end }}
+{{- end }}
+{{- if and .monitoring.serviceMonitor (not (and .gateway.enabled .gateway.prometheus.scrape)) }}
+{{- fail "monitoring.serviceMonitor: needs gateway.enabled and gateway.prometheus.scrape" }}
+{{- end }}
+{{- if eq (int .agent.ports.health) (int .agent.ports.telemetry) }}
+{{- fail "agent.ports: health and telemetry must differ" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.agent.appArmorProfile (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) }}
+{{- fail "agent.appArmorProfile: needs Kubernetes 1.30 or newer" }}
+{{- end }}
+{{- end }}

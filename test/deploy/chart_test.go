@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	kubeyaml "k8s.io/apimachinery/pkg/util/yaml"
+)
+
+const (
+	chart     = "../../deploy/helm/otelcol-kmesh"
+	rendered  = "../../deploy/kubernetes"
+	helmPath  = "../../.tools/helm"
+	release   = "otelcol-kmesh"
+	namespace = "kmesh-telemetry"
+	gateway   = release + "-gateway"
+)
+
+// presets are the combinations of values that the chart supports, by the name of their test.
+var presets = map[string]string{
+	"default":    "",
+	"istio":      "identity=istio",
+	"gke":        "platform=gke",
+	"openshift":  "platform=openshift",
+	"talos":      "platform=talos",
+	"operator":   "operator.enabled=true",
+	"everything": everything,
+	"replicas":   "gateway.replicas=2,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write",
+	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=hostPath",
+	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
+	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
+}
+
+// everything switches on each optional object and exporter that needs nothing beyond Kubernetes.
+const everything = "agent.priorityClassName=system-node-critical,agent.telemetry.scrape=true,agent.seccompProfile=RuntimeDefault," +
+	"agent.appArmorProfile=RuntimeDefault,gateway.debug=true,gateway.loki=http://loki:3100/otlp,gateway.otlp.endpoint=backend:4317," +
+	"gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write,networkPolicy.from={10.0.0.0/8}"
+
+func TestMain(m *testing.M) {
+	if _, err := os.Stat(helmPath); err != nil {
+		build := exec.Command("make", "-C", "../..", ".tools/helm")
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			panic("build helm: " + err.Error())
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// helm runs helm and returns its standard output; the error holds what it printed to standard error.
+func helm(args ...string) (string, error) {
+	cmd := exec.Command(helmPath, args...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return out.String(), errors.New(stderr.String())
+	}
+	return out.String(), nil
+}
+
+// template renders the chart with values as `--set` takes them.
+func template(values string) (string, error) {
+	return helm("template", release, chart, "--namespace", namespace, "--set", values)
+}
+
+// objects decodes the documents of a manifest.
+func objects(t testing.TB, manifest string) []*unstructured.Unstructured {
+	t.Helper()
+	documents := kubeyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(manifest)))
+	var all []*unstructured.Unstructured
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err)
+		content := map[string]any{}
+		require.NoError(t, kubeyaml.UnmarshalStrict(document, &content), "%s", document)
+		if len(content) > 0 { // else a document of comments
+			all = append(all, &unstructured.Unstructured{Object: content})
+		}
+	}
+}
+
+func render(t testing.TB, values string) []*unstructured.Unstructured {
+	t.Helper()
+	manifest, err := template(values)
+	require.NoError(t, err)
+	return objects(t, manifest)
+}
+
+func find(all []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	for _, o := range all {
+		if o.GetKind() == kind && o.GetName() == name {
+			return o
+		}
+	}
+	return nil
+}
+
+// as converts an object to a Kubernetes type; a field that the type does not have is an error.
+func as[T any](t testing.TB, object *unstructured.Unstructured) T {
+	t.Helper()
+	var to T
+	require.NotNil(t, object)
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, &to, true))
+	return to
+}
+
+func daemonSet(t testing.TB, values string) appsv1.DaemonSet {
+	t.Helper()
+	return as[appsv1.DaemonSet](t, find(render(t, values), "DaemonSet", release))
+}
+
+// configuration returns a collector's configuration: of the agent (release) or of the gateway.
+func configuration(t testing.TB, all []*unstructured.Unstructured, name string) map[string]any {
+	t.Helper()
+	config := as[corev1.ConfigMap](t, find(all, "ConfigMap", name))
+	var content map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(config.Data["config.yaml"]), &content))
+	return content
+}
+
+func pipelines(t testing.TB, config map[string]any) map[string]any {
+	t.Helper()
+	found, ok, err := unstructured.NestedFieldNoCopy(config, "service", "pipelines")
+	require.NoError(t, err)
+	require.True(t, ok)
+	return found.(map[string]any)
+}
+
+func TestRenderedManifestsAreCurrent(t *testing.T) {
+	now := t.TempDir()
+	out, err := exec.Command(filepath.Join(rendered, "render.sh"), now).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	want, err := filepath.Glob(filepath.Join(now, "*.yaml"))
+	require.NoError(t, err)
+	have, err := filepath.Glob(filepath.Join(rendered, "*.yaml"))
+	require.NoError(t, err)
+	require.Len(t, have, len(want), "a file that render.sh does not write")
+	for _, path := range want {
+		name := filepath.Base(path)
+		fresh, err := os.ReadFile(path)
+		require.NoError(t, err)
+		committed, err := os.ReadFile(filepath.Join(rendered, name))
+		require.NoError(t, err)
+		require.Equal(t, string(fresh), string(committed), "%s is not current: run `make manifests`", name)
+	}
+}
+
+func TestChartPassesItsLint(t *testing.T) {
+	for name, values := range presets {
+		out, err := helm("lint", "--strict", chart, "--set", values)
+		require.NoError(t, err, "%s: %s", name, out)
+	}
+}
+
+func TestAgentsRunOnLinuxNodesOnly(t *testing.T) {
+	for name, values := range presets {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, values)
+			var spec map[string]any
+			var err error
+			if agents := find(all, "DaemonSet", release); agents != nil {
+				spec, _, err = unstructured.NestedMap(agents.Object, "spec", "template", "spec")
+			} else {
+				spec, _, err = unstructured.NestedMap(find(all, "OpenTelemetryCollector", release).Object, "spec")
+			}
+			require.NoError(t, err)
+			selector, _, err := unstructured.NestedStringMap(spec, "nodeSelector")
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{"kubernetes.io/os": "linux"}, selector)
+			text, err := json.Marshal(spec["affinity"])
+			require.NoError(t, err)
+			require.Contains(t, string(text), `{"key":"kubernetes.io/arch","operator":"In","values":["amd64","arm64"]}`)
+			require.Equal(t, true, spec["hostNetwork"])
+			if name != "operator" { // the operator's resource has no such field
+				require.Equal(t, true, spec["hostPID"])
+			}
+		})
+	}
+}
+
+func TestNodeSelectorCannotAdmitWindows(t *testing.T) {
+	spec := daemonSet(t, `agent.nodeSelector.kubernetes\.io/os=windows,agent.nodeSelector.pool=blue`).Spec.Template.Spec
+	require.Equal(t, map[string]string{"kubernetes.io/os": "linux", "pool": "blue"}, spec.NodeSelector)
+}
+
+func TestPriorityClassBringsItsQuota(t *testing.T) {
+	require.Empty(t, daemonSet(t, "").Spec.Template.Spec.PriorityClassName)
+	require.Nil(t, find(render(t, ""), "ResourceQuota", release))
+
+	all := render(t, "agent.priorityClassName=system-node-critical")
+	require.Equal(t, "system-node-critical", as[appsv1.DaemonSet](t, find(all, "DaemonSet", release)).Spec.Template.Spec.PriorityClassName)
+	quota := as[corev1.ResourceQuota](t, find(all, "ResourceQuota", release))
+	require.Equal(t, []string{"system-node-critical"}, quota.Spec.ScopeSelector.MatchExpressions[0].Values)
+
+	require.Nil(t, find(render(t, "agent.priorityClassName=mine"), "ResourceQuota", release), "no quota for a class of the user's")
+}
+
+func TestRolloutReplacesOneAgentAtATime(t *testing.T) {
+	agents := daemonSet(t, "")
+	rolling := agents.Spec.UpdateStrategy.RollingUpdate
+	require.Equal(t, "1", rolling.MaxUnavailable.String())
+	require.Equal(t, "0", rolling.MaxSurge.String(), "a second agent on a node is refused")
+	require.Positive(t, agents.Spec.MinReadySeconds)
+}
+
+func TestChangedConfigurationRollsOut(t *testing.T) {
+	const checksum = "checksum/config"
+	before, same, after := daemonSet(t, ""), daemonSet(t, ""), daemonSet(t, "agent.receiver.workload_metrics.enabled=true")
+	require.Equal(t, before.Spec.Template.Annotations[checksum], same.Spec.Template.Annotations[checksum])
+	require.NotEqual(t, before.Spec.Template.Annotations[checksum], after.Spec.Template.Annotations[checksum])
+
+	deployment := func(values string) string {
+		return as[appsv1.Deployment](t, find(render(t, values), "Deployment", gateway)).Spec.Template.Annotations[checksum]
+	}
+	require.NotEqual(t, deployment(""), deployment("gateway.debug=true"))
+}
+
+func TestAgentsSendToTheGatewayThatTheChartMakes(t *testing.T) {
+	all := render(t, "")
+	env := map[string]string{}
+	for _, e := range as[appsv1.DaemonSet](t, find(all, "DaemonSet", release)).Spec.Template.Spec.Containers[0].Env {
+		env[e.Name] = e.Value
+	}
+	require.Equal(t, gateway+"."+namespace+".svc:4317", env["GATEWAY"])
+
+	service := as[corev1.Service](t, find(all, "Service", gateway))
+	require.Equal(t, int32(4317), service.Spec.Ports[0].Port)
+	pods := as[appsv1.Deployment](t, find(all, "Deployment", gateway)).Spec.Template.Labels
+	for key, value := range service.Spec.Selector {
+		require.Equal(t, value, pods[key], key)
+	}
+	agents := as[appsv1.DaemonSet](t, find(all, "DaemonSet", release)).Spec.Template.Labels
+	require.NotEqual(t, service.Spec.Selector["app.kubernetes.io/component"], agents["app.kubernetes.io/component"],
+		"the service must not select agents")
+}
+
+// An access log that nobody stores is not sent, and the notes say so.
+func TestAccessLogNeedsAnExporter(t *testing.T) {
+	for values, want := range map[string]bool{
+		"":                                   false,
+		"gateway.loki=http://loki:3100/otlp": true,
+		"gateway.otlp.endpoint=backend:4317": true,
+		"gateway.debug=true":                 true,
+		"map.enabled=true":                   true,
+		"agent.endpoint=otlp.example:4317":   true,
+		"gateway.debug=true,agent.accessLog.enabled=false": false,
+	} {
+		_, has := pipelines(t, configuration(t, render(t, values), release))["logs"]
+		require.Equal(t, want, has, values)
+	}
+}
+
+func TestMapIsAnExporterOfTheGateway(t *testing.T) {
+	_, ok := configuration(t, render(t, ""), gateway)["exporters"].(map[string]any)["kmesh_map"]
+	require.False(t, ok, "off by default")
+
+	config := configuration(t, render(t, "map.enabled=true"), gateway)
+	require.Equal(t, map[string]any{"endpoint": "127.0.0.1:9465"}, config["exporters"].(map[string]any)["kmesh_map"])
+	for _, signal := range []string{"metrics", "logs"} {
+		require.Contains(t, pipelines(t, config)[signal].(map[string]any)["exporters"], "kmesh_map", signal)
+	}
+}
+
+func TestIdentitySourceDecidesTheRights(t *testing.T) {
+	all := render(t, "")
+	require.NotNil(t, find(all, "ClusterRole", release))
+	require.True(t, *daemonSet(t, "").Spec.Template.Spec.AutomountServiceAccountToken)
+
+	all = render(t, "identity=istio")
+	require.Nil(t, find(all, "ClusterRole", release), "istiod answers, not the API server")
+	require.Nil(t, find(all, "ClusterRoleBinding", release))
+	spec := daemonSet(t, "identity=istio").Spec.Template.Spec
+	require.False(t, *spec.AutomountServiceAccountToken)
+	var mounts []string
+	for _, m := range spec.Containers[0].VolumeMounts {
+		mounts = append(mounts, m.MountPath)
+	}
+	require.Subset(t, mounts, []string{"/var/run/secrets/tokens", "/var/run/secrets/istio"})
+}
+
+func TestAgentHasThreeCapabilitiesOnly(t *testing.T) {
+	for name, values := range presets {
+		if name == "operator" {
+			continue // the resource takes the same template; the e2e tests validate it
+		}
+		context := daemonSet(t, values).Spec.Template.Spec.Containers[0].SecurityContext
+		require.Equal(t, []corev1.Capability{"ALL"}, context.Capabilities.Drop, name)
+		require.Equal(t, []corev1.Capability{"BPF", "PERFMON", "NET_ADMIN"}, context.Capabilities.Add, name)
+		require.Nil(t, context.Privileged, name)
+		require.False(t, *context.AllowPrivilegeEscalation, name)
+		require.True(t, *context.ReadOnlyRootFilesystem, name)
+	}
+}
+
+func TestOpenShift(t *testing.T) {
+	all := render(t, "platform=openshift")
+	scc := find(all, "SecurityContextConstraints", release)
+	require.NotNil(t, scc)
+	require.Equal(t, []any{"system:serviceaccount:" + namespace + ":" + release}, scc.Object["users"])
+	require.Equal(t, false, scc.Object["allowPrivilegedContainer"])
+	spec := as[appsv1.DaemonSet](t, find(all, "DaemonSet", release)).Spec.Template.Spec
+	require.Equal(t, "spc_t", spec.Containers[0].SecurityContext.SELinuxOptions.Type)
+	pod := as[appsv1.Deployment](t, find(all, "Deployment", gateway)).Spec.Template.Spec.SecurityContext
+	require.Nil(t, pod.RunAsUser, "OpenShift chooses the user from the namespace's range")
+	require.Nil(t, find(render(t, ""), "SecurityContextConstraints", release))
+}
+
+// The bounds of a container add up: the limiter refuses data above GOMEMLIMIT and below the limit, and what
+// the agent's queue and eBPF maps take has room beside it.
+func TestMemoryBoundsAddUp(t *testing.T) {
+	all := render(t, "")
+	containers := map[string]corev1.Container{
+		release: as[appsv1.DaemonSet](t, find(all, "DaemonSet", release)).Spec.Template.Spec.Containers[0],
+		gateway: as[appsv1.Deployment](t, find(all, "Deployment", gateway)).Spec.Template.Spec.Containers[0],
+	}
+	for name, container := range containers {
+		var goLimit resource.Quantity
+		for _, e := range container.Env {
+			if e.Name == "GOMEMLIMIT" {
+				goLimit = resource.MustParse(strings.TrimSuffix(e.Value, "B"))
+			}
+		}
+		limiter, ok, err := unstructured.NestedFieldNoCopy(configuration(t, all, name), "processors", "memory_limiter", "limit_mib")
+		require.NoError(t, err)
+		require.True(t, ok)
+		refuses := int64(limiter.(int)) << 20
+		require.Positive(t, goLimit.Value(), name)
+		require.Greater(t, refuses, goLimit.Value(), name)
+		require.Greater(t, container.Resources.Limits.Memory().Value(), refuses+64<<20, name)
+	}
+}
+
+// Both agents' ports differ from those that collectors and exporters listen on by default.
+func TestAgentsPortsAreNoDefaultOfAnother(t *testing.T) {
+	spec := daemonSet(t, "agent.telemetry.scrape=true").Spec.Template.Spec.Containers[0]
+	ports := []int32{spec.LivenessProbe.HTTPGet.Port.IntVal, spec.Ports[0].ContainerPort}
+	for _, taken := range []int32{4317, 4318, 8888, 8889, 9100, 9464, 10250, 10256, 13133, 55679} {
+		require.NotContains(t, ports, taken)
+	}
+	for _, port := range ports {
+		require.Less(t, port, int32(30000), "the range of NodePort and of outgoing connections begins there")
+	}
+	require.Empty(t, daemonSet(t, "").Spec.Template.Spec.Containers[0].Ports, "nothing listens but the health check")
+}
+
+func TestWhatCannotWorkIsRefused(t *testing.T) {
+	for values, reason := range map[string]string{
+		"platform=autopilot":              "GKE Autopilot rejects pods with hostPID",
+		"gateway.enabled=false":           "name an OTLP endpoint",
+		"gateway.replicas=2":              "with prometheus.scrape only 1",
+		"gateway.prometheus.scrape=false": "no exporter for metrics",
+		"gateway.replicas=2,gateway.prometheus.scrape=false,gateway.debug=true,gateway.queue.storage=persistentVolumeClaim": "cannot share a queue",
+		"gateway.replicas=2,gateway.prometheus.scrape=false,map.enabled=true":                                               "a part of the map",
+		"monitoring.serviceMonitor=true,gateway.enabled=false,agent.endpoint=a:1":                                           "needs gateway.enabled",
+		"agent.ports.health=23888":     "must differ",
+		"flatform=gke":                 "'flatform' not allowed",
+		"platform=aix":                 "platform",
+		"identity=file":                "identity",
+		"agent.maxUnavailable=0":       "maxUnavailable",
+		"agent.ports.health=70000":     "health",
+		"gateway.loki=loki:3100":       "loki",
+		"image.digest=sha256:abc":      "digest",
+		"networkPolicy.from={0.0.0.0}": "from",
+	} {
+		_, err := template(values)
+		require.Error(t, err, values)
+		require.Contains(t, err.Error(), reason, values)
+	}
+	_, err := helm("template", release, chart, "--kube-version", "1.29.0", "--set", "agent.appArmorProfile=Unconfined")
+	require.ErrorContains(t, err, "needs Kubernetes 1.30")
+}
+
+// The schema has each value, and no other: else a value could not be set, or would have no default.
+func TestSchemaHasEveryValue(t *testing.T) {
+	var values map[string]any
+	content, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &values))
+	var schema map[string]any
+	content, err = os.ReadFile(filepath.Join(chart, "values.schema.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(content, &schema))
+	sameKeys(t, "", values, schema)
+}
+
+func sameKeys(t *testing.T, path string, values, schema map[string]any) {
+	t.Helper()
+	properties, ok := schema["properties"].(map[string]any)
+	if !ok {
+		return // a free map, or a definition
+	}
+	require.Equal(t, false, schema["additionalProperties"], "%s: a misspelt key must be refused", path)
+	for key, value := range values {
+		inner, ok := properties[key].(map[string]any)
+		require.True(t, ok, "%s.%s is not in the schema", path, key)
+		if nested, ok := value.(map[string]any); ok {
+			sameKeys(t, path+"."+key, nested, inner)
+		}
+	}
+	for key := range properties {
+		if path == "" && key == "global" {
+			continue // Helm's own
+		}
+		require.Contains(t, values, key, "%s.%s has no default", path, key)
+	}
+}
+
+func TestChartNamesTheDistributionsVersion(t *testing.T) {
+	var meta struct {
+		AppVersion string `yaml:"appVersion"`
+	}
+	content, err := os.ReadFile(filepath.Join(chart, "Chart.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &meta))
+	var manifest struct {
+		Dist struct {
+			Version string `yaml:"version"`
+		} `yaml:"dist"`
+	}
+	content, err = os.ReadFile("../../builder-config.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &manifest))
+	require.Equal(t, manifest.Dist.Version, meta.AppVersion)
+}
