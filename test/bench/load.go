@@ -22,7 +22,7 @@ type load struct{ folder string }
 func compile(ctx context.Context, folder string) (*load, error) {
 	for _, name := range []string{"serve", "connect", "transact", "stream", "hold"} {
 		cmd := exec.CommandContext(ctx, "cc", "-O2", "-Wall", "-Wextra", "-Werror", // #nosec G204 -- our own words
-			"-o", filepath.Join(folder, name), filepath.Join("internal", "bench", "load", name+".c"))
+			"-o", filepath.Join(folder, name), filepath.Join("test", "bench", "load", name+".c"))
 		out, err := cmd.CombinedOutput()
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, errors.New("cc is missing, which compiles the load generators: apt-get install gcc libc6-dev")
