@@ -88,6 +88,8 @@ lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
 	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
 	go vet -tags 'e2e soak kernels' ./...
+	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
+	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum

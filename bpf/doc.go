@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bpf holds the programs that run in the kernel, compiled, and the Go
 // types of what they hand over. Both are generated from the C files beside it and
 // committed, so that building the receiver needs no C compiler.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package flow turns records of TCP connections into series.
 //
 // A record tells what one end of a connection did.  Both ends are named (Aggregator.Add), the flow is added to the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package flow
 
 // Stats are the aggregator's numbers for self telemetry; all but Waiting, Series and UnknownAddresses are totals.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package identity knows who had an address at a time.
 //
 // A connection's end is named by who had its address when the connection began, not by who has it when the record is

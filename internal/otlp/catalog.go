@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package otlp
 
 import "github.com/kmesh-net/otelcol-kmesh/internal/flow"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package otlp writes snapshots of series as pmetric.Metrics and named flows as plog.Logs, and delivers both to the
 // next consumer without ever making the reader of the kernel's records wait.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package probe loads the programs of package bpf, reads what they hand over and
 // tells it record by record. It knows nothing of who owns an address.
 //

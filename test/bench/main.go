@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux && (amd64 || arm64)
 
 // Command bench measures what the receiver costs the host that it watches, and writes docs/benchmarks.md.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e tests the distribution as its users run it: test hosts in network namespaces make real connections,
 // dist/otelcol-kmesh watches them, and a real Prometheus and a real Loki are asked what arrived.
 //

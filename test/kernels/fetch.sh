@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
 # Gets Debian's newest cloud kernel of a series and unpacks what a test machine needs of it:
 #   fetch.sh 6.12 [ARCHITECTURE]    prints the folder with vmlinuz and lib/modules
 # and, for a machine of another architecture than this one, the programs of the same Debian as root/.

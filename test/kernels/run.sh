@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
 # Boots kernels in emulated machines and runs the tests on them that need one:
 #   run.sh [SERIES[/ARCHITECTURE]...]    as 6.1 or 6.12/arm64
 # KMESH_TESTS=EXPRESSION runs only the tests of these names.

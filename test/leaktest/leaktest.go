@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package leaktest runs a package's tests, and fails it when they leave a goroutine behind.
 package leaktest
 

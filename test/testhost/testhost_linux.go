@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package testhost makes hosts for tests: network namespaces with an address of
 // their own that reach each other over a bridge. The namespace of the test itself is
 // left as it is, but for Network.Node. Everything is gone when the test ends, also when it failed.

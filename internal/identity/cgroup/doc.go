@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cgroup finds the pod of a process from the path of its cgroup.
 //
 // The probe has the id of a socket's cgroup v2, which is the inode number of a folder. [Tree] walks the mounted

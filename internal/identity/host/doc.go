@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package host is the identity source that needs nothing: it names the processes of this machine, and a remote end by its
 // address.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package istio is the source of identities that asks istiod: the workloads and services of Istio's workload API, by the
 // incremental protocol that ztunnel uses (delta ADS).
 //

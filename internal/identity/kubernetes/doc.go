@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubernetes is the identity source that watches an API server: pods with their owners, services with what is
 // behind them, and nodes.
 //

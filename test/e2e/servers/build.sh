@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Builds the real servers of the end-to-end tests into .tools/: the programs that each module
 # beside this script lists as tools.
 #

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package conformance compares how resources of the workload API are read with Istio's own Go types.
 package conformance
 
