@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
@@ -61,9 +62,10 @@ type Agent struct {
 	// translation is nil where none could be opened, or none is wanted.
 	translation Translation
 	decoder     *decoder
-	logs        *otlp.Logs            // nil without a logs pipeline
-	logsOut     *otlp.LogsDelivery    // likewise
-	metrics     *otlp.MetricsDelivery // nil without a metrics pipeline
+	logs        *otlp.Logs     // nil without a logs pipeline
+	logsOut     *delivery.Logs // likewise
+	written     *otlp.Metrics
+	metrics     *delivery.Metrics // nil without a metrics pipeline
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
@@ -132,7 +134,7 @@ func (r *Agent) finish(ctx context.Context) error {
 		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
 	}
 	if r.metrics != nil {
-		ofMetrics = r.metrics.Shutdown(ctx, r.flows.Snapshot(time.Now()))
+		ofMetrics = r.metrics.Shutdown(ctx, r.written.Snapshot(r.flows.Snapshot(time.Now())))
 	}
 	logs.Wait()
 	return errors.Join(ofMetrics, ofLogs)
@@ -229,7 +231,7 @@ func (r *Agent) deliver() {
 	default:
 	}
 	if r.metrics.Ready() {
-		r.metrics.Offer(r.flows.Snapshot(time.Now()))
+		r.metrics.Offer(r.written.Snapshot(r.flows.Snapshot(time.Now())))
 	}
 }
 

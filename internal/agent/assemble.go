@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
@@ -106,12 +107,13 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 	var sink flow.LogSink
 	if settings.Logs != nil {
 		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
-		r.logsOut = otlp.NewLogsDelivery(otlp.LogBounds{}, next, settings.LogsReport)
+		r.logsOut = delivery.NewLogs(delivery.LogBounds{}, next, settings.LogsReport)
 		r.logs = otlp.NewLogs(out, logBatch, r.logsOut.Offer)
 		sink = r.logs
 	}
 	if settings.Metrics != nil {
-		r.metrics = otlp.NewMetricsDelivery(otlp.NewMetrics(out, settings.EnabledMetrics), settings.Metrics, settings.MetricsReport)
+		r.written = otlp.NewMetrics(out, settings.EnabledMetrics)
+		r.metrics = delivery.NewMetrics(settings.Metrics, settings.MetricsReport)
 	}
 	flows := settings.flows()
 	r.flows = flow.New(flows, source, sink)

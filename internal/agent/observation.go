@@ -6,16 +6,16 @@ package agent
 
 import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
 // Observation is what self telemetry shows. It is taken at every collection.
 type Observation struct {
 	Flows    flow.Stats
-	Logs     otlp.LogStats
+	Logs     delivery.LogStats
 	Tally    probe.Tally
 	Counts   probe.Counts
 	Maps     []probe.MapUse

@@ -10,9 +10,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 )
 
 // Settings are what the user configured, and where the signals go. The receiver's README.md describes the keys.
@@ -28,10 +28,10 @@ type Settings struct {
 
 	// Metrics is nil without a metrics pipeline.
 	Metrics       consumer.Metrics
-	MetricsReport otlp.MetricsReport
+	MetricsReport delivery.MetricsReport
 	// Logs is nil without a logs pipeline.
 	Logs       consumer.Logs
-	LogsReport otlp.LogsReport
+	LogsReport delivery.LogsReport
 
 	CollectionInterval time.Duration
 	// EnabledMetrics are the names of the metrics that are emitted.

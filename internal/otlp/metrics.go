@@ -3,6 +3,8 @@
 package otlp
 
 import (
+	"iter"
+
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -118,4 +120,32 @@ func (w *writer) point(points pmetric.NumberDataPointSlice, p *flow.Point) pmetr
 	out.SetTimestamp(w.at)
 	w.points++
 	return out
+}
+
+// seriesPerBatch bounds the memory of a flush: a set of labels with its metrics takes some 6 KB as pdata. A flush of
+// many is the faster for it: what a batch needs is in the caches, and garbage when the next one comes.
+const seriesPerBatch = 1024
+
+// Snapshot is one of a flow.Aggregator that a delivery takes.
+type Snapshot struct {
+	*flow.Snapshot
+	metrics *Metrics
+}
+
+// Snapshot returns what a delivery takes.
+func (b *Metrics) Snapshot(snapshot *flow.Snapshot) Snapshot { return Snapshot{snapshot, b} }
+
+// ID is the snapshot's.
+func (s Snapshot) ID() uint64 { return s.Snapshot.ID }
+
+// Batches returns the snapshot part by part.
+func (s Snapshot) Batches() iter.Seq2[pmetric.Metrics, int] {
+	return func(yield func(pmetric.Metrics, int) bool) {
+		for part := range s.Parts(seriesPerBatch) {
+			metrics, points := s.metrics.Build(part)
+			if points > 0 && !yield(metrics, points) {
+				return
+			}
+		}
+	}
 }

@@ -168,6 +168,24 @@ func TestWhatAConsumerChangesIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestASnapshotIsWrittenInBatches(t *testing.T) {
+	metrics := NewMetrics(testSettings(), allMetrics())
+	batches := func(snapshot *flow.Snapshot) (points []int) {
+		for batch, n := range metrics.Snapshot(snapshot).Batches() {
+			require.Equal(t, batch.DataPointCount(), n)
+			points = append(points, n)
+		}
+		return points
+	}
+	require.Equal(t, []int{4 * seriesPerBatch, 4}, batches(snapshotOf(seriesPerBatch+1)))
+	require.Empty(t, batches(&flow.Snapshot{}))
+	for range metrics.Snapshot(snapshotOf(3 * seriesPerBatch)).Batches() {
+		break // must not go on
+	}
+	metrics = NewMetrics(testSettings(), nil)
+	require.Empty(t, batches(snapshotOf(2)), "no metric is enabled: there is nothing to deliver")
+}
+
 // BenchmarkFlush writes all parts of a snapshot, each gone before the next, as a delivery does. A series is what it is
 // to Prometheus: one metric with one set of labels. ns/series must not grow with their number.
 func BenchmarkFlush(b *testing.B) {

@@ -20,9 +20,9 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
 )
@@ -38,7 +38,7 @@ var observation = &agent.Observation{
 		Workload:   flow.SetStats{Series: 13, Refused: 14},
 		Connection: flow.SetStats{Series: 15, Refused: 16},
 	},
-	Logs: otlp.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Logs: delivery.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},

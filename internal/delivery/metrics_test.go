@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+package delivery
 
 import (
 	"context"
 	"errors"
+	"iter"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
-
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 )
 
 var (
@@ -63,8 +62,33 @@ func (t *tally) EndLogsOp(_ context.Context, format string, n int, err error) {
 	}
 }
 
-func deliverMetrics(report MetricsReport, consume func(context.Context, pmetric.Metrics) error) *MetricsDelivery {
-	return NewMetricsDelivery(NewMetrics(testSettings(), allMetrics()), downstream{metrics: consume}, report)
+func deliverMetrics(report MetricsReport, consume func(context.Context, pmetric.Metrics) error) *Metrics {
+	return NewMetrics(downstream{metrics: consume}, report)
+}
+
+// snapshot has parts of so many points.
+type snapshot struct {
+	id    uint64
+	parts []int
+}
+
+func snapshotOf(parts ...int) snapshot { return snapshot{id: 1, parts: parts} }
+
+func (s snapshot) ID() uint64 { return s.id }
+
+func (s snapshot) Batches() iter.Seq2[pmetric.Metrics, int] {
+	return func(yield func(pmetric.Metrics, int) bool) {
+		for _, n := range s.parts {
+			metrics := pmetric.NewMetrics()
+			points := metrics.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty().SetEmptySum().DataPoints()
+			for range n {
+				points.AppendEmpty()
+			}
+			if !yield(metrics, n) {
+				return
+			}
+		}
+	}
 }
 
 func TestASnapshotIsDeliveredAndReported(t *testing.T) {
@@ -76,9 +100,9 @@ func TestASnapshotIsDeliveredAndReported(t *testing.T) {
 		})
 		d.Start()
 		d.Start()
-		snap := snapshotOf(2)
+		snap := snapshotOf(8)
 		require.True(t, d.Offer(snap))
-		require.Equal(t, Result{ID: snap.ID}, <-d.Results())
+		require.Equal(t, Result{ID: 1}, <-d.Results())
 		require.Equal(t, 8, points)
 		require.Equal(t, tally{accepted: 8}, *report)
 		require.NoError(t, d.Shutdown(t.Context(), nil))
@@ -89,7 +113,7 @@ func TestAnEmptySnapshotIsDeliveredWithoutACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := deliverMetrics(&tally{}, func(context.Context, pmetric.Metrics) error { return errRefused })
 		d.Start()
-		require.True(t, d.Offer(&flow.Snapshot{ID: 4}))
+		require.True(t, d.Offer(snapshot{id: 4}))
 		require.Equal(t, Result{ID: 4}, <-d.Results())
 		require.NoError(t, d.Shutdown(t.Context(), nil))
 	})
@@ -100,11 +124,11 @@ func TestARefusedSnapshotIsReportedAsRefused(t *testing.T) {
 		report, calls := &tally{}, 0
 		d := deliverMetrics(report, func(context.Context, pmetric.Metrics) error { calls++; return errRefused })
 		d.Start()
-		require.True(t, d.Offer(snapshotOf(2*seriesPerBatch)))
+		require.True(t, d.Offer(snapshotOf(4096, 4096)))
 		r := <-d.Results()
 		require.ErrorIs(t, r.Err, errRefused)
 		require.Equal(t, 1, calls, "the parts that follow are not tried")
-		require.Equal(t, 4*seriesPerBatch, report.refused)
+		require.Equal(t, 4096, report.refused)
 		require.NoError(t, d.Shutdown(t.Context(), nil))
 	})
 }
@@ -117,9 +141,9 @@ func TestManySeriesAreDeliveredInParts(t *testing.T) {
 			return nil
 		})
 		d.Start()
-		require.True(t, d.Offer(snapshotOf(seriesPerBatch+1)))
+		require.True(t, d.Offer(snapshotOf(4096, 4)))
 		require.NoError(t, (<-d.Results()).Err)
-		require.Equal(t, []int{4 * seriesPerBatch, 4}, parts)
+		require.Equal(t, []int{4096, 4}, parts)
 		require.NoError(t, d.Shutdown(t.Context(), nil))
 	})
 }
@@ -130,10 +154,10 @@ func TestABlockedDownstreamNeverBlocksTheCaller(t *testing.T) {
 		d := deliverMetrics(&tally{}, func(context.Context, pmetric.Metrics) error { <-release; return nil })
 		d.Start()
 		require.True(t, d.Ready())
-		require.True(t, d.Offer(snapshotOf(1)))
+		require.True(t, d.Offer(snapshotOf(4)))
 		for range 100 {
 			require.False(t, d.Ready())
-			require.False(t, d.Offer(snapshotOf(1)), "one is on its way")
+			require.False(t, d.Offer(snapshotOf(4)), "one is in flight")
 			synctest.Wait()
 		}
 		close(release)
@@ -145,7 +169,7 @@ func TestABlockedDownstreamNeverBlocksTheCaller(t *testing.T) {
 	})
 }
 
-func TestShutdownDeliversTheLastSnapshotAfterTheOneOnItsWay(t *testing.T) {
+func TestShutdownDeliversTheLastSnapshotAfterTheOneInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var points []int
 		d := deliverMetrics(&tally{}, func(_ context.Context, m pmetric.Metrics) error {
@@ -154,21 +178,21 @@ func TestShutdownDeliversTheLastSnapshotAfterTheOneOnItsWay(t *testing.T) {
 			return nil
 		})
 		d.Start()
-		require.True(t, d.Offer(snapshotOf(1)))
+		require.True(t, d.Offer(snapshotOf(4)))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		require.NoError(t, d.Shutdown(ctx, snapshotOf(2)))
+		require.NoError(t, d.Shutdown(ctx, snapshotOf(8)))
 		require.Equal(t, []int{4, 8}, points)
-		require.NoError(t, d.Shutdown(ctx, snapshotOf(3)), "a second time does nothing")
+		require.NoError(t, d.Shutdown(ctx, snapshotOf(12)), "a second time does nothing")
 		require.Len(t, points, 2)
 	})
 }
 
-func TestShutdownTellsThatTheLastSnapshotWasRefused(t *testing.T) {
+func TestShutdownReportsThatTheLastSnapshotWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := deliverMetrics(&tally{}, func(context.Context, pmetric.Metrics) error { return errRefused })
 		d.Start()
-		require.ErrorIs(t, d.Shutdown(t.Context(), snapshotOf(1)), errRefused)
+		require.ErrorIs(t, d.Shutdown(t.Context(), snapshotOf(4)), errRefused)
 	})
 }
 
@@ -186,11 +210,11 @@ func TestShutdownEndsAtItsDeadline(t *testing.T) {
 					return nil
 				})
 				d.Start()
-				require.True(t, d.Offer(snapshotOf(1)))
+				require.True(t, d.Offer(snapshotOf(4)))
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				begun := time.Now()
-				require.ErrorIs(t, d.Shutdown(ctx, snapshotOf(1)), context.DeadlineExceeded)
+				require.ErrorIs(t, d.Shutdown(ctx, snapshotOf(4)), context.DeadlineExceeded)
 				require.Equal(t, 3*time.Second, time.Since(begun))
 				close(release)
 			})
@@ -200,6 +224,6 @@ func TestShutdownEndsAtItsDeadline(t *testing.T) {
 
 func TestShutdownBeforeStartDoesNothing(t *testing.T) {
 	d := deliverMetrics(&tally{}, func(context.Context, pmetric.Metrics) error { return errRefused })
-	require.NoError(t, d.Shutdown(t.Context(), snapshotOf(1)))
+	require.NoError(t, d.Shutdown(t.Context(), snapshotOf(4)))
 	d.Start() // must not begin any more
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+package delivery
 
 import (
 	"errors"
@@ -13,13 +13,13 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// send tries to deliver logs until they are taken, refused for good, or refused for too long.  It returns how many
-// records nobody took.
-func (d *LogsDelivery) send(logs plog.Logs, records int) (refused int) {
+// send tries to deliver logs until they are accepted, refused permanently, or refused for too long. It returns how many
+// records nobody accepted.
+func (d *Logs) send(logs plog.Logs, records int) (refused int) {
 	ctx := d.report.StartLogsOp(d.ctx)
 	intervals := backoff.NewExponentialBackOff()
-	intervals.InitialInterval = d.settings.InitialInterval
-	intervals.MaxInterval = d.settings.MaxInterval
+	intervals.InitialInterval = d.bounds.InitialInterval
+	intervals.MaxInterval = d.bounds.MaxInterval
 	begun := time.Now()
 	refused = records
 	for {
@@ -31,7 +31,7 @@ func (d *LogsDelivery) send(logs plog.Logs, records int) (refused int) {
 			d.report.EndLogsOp(ctx, format, refused, nil)
 			return 0
 		}
-		// Of a batch that was taken in part, only the rest is tried again.
+		// Of a batch that was accepted in part, only the rest is retried.
 		var partial consumererror.Logs
 		if errors.As(err, &partial) {
 			logs = partial.Data()
@@ -41,15 +41,15 @@ func (d *LogsDelivery) send(logs plog.Logs, records int) (refused int) {
 			refused = rest
 		}
 		wait := max(intervals.NextBackOff(), retryDelay(err))
-		if permanent(err) || time.Since(begun)+wait > d.settings.MaxElapsed || !d.pause(wait) {
+		if permanent(err) || time.Since(begun)+wait > d.bounds.MaxElapsed || !d.pause(wait) {
 			d.report.EndLogsOp(ctx, format, refused, err)
 			return refused
 		}
 	}
 }
 
-// attempt gives what one try may consume: a consumer that changes its data must not spoil the next try's.
-func (d *LogsDelivery) attempt(logs plog.Logs) plog.Logs {
+// attempt returns what one attempt may consume: a consumer that changes its data must not affect the next attempt.
+func (d *Logs) attempt(logs plog.Logs) plog.Logs {
 	if !d.next.Capabilities().MutatesData {
 		return logs
 	}
@@ -59,7 +59,7 @@ func (d *LogsDelivery) attempt(logs plog.Logs) plog.Logs {
 }
 
 // pause waits; false when the time to shut down is over.
-func (d *LogsDelivery) pause(wait time.Duration) bool {
+func (d *Logs) pause(wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -78,7 +78,7 @@ func permanent(err error) bool {
 	return errors.As(err, &classified) && !classified.IsRetryable()
 }
 
-// retryDelay is how long the downstream asks to be left alone (google.rpc.RetryInfo); 0 when it does not.
+// retryDelay is the delay that the consumer asks for (google.rpc.RetryInfo); 0 when it asks for none.
 func retryDelay(err error) time.Duration {
 	// Only a classified error may be given to ToGRPCStatus: for any other it dereferences nil in v0.159.0.
 	var classified *consumererror.Error

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+package delivery
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// LogsReport counts what the next consumer took and refused; receiverhelper.ObsReport is one.
+// LogsReport counts what the next consumer accepted and refused; receiverhelper.ObsReport is one.
 type LogsReport interface {
 	StartLogsOp(ctx context.Context) context.Context
 	EndLogsOp(ctx context.Context, format string, records int, err error)
@@ -19,7 +19,7 @@ type LogsReport interface {
 
 // LogStats are the numbers of access log records; all but Queued are totals.
 type LogStats struct {
-	Queued    int // they wait, or are on their way
+	Queued    int // waiting or in flight
 	Delivered uint64
 
 	DroppedQueueFull uint64 // more waited than the queue holds
@@ -27,17 +27,16 @@ type LogStats struct {
 	DroppedShutdown  uint64 // still waiting when the time to shut down was over
 }
 
-// LogsDelivery hands batches of access log records to the next consumer on a goroutine of its own, in order.
+// Logs hands batches of access log records to the next consumer on a goroutine of its own, in order.
 //
-// A batch that is refused is tried again within bounds, and then dropped and counted; so is one that finds the queue
-// full.
-type LogsDelivery struct {
-	settings LogBounds
-	next     consumer.Logs
-	report   LogsReport
+// A batch that is refused is retried within bounds, and then dropped and counted; so is one that finds the queue full.
+type Logs struct {
+	bounds LogBounds
+	next   consumer.Logs
+	report LogsReport
 
 	mu      sync.Mutex
-	queue   []logBatch // the first is on its way while records > 0
+	queue   []logBatch // the first is in flight while records > 0
 	stats   LogStats
 	closing bool
 	wake    chan struct{} // has room for one: something was queued, or closing was set
@@ -54,22 +53,22 @@ type logBatch struct {
 	records int
 }
 
-// NewLogsDelivery makes a delivery that waits for Start.
-func NewLogsDelivery(settings LogBounds, next consumer.Logs, report LogsReport) *LogsDelivery {
+// NewLogs returns a delivery that waits for Start.
+func NewLogs(bounds LogBounds, next consumer.Logs, report LogsReport) *Logs {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &LogsDelivery{
-		settings: settings.withDefaults(),
-		next:     next,
-		report:   report,
-		wake:     make(chan struct{}, 1),
-		done:     make(chan struct{}),
-		cancel:   cancel,
-		ctx:      ctx,
+	return &Logs{
+		bounds: bounds.withDefaults(),
+		next:   next,
+		report: report,
+		wake:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+		cancel: cancel,
+		ctx:    ctx,
 	}
 }
 
-// Start begins to deliver.  Starting again does nothing.
-func (d *LogsDelivery) Start() {
+// Start begins to deliver. Starting again does nothing.
+func (d *Logs) Start() {
 	d.start.Do(func() {
 		d.started = true
 		go d.run()
@@ -77,13 +76,13 @@ func (d *LogsDelivery) Start() {
 }
 
 // Offer queues a batch and does not wait; the batch is the delivery's own from here on.
-func (d *LogsDelivery) Offer(batch plog.Logs, records int) {
+func (d *Logs) Offer(batch plog.Logs, records int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.closing:
 		d.stats.DroppedShutdown += uint64(records)
-	case len(d.queue) > 0 && d.stats.Queued+records > d.settings.QueueRecords:
+	case len(d.queue) > 0 && d.stats.Queued+records > d.bounds.QueueRecords:
 		d.stats.DroppedQueueFull += uint64(records)
 	default:
 		d.queue = append(d.queue, logBatch{batch, records})
@@ -92,21 +91,21 @@ func (d *LogsDelivery) Offer(batch plog.Logs, records int) {
 	}
 }
 
-// Stats gives the numbers as they are now.  Safe on any goroutine.
-func (d *LogsDelivery) Stats() LogStats {
+// Stats returns the current numbers. Safe on any goroutine.
+func (d *Logs) Stats() LogStats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stats
 }
 
-func (d *LogsDelivery) signal() {
+func (d *Logs) signal() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (d *LogsDelivery) run() {
+func (d *Logs) run() {
 	defer close(d.done)
 	for {
 		batch, closing := d.first()
@@ -121,8 +120,8 @@ func (d *LogsDelivery) run() {
 	}
 }
 
-// first gives the batch that is next, without taking it from the queue.
-func (d *LogsDelivery) first() (batch logBatch, closing bool) {
+// first returns the batch that is next, without taking it from the queue.
+func (d *Logs) first() (batch logBatch, closing bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.queue) > 0 {
@@ -131,8 +130,8 @@ func (d *LogsDelivery) first() (batch logBatch, closing bool) {
 	return batch, d.closing
 }
 
-// finish takes the first batch from the queue; refused are its records that nobody took.
-func (d *LogsDelivery) finish(batch logBatch, refused int) {
+// finish takes the first batch from the queue; refused are its records that nobody accepted.
+func (d *Logs) finish(batch logBatch, refused int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.queue[0] = logBatch{}
@@ -149,10 +148,9 @@ func (d *LogsDelivery) finish(batch logBatch, refused int) {
 	}
 }
 
-// Shutdown delivers what is queued, and ends.  When ctx ends first, what is on its way is cancelled, the rest dropped
-// and counted, and ctx's error returned, even if the next consumer does not heed it.  It is safe before Start and
-// twice.
-func (d *LogsDelivery) Shutdown(ctx context.Context) error {
+// Shutdown delivers what is queued, and ends. When ctx ends first, what is in flight is cancelled, the rest dropped and
+// counted, and ctx's error returned, even if the next consumer ignores its context. It is safe before Start and twice.
+func (d *Logs) Shutdown(ctx context.Context) error {
 	var err error
 	d.stop.Do(func() {
 		d.start.Do(func() {}) // never started: there is nobody to wait for
@@ -161,7 +159,7 @@ func (d *LogsDelivery) Shutdown(ctx context.Context) error {
 	return err
 }
 
-func (d *LogsDelivery) shutdown(ctx context.Context) error {
+func (d *Logs) shutdown(ctx context.Context) error {
 	defer d.cancel()
 	d.mu.Lock()
 	d.closing = true

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+package delivery
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func TestRefusedLogs(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r, report := &refuser{errors: tt.errors, spoil: spoil}, &tally{}
-					d := NewLogsDelivery(LogBounds{}, r.downstream(), report)
+					d := NewLogs(LogBounds{}, r.downstream(), report)
 					d.Start()
 					d.Offer(batchOf(1, 3), 3)
 					require.NoError(t, d.Shutdown(t.Context()))
@@ -111,7 +111,7 @@ func TestRefusedLogs(t *testing.T) {
 func TestRetriesGrowRarerAndEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &refuser{errors: repeat(errRefused, 1000)}
-		d := NewLogsDelivery(LogBounds{
+		d := NewLogs(LogBounds{
 			InitialInterval: 100 * time.Millisecond, MaxInterval: 2 * time.Second, MaxElapsed: time.Minute,
 		}, r.downstream(), &tally{})
 		begun := time.Now()
@@ -139,7 +139,7 @@ func TestTheDownstreamSaysWhenToTryAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &refuser{errors: []error{refusal}}
-				d := NewLogsDelivery(LogBounds{}, r.downstream(), &tally{})
+				d := NewLogs(LogBounds{}, r.downstream(), &tally{})
 				d.Start()
 				d.Offer(batchOf(1, 1), 1)
 				require.NoError(t, d.Shutdown(t.Context()))
@@ -153,7 +153,7 @@ func TestTheDownstreamSaysWhenToTryAgain(t *testing.T) {
 func TestBatchesArriveInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &refuser{errors: repeat(errRefused, 3)}
-		d := NewLogsDelivery(LogBounds{}, r.downstream(), &tally{})
+		d := NewLogs(LogBounds{}, r.downstream(), &tally{})
 		d.Start()
 		for i := range 5 {
 			d.Offer(batchOf(2*i, 2), 2)
@@ -169,7 +169,7 @@ func TestAFullQueueDropsAndCountsAndNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		delivered := 0
-		d := NewLogsDelivery(LogBounds{QueueRecords: 10}, downstream{
+		d := NewLogs(LogBounds{QueueRecords: 10}, downstream{
 			logs: func(_ context.Context, logs plog.Logs) error {
 				<-release
 				delivered += logs.LogRecordCount()
@@ -195,7 +195,7 @@ func TestLogShutdownEndsAtItsDeadlineAndCountsWhatIsLeft(t *testing.T) {
 	for name, block := range map[string]bool{"a downstream that refuses": false, "a downstream that blocks": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := NewLogsDelivery(LogBounds{}, downstream{logs: func(ctx context.Context, _ plog.Logs) error {
+				d := NewLogs(LogBounds{}, downstream{logs: func(ctx context.Context, _ plog.Logs) error {
 					if block {
 						<-ctx.Done()
 					}
@@ -222,7 +222,7 @@ func TestLogShutdownEndsAtItsDeadlineAndCountsWhatIsLeft(t *testing.T) {
 func TestLogShutdownReturnsThoughTheConsumerHeedsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		d := NewLogsDelivery(LogBounds{}, downstream{
+		d := NewLogs(LogBounds{}, downstream{
 			logs: func(context.Context, plog.Logs) error { <-release; return nil },
 		}, &tally{})
 		d.Start()
@@ -235,7 +235,7 @@ func TestLogShutdownReturnsThoughTheConsumerHeedsNothing(t *testing.T) {
 }
 
 func TestLogShutdownBeforeStartDoesNothing(t *testing.T) {
-	d := NewLogsDelivery(LogBounds{}, downstream{}, &tally{})
+	d := NewLogs(LogBounds{}, downstream{}, &tally{})
 	require.NoError(t, d.Shutdown(t.Context()))
 	d.Start() // must not begin any more
 }
