@@ -143,7 +143,7 @@ func TestTheAgentObservesAtEveryCollection(t *testing.T) {
 		o := s.Observation()
 		assert.Equal(t, uint64(41), o.Counts.Read)
 		assert.Equal(t, uint64(42), o.Tally.Opened)
-		assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Failed: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}, o.Flows.Exported)
+		assert.Equal(t, flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Failed: 1, flow.Sent: 100, flow.Received: 2000, flow.Retransmits: 3, flow.Lost: 1}, o.Flows.Exported)
 		assert.Equal(t, uint64(2), o.Logs.Delivered)
 		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.Maps)
 		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.Programs)

@@ -23,6 +23,13 @@ type Observation struct {
 	NAT      conntrack.Stats
 }
 
+// TotalsLost returns what no series counted, because the spill map was full.
+func (o *Observation) TotalsLost() flow.Counters {
+	lost := deltas(&o.Tally.SpillLost)
+	lost[flow.Closed], lost[flow.Failed] = int64(o.Tally.SpillLostClosed), int64(o.Tally.SpillLostFailed)
+	return lost
+}
+
 // Observation returns the newest one, which is empty before the first collection. It must not be changed.
 func (r *Agent) Observation() *Observation { return r.newest.Load() }
 

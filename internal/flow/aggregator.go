@@ -102,11 +102,11 @@ func (a *Aggregator) addToSets(f *Flow, now time.Time) {
 	switch {
 	case f.Connection.Event == EventFailed: // its SYNs may have been sent again: that stays with it
 		a.addDelta(f, flagConnect, delta, now)
-	case delta.Failed == 0:
+	case delta[Failed] == 0:
 		a.addDelta(f, flagNone, delta, now)
 	default: // an aggregate of failed and other ends
-		a.addDelta(f, flagConnect, Counters{Failed: delta.Failed}, now)
-		delta.Failed = 0
+		a.addDelta(f, flagConnect, Counters{Failed: delta[Failed]}, now)
+		delta[Failed] = 0
 		a.addDelta(f, flagNone, delta, now)
 	}
 }

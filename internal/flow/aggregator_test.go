@@ -34,8 +34,8 @@ func TestFailedConnectCountsOnASeriesOfItsOwn(t *testing.T) {
 		require.Len(t, p.Live, 2)
 		normal, failure := p.Live[0], p.Live[1]
 		require.Equal(t, "-", label(t, normal, "response_flags"))
-		require.Zero(t, normal.Values.Failed)
-		require.Equal(t, int64(3), normal.Values.Retransmits)
+		require.Zero(t, normal.Values[Failed])
+		require.Equal(t, int64(3), normal.Values[Retransmits])
 		require.False(t, normal.Failure)
 		require.Equal(t, "CONNECT", label(t, failure, "response_flags"))
 		require.Equal(t, Counters{Failed: 1, Retransmits: 4}, failure.Values)
@@ -67,7 +67,7 @@ func TestASumNeverFallsAndEndsExact(t *testing.T) {
 	a := New(everything(), newWorld(), nil)
 	add := func(delta Counters) int64 {
 		a.Add(&Connection{ID: 1, Source: sleepAddr, Destination: httpbinAddr, Delta: delta}, noon)
-		return one(t, a.Snapshot(noon).Service).Values.Received
+		return one(t, a.Snapshot(noon).Service).Values[Received]
 	}
 	require.Equal(t, int64(101), add(Counters{Received: 101})) // the FIN counted for a moment
 	require.Equal(t, int64(101), add(Counters{Received: -1}))
@@ -76,7 +76,7 @@ func TestASumNeverFallsAndEndsExact(t *testing.T) {
 
 func TestIdleReportKeepsNoSeries(t *testing.T) {
 	a := New(everything(), newWorld(), nil)
-	a.Add(&Connection{ID: 1, Source: sleepAddr, Destination: httpbinAddr, Sent: 10}, noon)
+	a.Add(&Connection{ID: 1, Source: sleepAddr, Destination: httpbinAddr, Total: Counters{Sent: 10}}, noon)
 	require.Empty(t, a.Snapshot(noon).Service.Live)
 }
 
@@ -118,11 +118,11 @@ func TestScopeKnownNeedsOneKnownEnd(t *testing.T) {
 			settings.Scope, settings.Log.Closed = tt.scope, true
 			a := New(settings, w, log)
 			a.Add(closedConnection(), noon)
-			require.Equal(t, tt.counted, total(a.Snapshot(noon).Service.Live).Closed)
+			require.Equal(t, tt.counted, total(a.Snapshot(noon).Service.Live)[Closed])
 			require.Len(t, log.lines, int(tt.counted))
 			stats := a.Stats()
-			require.Equal(t, tt.counted, stats.Counted.Closed)
-			require.Equal(t, 1-tt.counted, stats.OutOfScope.Closed)
+			require.Equal(t, tt.counted, stats.Counted[Closed])
+			require.Equal(t, 1-tt.counted, stats.OutOfScope[Closed])
 			require.Equal(t, uint64(1-tt.counted), stats.OutOfScopeRecords)
 			require.Equal(t, tt.source == nil, stats.UnknownSource == 1)
 			require.Equal(t, tt.destination == nil, stats.UnknownDestination == 1)
@@ -157,14 +157,14 @@ func TestExportedFollowsDelivery(t *testing.T) {
 	a.Add(closedConnection(), noon)
 	first := a.Snapshot(noon)
 	a.Add(closedConnection(), noon)
-	require.Zero(t, a.Stats().Exported.Closed)
+	require.Zero(t, a.Stats().Exported[Closed])
 	a.Delivered(first.ID)
-	require.Equal(t, int64(1), a.Stats().Exported.Closed)
-	require.Equal(t, int64(2), a.Stats().Counted.Closed)
+	require.Equal(t, int64(1), a.Stats().Exported[Closed])
+	require.Equal(t, int64(2), a.Stats().Counted[Closed])
 	a.Delivered(99) // none of ours
-	require.Equal(t, int64(1), a.Stats().Exported.Closed)
+	require.Equal(t, int64(1), a.Stats().Exported[Closed])
 	a.Delivered(a.Snapshot(noon).ID)
-	require.Equal(t, int64(2), a.Stats().Exported.Closed)
+	require.Equal(t, int64(2), a.Stats().Exported[Closed])
 }
 
 func TestKnownSeriesCostNoAllocation(t *testing.T) {

@@ -28,7 +28,7 @@ func (a *Aggregator) addConnection(f *Flow, now time.Time) {
 		s.visible = now.Add(wait).Sub(a.epoch)
 	case closed:
 		a.connection.refused++
-		a.touch(a.connection.beyond(), c.totals(), now)
+		a.touch(a.connection.beyond(), c.Total, now)
 		return
 	default:
 		return
@@ -40,14 +40,6 @@ func (a *Aggregator) addConnection(f *Flow, now time.Time) {
 	if s.start == 0 {
 		s.start = min(c.Start.UnixNano(), a.clock.begin(now))
 	}
-	s.sum = c.totals()
+	s.sum = c.Total
 	a.touch(s, Counters{}, now)
-}
-
-// totals are what the end sent and received since it opened.
-func (c *Connection) totals() Counters {
-	return Counters{
-		Sent: int64(c.Sent), Received: int64(c.Received),
-		Retransmits: int64(c.Retransmits), Lost: int64(c.Lost),
-	}
 }

@@ -28,12 +28,12 @@ func TestConnectionSeriesEndsWithTheConnection(t *testing.T) {
 	a.Delivered(a.Snapshot(noon).ID)
 
 	c := closedConnection()
-	c.Duration, c.Sent = time.Minute, 1000
+	c.Duration, c.Total[Sent] = time.Minute, 1000
 	a.Add(c, noon.Add(time.Second))
 	refused := a.Snapshot(noon.Add(2 * time.Second))
-	require.Equal(t, int64(1000), one(t, refused.Connection).Values.Sent)
+	require.Equal(t, int64(1000), one(t, refused.Connection).Values[Sent])
 	last := a.Snapshot(noon.Add(3 * time.Second))
-	require.Equal(t, int64(1000), one(t, last.Connection).Values.Sent, "its last value was not delivered yet")
+	require.Equal(t, int64(1000), one(t, last.Connection).Values[Sent], "its last value was not delivered yet")
 	a.Delivered(last.ID)
 
 	for range 2 { // until its end was delivered too
@@ -61,7 +61,7 @@ func TestAConnectionThatRestsIsShownWhenItIsOldEnough(t *testing.T) {
 	a := New(connectionsOnly(), newWorld(), nil)
 	a.Add(openConnection(7, 1, 2*time.Second), noon)
 	require.Empty(t, a.Snapshot(noon.Add(3*time.Second-1)).Connection.Live)
-	require.Equal(t, int64(10), one(t, a.Snapshot(noon.Add(3*time.Second)).Connection).Values.Sent)
+	require.Equal(t, int64(10), one(t, a.Snapshot(noon.Add(3*time.Second)).Connection).Values[Sent])
 }
 
 func TestALongConnectionThatOnlyTellsOfItsCloseHasASeries(t *testing.T) {
@@ -84,7 +84,7 @@ func TestACloseThatIsReadLateEndsTheSeries(t *testing.T) {
 	c.Duration = 4900 * time.Millisecond
 	a.Add(c, noon.Add(4*time.Second))
 	last := a.Snapshot(noon.Add(5 * time.Second))
-	require.Equal(t, int64(231), one(t, last.Connection).Values.Received)
+	require.Equal(t, int64(231), one(t, last.Connection).Values[Received])
 	a.Delivered(last.ID)
 	require.Len(t, a.Snapshot(noon.Add(6*time.Second)).Connection.Ended, 1)
 }
@@ -107,7 +107,7 @@ func TestAnIdleConnectionReturnsWithItsTotals(t *testing.T) {
 	a.Snapshot(noon.Add(2 * time.Minute))
 	a.Add(openConnection(7, 2, time.Minute), noon.Add(3*time.Minute))
 	p := one(t, a.Snapshot(noon.Add(3*time.Minute)).Connection)
-	require.Equal(t, int64(20), p.Values.Sent)
+	require.Equal(t, int64(20), p.Values[Sent])
 	require.Equal(t, noon.Add(-time.Minute), p.Start.AsTime())
 }
 

@@ -73,12 +73,12 @@ func (k workloadKey) ends() [2]unique.Handle[identity.Names] {
 
 func serviceKeyOf(f *Flow, t traits, c *claim) serviceKey {
 	key := serviceKey{source: c.names(f.Source), destination: c.names(f.Destination), traits: t}
-	asked := f.askedFor().Addr()
+	asked := f.Requested().Addr()
 	switch {
 	case f.Service != nil:
 		key.service = unique.Make(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
-	case f.asked != nil:
-		key.service = unique.Make(serviceNames{f.asked.Name, unknown, unknown})
+	case f.RequestedNetwork != nil:
+		key.service = unique.Make(serviceNames{f.RequestedNetwork.Name, unknown, unknown})
 	// The address of a workload is bounded as workloads are.
 	case f.Destination.Known() && asked == f.Connection.Destination.Addr(), c.may(asked):
 		key.address = asked
@@ -113,8 +113,8 @@ func namesOf(w *identity.Workload) unique.Handle[identity.Names] {
 	return w.Names
 }
 
-// askedFor is the destination as the application knows it.
-func (f *Flow) askedFor() netip.AddrPort {
+// Requested is the destination as the application knows it.
+func (f *Flow) Requested() netip.AddrPort {
 	if f.Connection.Original.IsValid() {
 		return f.Connection.Original
 	}
@@ -126,5 +126,5 @@ func (f *Flow) DestinationService() string {
 	if f.Service != nil {
 		return f.Service.Host
 	}
-	return f.askedFor().Addr().String()
+	return f.Requested().Addr().String()
 }

@@ -151,8 +151,8 @@ func connectionAttributes(f *Flow, t traits, policy string) pcommon.Map {
 			return
 		}
 		host := f.DestinationService()
-		if f.asked != nil {
-			host = f.asked.Name
+		if f.RequestedNetwork != nil {
+			host = f.RequestedNetwork.Name
 		}
 		putService(m, host, unknown, unknown)
 	})

@@ -20,7 +20,7 @@ func TestWorkloadSeriesHasTheContractsSample(t *testing.T) {
 	a := New(settings, newWorld(), nil)
 	a.Add(closedConnection(), noon)
 	p := one(t, a.Snapshot(noon.Add(time.Second)).Workload)
-	require.Equal(t, int64(231), p.Values.Received)
+	require.Equal(t, int64(231), p.Values[Received])
 	require.Equal(t, []string{
 		"reporter=destination",
 		"source_workload=sleep", "source_canonical_service=sleep", "source_canonical_revision=latest",
@@ -149,8 +149,8 @@ func TestServicePublishedAnewKeepsItsSeries(t *testing.T) {
 	w.workloads[httpbinAddr.Addr()] = &pod
 	a.Add(closedConnection(), noon)
 	snap := a.Snapshot(noon.Add(time.Second))
-	require.Equal(t, int64(2), one(t, snap.Service).Values.Closed)
-	require.Equal(t, int64(2), one(t, snap.Workload).Values.Closed)
+	require.Equal(t, int64(2), one(t, snap.Service).Values[Closed])
+	require.Equal(t, int64(2), one(t, snap.Workload).Values[Closed])
 }
 
 func TestEveryNameMakesItsOwnSeries(t *testing.T) {

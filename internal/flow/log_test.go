@@ -87,7 +87,7 @@ func TestAnEndOlderThanTheReceiverIsNotToldAsOpened(t *testing.T) {
 	log := &sink{}
 	a := New(Settings{Scope: ScopeAll, Log: LogSettings{Opened: true, Closed: true}}, newWorld(), log)
 	c := closedConnection()
-	c.Opened, c.Delta.Opened = false, 0
+	c.Opened, c.Delta[Opened] = false, 0
 	a.Add(c, noon)
 	require.Equal(t, []string{"closed"}, log.events())
 }

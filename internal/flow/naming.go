@@ -16,7 +16,7 @@ type Flow struct {
 	Service     *identity.Service  // of the destination; nil: unknown
 	Observed    time.Time          // when the record was read
 
-	asked *identity.Workload // the network of the address that was asked for, if that is nobody's who is known
+	RequestedNetwork *identity.Workload // of the requested address, if no known workload has it; nil: none
 }
 
 // hbonePort is where a tunnel of an ambient mesh ends.

@@ -36,13 +36,13 @@ func (a *Aggregator) nameOutside(f *Flow) {
 		f.Destination = orNetwork(f.Destination, networks.Lookup(c.Destination.Addr()))
 	}
 	if f.Service == nil {
-		f.asked = a.networkAsked(f)
+		f.RequestedNetwork = a.networkAsked(f)
 	}
 }
 
 // networkAsked is the network of the address that the application asked for, if no workload has it.
 func (a *Aggregator) networkAsked(f *Flow) *identity.Workload {
-	asked := f.askedFor()
+	asked := f.Requested()
 	if asked.Addr() == f.Connection.Destination.Addr() {
 		if f.Destination.Known() {
 			return nil

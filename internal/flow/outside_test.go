@@ -91,8 +91,8 @@ func TestManyAddressesOfANetworkAreOneSeries(t *testing.T) {
 		a.Add(to(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 443)), noon)
 	}
 	snap := a.Snapshot(noon.Add(time.Second))
-	require.Equal(t, int64(200), one(t, snap.Service).Values.Closed)
-	require.Equal(t, int64(200), one(t, snap.Workload).Values.Closed)
+	require.Equal(t, int64(200), one(t, snap.Service).Values[Closed])
+	require.Equal(t, int64(200), one(t, snap.Workload).Values[Closed])
 }
 
 func TestScopeKnownTakesANetworkForNobody(t *testing.T) {
@@ -113,8 +113,8 @@ func TestScopeKnownTakesANetworkForNobody(t *testing.T) {
 			c := closedConnection()
 			c.Source, c.Destination = tt.source, tt.destination
 			a.Add(c, noon)
-			require.Equal(t, tt.counted, total(a.Snapshot(noon).Service.Live).Closed)
-			require.Equal(t, 1-tt.counted, a.Stats().OutOfScope.Closed)
+			require.Equal(t, tt.counted, total(a.Snapshot(noon).Service.Live)[Closed])
+			require.Equal(t, 1-tt.counted, a.Stats().OutOfScope[Closed])
 		})
 	}
 }
@@ -210,13 +210,13 @@ func TestPastTheLimitUnknownDestinationsShareOther(t *testing.T) {
 	snap := a.Snapshot(noon.Add(time.Second))
 	for name, p := range map[string]Points{"destination_service": snap.Service, "destination_pod_address": snap.Workload} {
 		require.Len(t, p.Live, 4, name)
-		require.Equal(t, int64(20), total(p.Live).Closed)
+		require.Equal(t, int64(20), total(p.Live)[Closed])
 		for i, want := range []string{"192.0.0.0", "192.0.0.1", "192.0.0.2", "other"} {
 			require.Equal(t, want, label(t, p.Live[i], name))
 			require.Equal(t, "-", label(t, p.Live[i], "destination_workload"))
 			require.Equal(t, 23, p.Live[i].Attributes.Len())
 		}
-		require.Equal(t, int64(14), p.Live[3].Values.Closed)
+		require.Equal(t, int64(14), p.Live[3].Values[Closed])
 	}
 	stats := a.Stats()
 	require.Equal(t, 3, stats.UnknownAddresses)
@@ -396,8 +396,8 @@ func TestAHundredThousandPeersFromOutsideAreBounded(t *testing.T) {
 	snap := a.Snapshot(at)
 	for _, p := range []Points{snap.Service, snap.Workload} {
 		require.LessOrEqual(t, len(p.Live), 2*1000+3)
-		require.Equal(t, int64(records), total(p.Live).Closed)
-		require.Equal(t, int64(records*231), total(p.Live).Received)
+		require.Equal(t, int64(records), total(p.Live)[Closed])
+		require.Equal(t, int64(records*231), total(p.Live)[Received])
 		met := map[string]bool{}
 		for _, point := range p.Live {
 			for name, value := range point.Attributes.All() {

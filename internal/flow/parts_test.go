@@ -29,7 +29,7 @@ func TestPartsHoldEachSeriesOnceAndEndedOnesLast(t *testing.T) {
 			held := 0
 			for _, stretch := range stretches {
 				for _, p := range *stretch(part) {
-					got = append(got, p.Values.Sent)
+					got = append(got, p.Values[Sent])
 					held++
 				}
 			}

@@ -36,6 +36,6 @@ func (s *series) renew() {
 
 // point is what a snapshot tells of a living series.
 func (s *series) point() Point {
-	s.emitted.raise(s.sum)
+	s.emitted.Raise(s.sum)
 	return Point{Attributes: s.attributes, Start: pcommon.Timestamp(s.start), Values: s.emitted, Failure: s.failure}
 }

@@ -41,8 +41,8 @@ func TestTheLimitSendsFlowsToOneOverflowSeries(t *testing.T) {
 		require.Len(t, p.Live, 10, name)
 		overflow := p.Live[9]
 		require.Equal(t, []string{"otel.metric.overflow=true"}, texts(overflow.Attributes), name)
-		require.Equal(t, int64(21*231), overflow.Values.Received, name)
-		require.Equal(t, int64(30*231), total(p.Live).Received, name)
+		require.Equal(t, int64(21*231), overflow.Values[Received], name)
+		require.Equal(t, int64(30*231), total(p.Live)[Received], name)
 	}
 	stats := a.Stats()
 	for _, s := range []SetStats{stats.Service, stats.Workload, stats.Connection} {
@@ -74,7 +74,7 @@ func TestAnIdleSeriesEndsOnceItsLastValueWasDelivered(t *testing.T) {
 	p := snapshot(time.Second)
 	require.Empty(t, p.Live)
 	require.Len(t, p.Ended, 1)
-	require.Equal(t, int64(231), p.Ended[0].Values.Received)
+	require.Equal(t, int64(231), p.Ended[0].Values[Received])
 	require.Len(t, snapshot(time.Second).Ended, 1, "its end was never delivered")
 	require.Equal(t, 1, a.Stats().Service.Series)
 	a.Delivered(4)
@@ -88,7 +88,7 @@ func TestASeriesThatIsUsedDoesNotEnd(t *testing.T) {
 		now := noon.Add(time.Duration(i) * 9 * time.Minute)
 		a.Add(closedConnection(), now)
 		snap := a.Snapshot(now)
-		require.Equal(t, int64(i+1), one(t, snap.Service).Values.Closed)
+		require.Equal(t, int64(i+1), one(t, snap.Service).Values[Closed])
 		a.Delivered(snap.ID)
 	}
 }
@@ -130,7 +130,7 @@ func TestAReturningSeriesStartsAnew(t *testing.T) {
 			a.Add(closedConnection(), back)
 			p := one(t, a.Snapshot(back.Add(time.Second)).Service)
 			require.Equal(t, back, p.Start.AsTime())
-			require.Equal(t, int64(1), p.Values.Closed)
+			require.Equal(t, int64(1), p.Values[Closed])
 			require.Equal(t, one(t, first.Service).Attributes, p.Attributes)
 		})
 	}

@@ -43,7 +43,7 @@ func TestARecordWaitsForItsIdentity(t *testing.T) {
 	require.Zero(t, stats.SettleExpired)
 	p := one(t, a.Snapshot(noon.Add(3*time.Second)).Service)
 	require.Equal(t, "httpbin", label(t, p, "destination_workload"))
-	require.Equal(t, int64(231), p.Values.Received)
+	require.Equal(t, int64(231), p.Values[Received])
 	require.Equal(t, noon.Add(2*time.Second), p.Start.AsTime())
 	require.Len(t, log.lines, 1)
 	require.Equal(t, noon, log.lines[0].flow.Observed)

@@ -21,7 +21,7 @@ func life(random *rand.Rand, id uint64, spoilt, fin bool) []*Connection {
 	}
 	if random.IntN(10) == 0 {
 		c.Event, c.Delta = EventFailed, Counters{Failed: 1, Retransmits: int64(random.IntN(3))}
-		c.Retransmits = uint64(c.Delta.Retransmits)
+		c.Total[Retransmits] = c.Delta[Retransmits]
 		return []*Connection{&c}
 	}
 	var all []*Connection
@@ -29,13 +29,13 @@ func life(random *rand.Rand, id uint64, spoilt, fin bool) []*Connection {
 	var told Counters
 	report := func(event Event, fin uint64) {
 		c.Event, c.Opened = event, len(all) == 0 && !older
-		now := c.totals()
-		now.Received += int64(fin)
+		now := c.Total
+		now[Received] += int64(fin)
 		if !older {
-			now.Opened = 1
+			now[Opened] = 1
 		}
 		if event == EventClosed {
-			now.Closed = 1
+			now[Closed] = 1
 		}
 		c.Delta = now
 		c.Delta.Add(negative(told))
@@ -45,10 +45,10 @@ func life(random *rand.Rand, id uint64, spoilt, fin bool) []*Connection {
 	}
 	for range random.IntN(4) {
 		c.Duration += time.Duration(random.IntN(4)) * time.Second
-		c.Sent += random.Uint64N(1 << 33) // a report may pass 4 GiB
-		c.Received += random.Uint64N(100)
-		c.Retransmits += random.Uint64N(3)
-		c.Lost += random.Uint64N(2)
+		c.Total[Sent] += random.Int64N(1 << 33) // a report may pass 4 GiB
+		c.Total[Received] += random.Int64N(100)
+		c.Total[Retransmits] += random.Int64N(3)
+		c.Total[Lost] += random.Int64N(2)
 		if fin {
 			report(EventOpen, random.Uint64N(2))
 		} else {
@@ -64,7 +64,10 @@ func life(random *rand.Rand, id uint64, spoilt, fin bool) []*Connection {
 }
 
 func negative(c Counters) Counters {
-	return Counters{-c.Opened, -c.Closed, -c.Failed, -c.Sent, -c.Received, -c.Retransmits, -c.Lost}
+	for i := range c {
+		c[i] = -c[i]
+	}
+	return c
 }
 
 func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
@@ -100,10 +103,10 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 				want.Add(c.Delta)
 			}
 			if last.Event != EventRecovered {
-				inLog.Add(last.totals())
+				inLog.Add(last.Total)
 			}
 			if last.Event == EventClosed && last.Duration >= settings.ConnectionMinDuration {
-				inConnections.Add(last.totals())
+				inConnections.Add(last.Total)
 			}
 			records = interleave(random, records, ends)
 		}
@@ -134,11 +137,11 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 
 		var logged Counters
 		for _, l := range log.lines {
-			logged.Add(l.connection.totals())
+			logged.Add(l.connection.Total)
 		}
 		require.Equal(t, inLog, logged, "seed %d", seed)
 		if seed%2 == 1 { // no record was lost: the log tells all; what older ends sent is the same from their start on
-			want.Opened, want.Closed, want.Failed = 0, 0, 0
+			want[Opened], want[Closed], want[Failed] = 0, 0, 0
 			require.Equal(t, want, logged, "seed %d", seed)
 		}
 		if seed%2 == 1 && a.Stats().Connection.Refused == 0 {

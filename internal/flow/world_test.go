@@ -96,7 +96,7 @@ func closedConnection() *Connection {
 		Source: sleepAddr, Destination: httpbinAddr,
 		Local: identity.Process{PID: 42, Name: "gunicorn", Cgroup: 9},
 		Start: noon.Add(-2 * time.Second), At: noon, Duration: 2 * time.Second,
-		Opened: true, Sent: 5, Received: 231, Retransmits: 3, Lost: 2,
+		Opened: true, Total: Counters{Sent: 5, Received: 231, Retransmits: 3, Lost: 2},
 		Delta: Counters{Opened: 1, Closed: 1, Sent: 5, Received: 231, Retransmits: 3, Lost: 2},
 		State: StateClose, Reason: ReasonFIN,
 	}
@@ -105,7 +105,7 @@ func closedConnection() *Connection {
 func failedConnection() *Connection {
 	return &Connection{
 		ID: 8, Event: EventFailed, Direction: Outbound, Source: sleepAddr, Destination: httpbinAddr,
-		Start: noon.Add(-time.Second), At: noon, Duration: time.Second, Retransmits: 4,
+		Start: noon.Add(-time.Second), At: noon, Duration: time.Second, Total: Counters{Retransmits: 4},
 		Delta: Counters{Failed: 1, Retransmits: 4}, State: StateClose, ErrorType: ErrorConnectionRefused,
 	}
 }
@@ -114,10 +114,10 @@ func failedConnection() *Connection {
 func openConnection(id, nth uint64, age time.Duration) *Connection {
 	c := &Connection{
 		ID: id, Event: EventOpen, Direction: Outbound, Source: sleepAddr, Destination: httpbinAddr,
-		Start: noon.Add(-age), At: noon, Duration: age, Sent: 10 * nth, Delta: Counters{Sent: 10},
+		Start: noon.Add(-age), At: noon, Duration: age, Total: Counters{Sent: int64(10 * nth)}, Delta: Counters{Sent: 10},
 	}
 	if nth == 1 {
-		c.Opened, c.Delta.Opened = true, 1
+		c.Opened, c.Delta[Opened] = true, 1
 	}
 	return c
 }

@@ -24,13 +24,13 @@ const (
 	unitByte       = "By"
 )
 
-func opened(c *flow.Counters) int64      { return c.Opened }
-func closed(c *flow.Counters) int64      { return c.Closed }
-func failed(c *flow.Counters) int64      { return c.Failed }
-func sent(c *flow.Counters) int64        { return c.Sent }
-func received(c *flow.Counters) int64    { return c.Received }
-func retransmits(c *flow.Counters) int64 { return c.Retransmits }
-func lost(c *flow.Counters) int64        { return c.Lost }
+func opened(c *flow.Counters) int64      { return c[flow.Opened] }
+func closed(c *flow.Counters) int64      { return c[flow.Closed] }
+func failed(c *flow.Counters) int64      { return c[flow.Failed] }
+func sent(c *flow.Counters) int64        { return c[flow.Sent] }
+func received(c *flow.Counters) int64    { return c[flow.Received] }
+func retransmits(c *flow.Counters) int64 { return c[flow.Retransmits] }
+func lost(c *flow.Counters) int64        { return c[flow.Lost] }
 
 // The sets, by the names that Kmesh's dashboards know: `conntections` is Kmesh's own spelling.
 var (

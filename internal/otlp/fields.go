@@ -3,7 +3,6 @@
 package otlp
 
 import (
-	"math"
 	"strconv"
 	"time"
 
@@ -90,8 +89,8 @@ func (l *line) fill(e flow.LogEvent, f *flow.Flow) {
 	l.named(destinationWorkload, destination.name)
 	l.named(destinationNamespace, destination.namespace)
 	l.named(direction, c.Direction.String())
-	l.counted(sentBytes, c.Sent)
-	l.counted(receivedBytes, c.Received)
+	l.counted(sentBytes, c.Total[flow.Sent])
+	l.counted(receivedBytes, c.Total[flow.Received])
 	l.wrote(duration, func(to []byte) []byte { return append(to, c.Duration.String()...) })
 	// A plain close is the line that Kmesh writes, and no other event can be taken for one.
 	if e != flow.LogClosed {
@@ -105,8 +104,8 @@ func (l *line) fill(e flow.LogEvent, f *flow.Flow) {
 	l.named(event, e.String())
 	l.wrote(startTime, func(to []byte) []byte { return l.appendTime(to, c.Start) })
 	l.named(state, c.State.String())
-	l.counted(retransmissions, c.Retransmits)
-	l.counted(packetLoss, c.Lost)
+	l.counted(retransmissions, c.Total[flow.Retransmits])
+	l.counted(packetLoss, c.Total[flow.Lost])
 	// The kernel measures in µs.
 	l.measured(srtt, c.SRTT.Round(time.Microsecond))
 	l.measured(minRTT, c.MinRTT.Round(time.Microsecond))
@@ -159,9 +158,8 @@ func (l *line) wrote(k key, write func([]byte) []byte) {
 	l.fields = append(l.fields, field{key: k, from: from, to: len(l.text)})
 }
 
-// counted adds a total; one that a signed integer cannot hold (9.2 EB) stays at its greatest.
-func (l *line) counted(k key, value uint64) {
-	n := int64(min(value, math.MaxInt64))
+// counted adds a total.
+func (l *line) counted(k key, n int64) {
 	if k < bodyKeys {
 		l.name(k)
 		l.text = strconv.AppendInt(l.text, n, 10)

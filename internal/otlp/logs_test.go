@@ -149,7 +149,7 @@ func TestNamespaceOfAnUnknownDestinationIsItsServices(t *testing.T) {
 
 func TestBytesPast4GiBAreWhole(t *testing.T) {
 	c := sample()
-	c.Opened, c.Sent, c.Received = false, 5<<32, 1<<63
+	c.Opened, c.Total[flow.Sent], c.Total[flow.Received] = false, 5<<32, 1<<63-1
 	r := records(write(t, c)).At(0)
 	sent, _ := r.Attributes().Get("sent_bytes")
 	received, _ := r.Attributes().Get("received_bytes")

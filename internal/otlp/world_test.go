@@ -65,8 +65,8 @@ func sample() *flow.Connection {
 		ID: 0x1001, Event: flow.EventClosed, Direction: flow.Inbound,
 		Source: netip.MustParseAddrPort("10.244.0.17:51842"), Destination: productpageAddr,
 		Start: noon.Add(-duration), At: noon, Duration: duration, Opened: true,
-		Sent: 5, Received: 292, Retransmits: 1, Lost: 2,
-		Delta: flow.Counters{Opened: 1, Closed: 1, Sent: 5, Received: 292, Retransmits: 1, Lost: 2},
+		Total: flow.Counters{flow.Sent: 5, flow.Received: 292, flow.Retransmits: 1, flow.Lost: 2},
+		Delta: flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Sent: 5, flow.Received: 292, flow.Retransmits: 1, flow.Lost: 2},
 		SRTT:  40515 * time.Microsecond, MinRTT: 38 * time.Microsecond,
 		State: flow.StateClose, Reason: flow.ReasonFIN,
 	}
@@ -76,8 +76,8 @@ func failedSample() *flow.Connection {
 	return &flow.Connection{
 		ID: 0x1002, Event: flow.EventFailed, Direction: flow.Outbound,
 		Source: netip.MustParseAddrPort("10.244.0.17:51843"), Destination: netip.MustParseAddrPort("[2001:db8::7]:443"),
-		Start: noon.Add(-time.Second), At: noon, Duration: time.Second, Retransmits: 1,
-		Delta: flow.Counters{Failed: 1, Retransmits: 1},
+		Start: noon.Add(-time.Second), At: noon, Duration: time.Second, Total: flow.Counters{flow.Retransmits: 1},
+		Delta: flow.Counters{flow.Failed: 1, flow.Retransmits: 1},
 		State: flow.StateClose, ErrorType: flow.ErrorConnectionRefused,
 	}
 }

@@ -87,10 +87,10 @@ func (t *telemetry) register() error {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.Exported.Opened, o.Flows.Exported.Closed, o.Flows.Exported.Failed
+			return o.Flows.Exported.Ends()
 		})),
 		b.RegisterKmeshConnectionsExcludedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.OutOfScope.Opened, o.Flows.OutOfScope.Closed, o.Flows.OutOfScope.Failed
+			return o.Flows.OutOfScope.Ends()
 		})),
 		b.RegisterKmeshSeriesCallback(t.observe(series)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
@@ -124,13 +124,9 @@ func lost(o *agent.Observation, to metric.Int64Observer) {
 }
 
 func totalsLost(o *agent.Observation, to metric.Int64Observer) {
-	t := &o.Tally
-	for kind, n := range map[string]uint64{
-		"opened": t.SpillLost.Opened, "closed": t.SpillLostClosed, "failed": t.SpillLostFailed,
-		"sent": t.SpillLost.Sent, "received": t.SpillLost.Received,
-		"retransmits": t.SpillLost.Retransmits, "lost": t.SpillLost.Lost,
-	} {
-		to.Observe(int64(n), label("kind", kind))
+	lost := o.TotalsLost()
+	for counter, n := range lost.All() {
+		to.Observe(n, label("kind", counter.String()))
 	}
 }
 

@@ -32,8 +32,8 @@ var observation = &agent.Observation{
 	Flows: flow.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
 		UnknownAddresses: 39, UnknownAddressesRefused: 40,
-		OutOfScope: flow.Counters{Opened: 5, Closed: 6, Failed: 7},
-		Exported:   flow.Counters{Opened: 8, Closed: 9, Failed: 10},
+		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
+		Exported:   flow.Counters{flow.Opened: 8, flow.Closed: 9, flow.Failed: 10},
 		Service:    flow.SetStats{Series: 11, Refused: 12},
 		Workload:   flow.SetStats{Series: 13, Refused: 14},
 		Connection: flow.SetStats{Series: 15, Refused: 16},
