@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -62,8 +63,8 @@ type Agent struct {
 	// translation is nil where none could be opened, or none is wanted.
 	translation Translation
 	decoder     *decoder
-	logs        *otlp.Logs     // nil without a logs pipeline
-	logsOut     *delivery.Logs // likewise
+	logs        *accesslog.Writer // nil without a logs pipeline
+	logsOut     *delivery.Logs    // likewise
 	written     *otlp.Metrics
 	metrics     *delivery.Metrics // nil without a metrics pipeline
 

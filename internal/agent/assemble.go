@@ -10,9 +10,11 @@ import (
 	"io"
 
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -108,8 +110,15 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 	if settings.Logs != nil {
 		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
 		r.logsOut = delivery.NewLogs(delivery.LogBounds{}, next, settings.LogsReport)
-		r.logs = otlp.NewLogs(out, logBatch, r.logsOut.Offer)
+		scope := pcommon.NewInstrumentationScope()
+		scope.SetName(otlp.ScopeName)
+		scope.SetVersion(settings.Version)
+		selected := settings.AccessLog.settings()
+		r.logs = accesslog.NewWriter(selected, settings.Resource, scope, logBatch, r.logsOut.Offer)
 		sink = r.logs
+		if selected.Periodic {
+			r.period = selected.Period
+		}
 	}
 	if settings.Metrics != nil {
 		r.written = otlp.NewMetrics(out, settings.EnabledMetrics)
@@ -122,9 +131,6 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 		r.closers = append([]io.Closer{translation}, r.closers...)
 	}
 	r.sweepAll = flows.ConnectionMetrics
-	if sink != nil && flows.Log.Periodic {
-		r.period = flows.Log.Period
-	}
 	return r
 }
 

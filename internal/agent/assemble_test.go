@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
@@ -77,12 +78,12 @@ func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
 		Scope: flow.ScopeAll, SecurityPolicy: "mutual_tls", Settle: 2 * time.Second,
 		WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
 		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, SeriesExpiration: time.Hour,
-		Log: flow.LogSettings{Opened: true, Periodic: true, Period: 30 * time.Second},
 	}
 	assert.Equal(t, want, settings.flows())
+	assert.Equal(t, accesslog.Settings{Opened: true, Periodic: true, Period: 30 * time.Second}, settings.AccessLog.settings())
 
 	settings.AccessLog.Events = []string{EventClosed, EventFailed}
-	assert.Equal(t, flow.LogSettings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.flows().Log)
+	assert.Equal(t, accesslog.Settings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.AccessLog.settings())
 	settings.Identity.UnknownDestinationsLimit = 0
 	assert.Negative(t, settings.flows().UnknownAddresses, "0 is flow's own default")
 	settings.Metrics = nil

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -81,7 +82,6 @@ const (
 
 // flows returns the settings of naming, series and access log.
 func (s *Settings) flows() flow.Settings {
-	logged := func(event string) bool { return slices.Contains(s.AccessLog.Events, event) }
 	metrics := s.Metrics != nil // else nobody would take the series
 	return flow.Settings{
 		Scope:                 s.scope(),
@@ -95,11 +95,16 @@ func (s *Settings) flows() flow.Settings {
 		Networks:              s.Identity.Networks,
 		UnknownAddresses:      s.Identity.unknownAddresses(),
 		SeriesExpiration:      s.SeriesExpiration,
-		Log: flow.LogSettings{
-			Closed: logged(EventClosed), Failed: logged(EventFailed),
-			Opened: logged(EventOpened), Periodic: logged(EventPeriodic),
-			Period: s.AccessLog.Period,
-		},
+	}
+}
+
+// settings returns those of the access log.
+func (s *AccessLogSettings) settings() accesslog.Settings {
+	selects := func(event string) bool { return slices.Contains(s.Events, event) }
+	return accesslog.Settings{
+		Closed: selects(EventClosed), Failed: selects(EventFailed),
+		Opened: selects(EventOpened), Periodic: selects(EventPeriodic),
+		Period: s.Period,
 	}
 }
 

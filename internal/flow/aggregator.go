@@ -26,12 +26,16 @@ type Aggregator struct {
 	clock      stamps
 	addresses  *addresses
 
-	flow   Flow       // the one being added: handing out a pointer to it costs no allocation
-	opened Connection // what an `opened` record tells, likewise
+	flow Flow // the one being added: handing out a pointer to it costs no allocation
 
 	counted Counters // all that series were given
 	pending Counters // counted, as of the last snapshot
 	stats   Stats
+}
+
+// LogSink is what comes behind the series. f and what its Connection points to are valid during the call only.
+type LogSink interface {
+	Add(f *Flow, now time.Time)
 }
 
 // New makes an Aggregator.  log may be nil.
@@ -90,7 +94,9 @@ func (a *Aggregator) account(f *Flow, now time.Time) {
 	}
 	a.counted.Add(f.Connection.Delta)
 	a.addToSets(f, now)
-	a.writeLog(f)
+	if a.log != nil {
+		a.log.Add(f, now)
+	}
 }
 
 // addToSets splits what failed from the rest: a failed connect counts on the series whose response_flags say so.

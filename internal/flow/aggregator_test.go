@@ -44,17 +44,13 @@ func TestFailedConnectCountsOnASeriesOfItsOwn(t *testing.T) {
 }
 
 func TestRecoveredTotalsCountWhereTheirRecordsWouldHave(t *testing.T) {
-	log := &sink{}
-	settings := everything()
-	settings.Log = LogSettings{Closed: true, Failed: true, Opened: true, Periodic: true}
-	a := New(settings, newWorld(), log)
+	a := New(everything(), newWorld(), nil)
 	a.Add(&Connection{
 		Event: EventRecovered, Source: sleepAddr, Destination: httpbinAddr, Start: noon, At: noon,
 		Delta: Counters{Opened: 4, Closed: 3, Failed: 2, Sent: 100, Received: 200, Retransmits: 5, Lost: 1},
 	}, noon)
 	snap := a.Snapshot(noon.Add(time.Second))
 	require.Empty(t, snap.Connection.Live)
-	require.Empty(t, log.lines)
 	for _, p := range []Points{snap.Service, snap.Workload} {
 		require.Len(t, p.Live, 2)
 		require.Equal(t, Counters{Failed: 2}, p.Live[0].Values)
@@ -115,7 +111,7 @@ func TestScopeKnownNeedsOneKnownEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, log, settings := newWorld(), &sink{}, everything()
 			w.workloads[sleepAddr.Addr()], w.workloads[httpbinAddr.Addr()] = tt.source, tt.destination
-			settings.Scope, settings.Log.Closed = tt.scope, true
+			settings.Scope = tt.scope
 			a := New(settings, w, log)
 			a.Add(closedConnection(), noon)
 			require.Equal(t, tt.counted, total(a.Snapshot(noon).Service.Live)[Closed])
@@ -171,7 +167,6 @@ func TestKnownSeriesCostNoAllocation(t *testing.T) {
 	w := newWorld()
 	w.silent = true
 	settings := everything()
-	settings.Log = LogSettings{Closed: true, Opened: true, Failed: true}
 	a := New(settings, w, discard{})
 	closed, failed, open := closedConnection(), failedConnection(), openConnection(3, 2, time.Minute)
 	unnamed := closedConnection()

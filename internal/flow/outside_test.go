@@ -36,7 +36,6 @@ func to(destination netip.AddrPort) *Connection {
 func TestADestinationInANetworkHasItsName(t *testing.T) {
 	log := &sink{}
 	settings := withNetworks()
-	settings.Log.Closed = true
 	a := New(settings, newWorld(), log)
 	a.Add(to(strangeAddr), noon)
 	snap := a.Snapshot(noon.Add(time.Second))

@@ -44,15 +44,6 @@ type Settings struct {
 	UnknownAddresses int
 	// SeriesExpiration ends a series that was idle for longer.  0: never.
 	SeriesExpiration time.Duration
-
-	Log LogSettings
-}
-
-// LogSettings tell which events go to the LogSink.
-type LogSettings struct {
-	Closed, Failed, Opened, Periodic bool
-	// Period is the least time between two periodic records of one end.
-	Period time.Duration
 }
 
 const (

@@ -21,7 +21,6 @@ func unsettledWorld() *world {
 func settling() Settings {
 	s := everything()
 	s.Settle = 5 * time.Second
-	s.Log.Closed = true
 	return s
 }
 
@@ -116,7 +115,6 @@ func TestWhenTooManyWaitTheOldestCounts(t *testing.T) {
 
 func TestRecordsOfOneEndKeepTheirOrder(t *testing.T) {
 	w, log, settings := unsettledWorld(), &sink{}, settling()
-	settings.Log.Opened = true
 	a := New(settings, w, log)
 	a.Add(openConnection(7, 1, time.Second), noon)
 	w.learn(httpbinAddr.Addr(), httpbinPod)
@@ -130,7 +128,7 @@ func TestRecordsOfOneEndKeepTheirOrder(t *testing.T) {
 	require.Equal(t, []uint64{9}, ids(log))
 	a.Settle(noon)
 	require.Equal(t, []uint64{9, 7, 7}, ids(log))
-	require.Equal(t, []string{"closed", "opened", "closed"}, log.events())
+	require.Equal(t, []Event{EventClosed, EventOpen, EventClosed}, log.events())
 	a.Add(c, noon)
 	require.Zero(t, a.Stats().Waiting)
 }
@@ -183,6 +181,13 @@ func TestTheQueueGivesBackWhatItTook(t *testing.T) {
 		q.pop()
 	}
 	require.Empty(t, q.ends)
+}
+
+func (s *sink) events() (all []Event) {
+	for _, l := range s.lines {
+		all = append(all, l.connection.Event)
+	}
+	return all
 }
 
 func ids(s *sink) (all []uint64) {

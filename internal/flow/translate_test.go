@@ -30,7 +30,6 @@ func toService() *Connection {
 
 func TestAClientOfAServicesAddressTellsServiceAndPod(t *testing.T) {
 	settings, log := everything(), &sink{}
-	settings.Log.Opened = true
 	a := New(settings, newWorld(), log)
 	a.TranslateBy(&nat{from: serviceAddr, to: httpbinAddr})
 	a.Add(toService(), noon)
@@ -47,7 +46,6 @@ func TestAClientOfAServicesAddressTellsServiceAndPod(t *testing.T) {
 
 func TestWhatTheApplicationAskedForStaysSo(t *testing.T) {
 	settings, log := everything(), &sink{}
-	settings.Log.Opened = true
 	a := New(settings, newWorld(), log)
 	a.TranslateBy(&nat{from: serviceAddr, to: httpbinAddr})
 	c := toService()

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -70,8 +71,8 @@ func TestAHundredThousandStrangersAndHostileNamesAreBoundedInWhatIsEmitted(t *te
 	const peers, hostile = 100_000, 100
 	var lines int
 	var sent, received int64
-	logs := NewLogs(testSettings(), 1000, func(batch plog.Logs, _ int) {
-		for _, record := range records(batch).All() {
+	logs := accesslog.NewWriter(accesslog.Settings{Closed: true}, testSettings().Resource, pcommon.NewInstrumentationScope(), 1000, func(batch plog.Logs, _ int) {
+		for _, record := range batch.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
 			requireText(t, record.Attributes())
 			require.True(t, utf8.ValidString(record.Body().Str()))
 			require.LessOrEqual(t, len(record.Body().Str()), 8<<10)
@@ -83,7 +84,6 @@ func TestAHundredThousandStrangersAndHostileNamesAreBoundedInWhatIsEmitted(t *te
 	w := newHostileWorld()
 	a := flow.New(flow.Settings{
 		Scope: flow.ScopeAll, ServiceMetrics: true, WorkloadMetrics: true, SeriesExpiration: time.Minute,
-		Log: flow.LogSettings{Closed: true},
 	}, w, logs)
 	stranger := func(i int) netip.AddrPort {
 		var b [4]byte

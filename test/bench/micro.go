@@ -18,7 +18,7 @@ func micro(ctx context.Context, b *bench) error {
 	rows := [][]string{{"benchmark", "ns", "allocations", "others"}}
 	for _, of := range []struct{ pattern, folder string }{
 		{"Flush", "./internal/otlp"},
-		{"Log$", "./internal/otlp"},
+		{"Log$", "./internal/accesslog"},
 		{"FromRingToSeries", "./internal/agent"},
 		{"DecodeRecord|AddToKnownSeries|Snapshot", "./internal/agent ./internal/flow"},
 		{"Resolve|Service", "./internal/identity/..."},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package otlp
+package accesslog
 
 import (
 	"net/netip"
@@ -17,27 +17,19 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-func everyEvent() flow.Settings {
-	return flow.Settings{
-		Scope: flow.ScopeAll,
-		Log:   flow.LogSettings{Closed: true, Failed: true, Opened: true, Periodic: true},
-	}
-}
-
-// write gives the log of connections as one batch.
+// write returns the log of connections as one batch.
 func write(t *testing.T, connections ...*flow.Connection) plog.Logs {
 	t.Helper()
 	var batches []plog.Logs
-	logs := NewLogs(testSettings(), 1000, func(batch plog.Logs, records int) {
+	w := newWriter(1000, func(batch plog.Logs, records int) {
 		require.Equal(t, batch.LogRecordCount(), records)
 		batches = append(batches, batch)
 	})
-	a := flow.New(everyEvent(), world{}, logs)
 	for _, c := range connections {
-		a.Add(c, noon.Add(50*time.Millisecond))
+		w.Add(named(c), noon)
 	}
-	logs.Flush()
-	logs.Flush() // nothing more to hand over
+	w.Flush()
+	w.Flush() // nothing more to pass on
 	require.Len(t, batches, 1)
 	return batches[0]
 }
@@ -96,7 +88,7 @@ func TestAFailedConnectSaysWhy(t *testing.T) {
 	require.Equal(t, "kmesh.tcp.connection.failed", r.EventName())
 }
 
-func TestOpenedAndPeriodicSayWhatTheyAre(t *testing.T) {
+func TestOpenedAndPeriodicAreMarked(t *testing.T) {
 	c := sample()
 	c.Event, c.State, c.Reason = flow.EventOpen, flow.StateEstablished, flow.ReasonNone
 	all := records(write(t, c))
@@ -110,6 +102,22 @@ func TestOpenedAndPeriodicSayWhatTheyAre(t *testing.T) {
 		require.Equal(t, "BPF_TCP_ESTABLISHED", state.Str())
 		_, hasReason := r.Attributes().Get("close_reason")
 		require.False(t, hasReason)
+	}
+}
+
+func TestTheSetOfFieldsHasRoomForAll(t *testing.T) {
+	require.LessOrEqual(t, len(fields), maxFields)
+	names := make(map[string]bool)
+	for _, f := range fields {
+		require.False(t, names[f.name], f.name)
+		names[f.name] = true
+		kinds := 0
+		for _, has := range []bool{f.text != nil, f.number != nil, f.format != nil} {
+			if has {
+				kinds++
+			}
+		}
+		require.Equal(t, 1, kinds, f.name)
 	}
 }
 
@@ -139,12 +147,11 @@ func TestSeverity(t *testing.T) {
 }
 
 func TestNamespaceOfAnUnknownDestinationIsItsServices(t *testing.T) {
-	var l line
-	l.fill(flow.LogClosed, &flow.Flow{
+	w := newWriter(10, func(plog.Logs, int) {})
+	w.write(Closed, noon, &flow.Flow{
 		Connection: sample(), Service: &identity.Service{Host: "db.shop.svc", Namespace: "shop"},
 	})
-	require.Equal(t, field{key: destinationWorkload, text: "-"}, l.fields[5])
-	require.Equal(t, field{key: destinationNamespace, text: "shop"}, l.fields[6])
+	require.Equal(t, []string{"dst.workload=-", "dst.namespace=shop"}, texts(w.records.At(0).Attributes())[5:7])
 }
 
 func TestBytesPast4GiBAreWhole(t *testing.T) {
@@ -159,17 +166,19 @@ func TestBytesPast4GiBAreWhole(t *testing.T) {
 
 func TestBatchesAreHandedOverWhenFull(t *testing.T) {
 	var sizes []int
-	logs := NewLogs(testSettings(), 3, func(batch plog.Logs, records int) {
+	w := newWriter(3, func(batch plog.Logs, records int) {
 		require.Equal(t, records, batch.LogRecordCount())
-		require.Equal(t, ScopeName, batch.ResourceLogs().At(0).ScopeLogs().At(0).Scope().Name())
+		scope := batch.ResourceLogs().At(0).ScopeLogs().At(0).Scope()
+		require.Equal(t, "github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver 1.2.3", scope.Name()+" "+scope.Version())
 		require.Equal(t, 2, batch.ResourceLogs().At(0).Resource().Attributes().Len())
 		sizes = append(sizes, records)
 	})
-	a := flow.New(flow.Settings{Scope: flow.ScopeAll, Log: flow.LogSettings{Closed: true}}, world{}, logs)
 	for range 7 {
-		a.Add(sample(), noon)
+		c := sample()
+		c.Opened = false
+		w.Add(named(c), noon)
 	}
-	logs.Flush()
+	w.Flush()
 	require.Equal(t, []int{3, 3, 1}, sizes)
 }
 
@@ -181,6 +190,9 @@ func TestLogsGolden(t *testing.T) {
 	requireGolden(t, "logs.json", text)
 }
 
+// bodyFields are the first fields, which every record and every body has.
+const bodyFields = 11
+
 func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 	f.Add("httpbin", "\xff", "ECONN\xc3\x28", uint8(1))
 	f.Add("", "-", "", uint8(0))
@@ -188,33 +200,33 @@ func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 		c := failedSample()
 		c.ErrorType = errorType
 		who := &identity.Workload{Name: name, Namespace: namespace, Names: unique.Make(identity.Names{Principal: name, Cluster: namespace})}
-		logs := NewLogs(testSettings(), 10, func(plog.Logs, int) {})
-		logs.Log(flow.LogEvent(event%4), noon, &flow.Flow{Connection: c, Source: who, Destination: who})
-		r := logs.records.At(0)
+		w := newWriter(10, func(plog.Logs, int) {})
+		w.write(Event(event%4), noon, &flow.Flow{Connection: c, Source: who, Destination: who})
+		r := w.records.At(0)
 		body := r.Body().Str()
 		require.True(t, utf8.ValidString(body))
 		position := 0
 		for k, v := range r.Attributes().All() {
 			require.True(t, utf8.ValidString(v.AsString()), k)
 			require.NotEmpty(t, v.AsString(), k)
-			if position++; position <= int(bodyKeys) {
+			if position++; position <= bodyFields {
 				require.Contains(t, body, k+"="+v.AsString())
 			}
 		}
-		require.GreaterOrEqual(t, position, int(bodyKeys))
+		require.GreaterOrEqual(t, position, bodyFields)
 	})
 }
 
 func BenchmarkLog(b *testing.B) {
-	logs := NewLogs(testSettings(), 1000, func(plog.Logs, int) {})
+	w := newWriter(1000, func(plog.Logs, int) {})
 	f := &flow.Flow{
 		Connection: sample(), Source: prometheusPod, Destination: productpagePod, Service: productpageService, Observed: noon,
 	}
-	logs.Log(flow.LogClosed, noon, f)
-	size := (&plog.ProtoMarshaler{}).LogsSize(logs.batch)
+	w.write(Closed, noon, f)
+	size := (&plog.ProtoMarshaler{}).LogsSize(w.batch)
 	b.ReportAllocs()
 	for b.Loop() {
-		logs.Log(flow.LogClosed, noon, f)
+		w.write(Closed, noon, f)
 	}
 	b.ReportMetric(float64(size), "OTLP-B/record")
 }
