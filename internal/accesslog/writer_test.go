@@ -15,6 +15,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/test/golden"
 )
 
 // write returns the log of connections as one batch.
@@ -187,7 +188,7 @@ func TestLogsGolden(t *testing.T) {
 	reset.Opened, reset.Reason, reset.Destination = false, flow.ReasonReset, netip.MustParseAddrPort("192.0.2.1:22")
 	text, err := (&plog.JSONMarshaler{}).MarshalLogs(write(t, sample(), failedSample(), reset))
 	require.NoError(t, err)
-	requireGolden(t, "logs.json", text)
+	golden.Require(t, "logs.json", text)
 }
 
 // bodyFields are the first fields, which every record and every body has.

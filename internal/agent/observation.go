@@ -9,12 +9,15 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // Observation is what self telemetry shows. It is taken at every collection.
 type Observation struct {
-	Flows    flow.Stats
+	Naming   naming.Stats
+	Series   series.Stats
 	Logs     delivery.LogStats
 	Tally    probe.Tally
 	Counts   probe.Counts
@@ -46,11 +49,14 @@ func (r *Agent) observe() {
 		return // reading will fail with it too
 	}
 	o := &Observation{
-		Flows:    r.flows.Stats(),
+		Naming:   r.namer.Stats(),
 		Tally:    tally,
 		Counts:   r.usage.Counts(),
 		Maps:     r.usage.Maps(),
 		Programs: r.usage.Programs(),
+	}
+	if r.series != nil {
+		o.Series = r.series.Stats()
 	}
 	if r.logsOut != nil {
 		o.Logs = r.logsOut.Stats()

@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 func readme(t *testing.T) string {
@@ -37,7 +37,7 @@ func TestTheReadmeHasEveryKeyMetricAndInstrument(t *testing.T) {
 		}
 		assert.Contains(t, text, "| `"+strings.ReplaceAll(key, confmap.KeyDelimiter, ".")+"` |")
 	}
-	for _, metric := range otlp.Catalog() {
+	for _, metric := range series.Metrics() {
 		assert.Contains(t, text, "`"+metric.Name+"`")
 	}
 	for instrument := range readMetadata(t).Telemetry.Metrics {

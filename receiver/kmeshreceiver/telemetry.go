@@ -87,19 +87,19 @@ func (t *telemetry) register() error {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.Exported.Ends()
+			return o.Series.Exported.Ends()
 		})),
 		b.RegisterKmeshConnectionsExcludedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.OutOfScope.Ends()
+			return o.Naming.OutOfScope.Ends()
 		})),
-		b.RegisterKmeshSeriesCallback(t.observe(series)),
+		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
-		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Flows.UnknownAddresses)) })),
-		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Flows.UnknownAddressesRefused })),
+		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Series.UnknownAddresses)) })),
+		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Series.UnknownAddressesRefused })),
 		b.RegisterKmeshTranslationsCallback(t.observe(translations)),
-		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Flows.Waiting)) })),
-		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Flows.OutOfScopeRecords })),
+		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
+		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
 		b.RegisterKmeshBpfProgramLoadedCallback(t.observe(programLoaded)),
@@ -130,21 +130,21 @@ func totalsLost(o *agent.Observation, to metric.Int64Observer) {
 	}
 }
 
-func series(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.Service.Series), label("set", "service"))
-	to.Observe(int64(o.Flows.Workload.Series), label("set", "workload"))
-	to.Observe(int64(o.Flows.Connection.Series), label("set", "connection"))
+func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Series.Service.Series), label("set", "service"))
+	to.Observe(int64(o.Series.Workload.Series), label("set", "workload"))
+	to.Observe(int64(o.Series.Connection.Series), label("set", "connection"))
 }
 
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.Service.Refused), label("set", "service"))
-	to.Observe(int64(o.Flows.Workload.Refused), label("set", "workload"))
-	to.Observe(int64(o.Flows.Connection.Refused), label("set", "connection"))
+	to.Observe(int64(o.Series.Service.Refused), label("set", "service"))
+	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
+	to.Observe(int64(o.Series.Connection.Refused), label("set", "connection"))
 }
 
 func lookups(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.UnknownSource), label("side", "source"))
-	to.Observe(int64(o.Flows.UnknownDestination), label("side", "destination"))
+	to.Observe(int64(o.Naming.UnknownSource), label("side", "source"))
+	to.Observe(int64(o.Naming.UnknownDestination), label("side", "destination"))
 }
 
 func translations(o *agent.Observation, to metric.Int64Observer) {

@@ -23,20 +23,24 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
 )
 
 // observation has another number in every place.
 var observation = &agent.Observation{
-	Flows: flow.Stats{
+	Naming: naming.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
-		UnknownAddresses: 39, UnknownAddressesRefused: 40,
 		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
+	},
+	Series: series.Stats{
+		UnknownAddresses: 39, UnknownAddressesRefused: 40,
 		Exported:   flow.Counters{flow.Opened: 8, flow.Closed: 9, flow.Failed: 10},
-		Service:    flow.SetStats{Series: 11, Refused: 12},
-		Workload:   flow.SetStats{Series: 13, Refused: 14},
-		Connection: flow.SetStats{Series: 15, Refused: 16},
+		Service:    series.SetStats{Series: 11, Refused: 12},
+		Workload:   series.SetStats{Series: 13, Refused: 14},
+		Connection: series.SetStats{Series: 15, Refused: 16},
 	},
 	Logs: delivery.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Tally: probe.Tally{

@@ -26,7 +26,9 @@ func (c *Config) Validate() error {
 }
 
 // Capabilities implements identity.SourceConfig.
-func (*Config) Capabilities() identity.Capabilities { return identity.Capabilities{Services: true} }
+func (*Config) Capabilities() identity.Capabilities {
+	return identity.Capabilities{Services: true, Lists: true}
+}
 
 // NewSource implements identity.SourceConfig.
 func (c *Config) NewSource(settings identity.SourceSettings) (identity.Source, error) {
