@@ -47,8 +47,8 @@ var _ Resolver = (*Index)(nil)
 //
 // A connection may be older than the first report of its holder by 30 s, but not by more than retain: that is how it is
 // certain that nobody who was forgotten meanwhile had the address.
-func NewIndex(retain time.Duration) *Index {
-	return &Index{
+func NewIndex(retain time.Duration, options ...IndexOption) *Index {
+	x := &Index{
 		retain:    retain,
 		lag:       min(retain, maxLag),
 		workloads: make(map[string]*Workload),
@@ -60,12 +60,19 @@ func NewIndex(retain time.Duration) *Index {
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
 		byPod:      newLedger[PodUID](func(_, _ *Workload) bool { return true }),
 	}
+	for _, option := range options {
+		option(x)
+	}
+	return x
 }
 
-// Locate makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, or that is loopback's. An address of one workload alone needs nothing else: a proxy that speaks for a
-// pod has the pod's address, and a cgroup of its own. Call it before anybody asks.
-func (x *Index) Locate(by Locator) { x.locator = by }
+// IndexOption is an optional part of an Index.
+type IndexOption func(*Index)
+
+// WithLocator makes the place of a process decide where its address does not: at an address that is shared, that nobody is
+// known to have, or that is loopback's. An address of one workload alone needs nothing else: a proxy that speaks for a pod
+// has the pod's address, and a cgroup of its own. nil: no locator.
+func WithLocator(by Locator) IndexOption { return func(x *Index) { x.locator = by } }
 
 // Upsert publishes a workload that has its addresses since then (zero: always had). If its UID is known, the workload
 // is its new version: addresses that it lost end now, and those that it keeps have the new names, whenever a

@@ -57,11 +57,8 @@ func New(config *Config, settings identity.SourceSettings) (*Source, error) {
 
 func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface) *Source {
 	settings = settings.WithDefaults()
-	index := identity.NewIndex(settings.Retain)
 	locator := settings.OpenLocator()
-	if locator != nil {
-		index.Locate(locator)
-	}
+	index := identity.NewIndex(settings.Retain, identity.WithLocator(locator))
 	registry := newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, index)
 	all := resources(client, registry)
 	return &Source{
