@@ -5,6 +5,7 @@ package kmeshreceiver
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -108,16 +109,39 @@ func TestWhatTheReadmeShowsIsValid(t *testing.T) {
 			continue
 		}
 		configurations++
-		retrieved, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
-		require.NoError(t, err)
-		all, err := retrieved.AsConf()
-		require.NoError(t, err)
-		conf, err := all.Sub("receivers::kmesh")
-		require.NoError(t, err)
-		config := createDefaultConfig().(*Config)
-		require.NoError(t, conf.Unmarshal(config))
-		require.NoError(t, config.Validate())
+		requireValid(t, block[1])
 	}
 	assert.Equal(t, 2, configurations)
 	assert.Equal(t, 1, files)
+}
+
+// requireValid takes a collector's configuration.
+func requireValid(t *testing.T, text string) {
+	t.Helper()
+	retrieved, err := confmap.NewRetrievedFromYAML([]byte(text))
+	require.NoError(t, err)
+	all, err := retrieved.AsConf()
+	require.NoError(t, err)
+	conf, err := all.Sub("receivers::kmesh")
+	require.NoError(t, err)
+	config := createDefaultConfig().(*Config)
+	require.NoError(t, conf.Unmarshal(config))
+	require.NoError(t, config.Validate())
+}
+
+func TestWhatTheDocumentsShowIsValid(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	valid := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, block := range regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```").FindAllStringSubmatch(string(text), -1) {
+			if yaml := strings.ReplaceAll("\n"+block[2], "\n"+block[1], "\n"); strings.Contains(yaml, "\n  kmesh:") {
+				requireValid(t, yaml)
+				valid++
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, valid, 4)
 }

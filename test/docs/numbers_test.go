@@ -23,7 +23,7 @@ var measured = []string{"benchmarks.md", "performance.md", "scaling.md", "CHANGE
 
 // given are figures that state nothing about this code.
 var given = map[string]string{
-	"4 GiB":      "the range of a 32-bit counter, beyond which exactness is tested",
+	"4 GiB":     "the range of a 32-bit counter, beyond which exactness is tested",
 	"5 seconds": "Kmesh's own intervals, in from-kmesh.md",
 }
 
