@@ -1,4 +1,5 @@
 # What a developer does here; `make help` lists it.
+# A line `##@ NAME` begins a group of targets, and `## TEXT` behind a target describes it.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +10,7 @@ TOOLS := .tools
 # Tools of the pinned versions win over whatever the machine has.
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
-# What ends up in the binary. A tree without a folder yet must not stop make.
+# The sources of the binary.
 SOURCES := $(shell find bpf internal receiver \
 	-path internal/tools -prune -o \
 	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
@@ -21,18 +22,21 @@ RACE ?= $(if $(shell command -v gcc),-race)
 .PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: $(BINARY) ## Builds the distribution into dist/otelcol-kmesh (needs Go only)
+##@ Use
+
+build: $(BINARY) ## Builds the distribution dist/otelcol-kmesh (needs Go only)
 
 # OCB writes sources, go.mod and binary into dist/.
 $(BINARY): builder-config.yaml go.mod go.sum $(SOURCES) | $(TOOLS)/builder
 	$(TOOLS)/builder --config builder-config.yaml
 	@touch $@
 
-# Without root the programs cannot be loaded: say so before the collector does. grep drops the debug exporter's
-# headings; it ignores Ctrl-C, because a collector that loses its reader dies in the middle of its shutdown.
-run: build ## Builds, then shows every TCP connection of this machine
+# Without root the programs cannot be loaded, so the check comes before the start. grep drops the headings of the
+# debug exporter. It ignores Ctrl-C, because a collector that loses its reader dies during its shutdown.
+run: build ## Builds, then shows every TCP connection of this machine (root or sudo)
 	@if [ "$$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
 		echo "make run: loading eBPF programs takes root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and there is no sudo here." >&2; \
 		echo "make run: become root, or: setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(BINARY) and start it yourself." >&2; \
@@ -41,33 +45,52 @@ run: build ## Builds, then shows every TCP connection of this machine
 	echo "Metrics: http://127.0.0.1:9464/metrics   Health: http://127.0.0.1:13133   Stop: Ctrl-C" >&2; \
 	$$as $(BINARY) --config deploy/examples/quickstart.yaml | { trap '' INT; grep --line-buffered '^src\.addr=' || true; }
 
-test: $(TOOLS)/helm ## Runs the unit tests; as root those against the kernel too
+PACKAGES ?= dist
+packages: build $(TOOLS)/nfpm ## Builds a Debian and an RPM package in dist/
+	deploy/package/build.sh $(PACKAGES)
+
+##@ Check
+
+test: $(TOOLS)/helm ## Runs the unit tests; as root, those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
 	go -C internal/identity/istio/conformance test ./...
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
 KERNELS ?= 5.10 6.1 6.12
-test-kernels: ## Runs the tests that need a kernel on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
+test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder $(TOOLS)/helm ## Runs the distribution with a real Prometheus and a real Loki (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	test/e2e/servers/build.sh
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/...
 
 SOAK ?= 30m
-soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or growth (root)
+soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growth (root)
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
 ROUNDS ?= 5
-bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
+bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./test/bench -rounds $(ROUNDS)
 
-# Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
-generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the receiver's metadata
+# Vet runs for every platform that the module must build on.
+lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scripts and workflows
+	golangci-lint run ./...
+	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
+	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
+	go vet -tags 'e2e soak kernels' ./...
+	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
+	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
+	actionlint
+
+##@ Generate
+
+# Clang is pinned, because CI compares the committed objects byte for byte.
+generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the metadata packages
 	@for tool in clang-19:clang-19 llvm-strip-19:llvm-19; do \
 		command -v "$${tool%:*}" >/dev/null || { \
 			echo "make generate: $${tool%:*} is missing: apt-get install $${tool#*:}" >&2; exit 1; }; \
@@ -77,20 +100,6 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 
 manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
 	deploy/kubernetes/render.sh
-
-PACKAGES ?= dist
-packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
-	deploy/package/build.sh $(PACKAGES)
-
-# Vet runs for every platform that the module must build on.
-lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
-	golangci-lint run ./...
-	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
-	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak kernels' ./...
-	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
-	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/builder
@@ -104,7 +113,10 @@ $(TOOLS)/bpf2go: internal/tools/go.mod internal/tools/go.sum
 $(TOOLS)/golangci-lint: internal/tools/lint/go.mod internal/tools/lint/go.sum
 	go -C internal/tools/lint build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-# helm takes its own version, and that of the API it renders for, from the linker.
+$(TOOLS)/actionlint: internal/tools/actionlint/go.mod internal/tools/actionlint/go.sum
+	go -C internal/tools/actionlint build -o $(CURDIR)/$@ github.com/rhysd/actionlint/cmd/actionlint
+
+# helm gets its version, and that of the API it renders for, from the linker.
 HELM := helm.sh/helm/v3
 $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 	go -C internal/tools/helm build -o $(CURDIR)/$@ -ldflags "-s -w -X $(HELM)/internal/version.version=v3.22.0 \

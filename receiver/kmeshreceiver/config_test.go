@@ -273,7 +273,7 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"scope: everything", []string{`scope is "everything": it must be one of known, all`}},
 		{"include_loopback: [yes, no]", []string{"include_loopback", "expected type 'bool'"}},
 		{"aggregation_cardinality_limit: -1", []string{"aggregation_cardinality_limit is -1: it must be at least 2"}},
-		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, the default is 50000"}},
+		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, as one is the overflow series"}},
 		{"aggregation_cardinality_limit: many", []string{"'aggregation_cardinality_limit' expected type 'int'"}},
 		{"series_expiration: -1s", []string{"series_expiration is -1s: it must be at least twice collection_interval (5s)"}},
 		{"series_expiration: 9s", []string{"series_expiration is 9s: it must be at least twice collection_interval (5s)"}},

@@ -17,14 +17,14 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// observed is what self telemetry shows of an agent.
+// observed is what self telemetry reads from an agent.
 type observed interface {
 	Observation() *agent.Observation
 	Held() identity.Held
 	InSync() bool
 }
 
-// telemetry shows the newest observation whenever the collector reads its meter.
+// telemetry reports the newest observation whenever the collector reads its meter.
 type telemetry struct {
 	builder *metadata.TelemetryBuilder
 	agent   observed
@@ -51,7 +51,7 @@ func label(key, value string) metric.MeasurementOption {
 	return metric.WithAttributeSet(attribute.NewSet(attribute.String(key, value)))
 }
 
-// observe makes a callback of a function that reads an observation.
+// observe returns a callback that reports one observation.
 func (t *telemetry) observe(show func(*agent.Observation, metric.Int64Observer)) metric.Int64Callback {
 	return func(_ context.Context, observer metric.Int64Observer) error {
 		show(t.agent.Observation(), observer)
@@ -59,12 +59,12 @@ func (t *telemetry) observe(show func(*agent.Observation, metric.Int64Observer))
 	}
 }
 
-// count is a single number.
+// count returns a callback that reports a single number.
 func (t *telemetry) count(of func(*agent.Observation) uint64) metric.Int64Callback {
 	return t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(of(o))) })
 }
 
-// kinds are opens, closes and failures.
+// kinds returns a callback that reports opens, closes and failures.
 func (t *telemetry) kinds(of func(*agent.Observation) (opened, closed, failed int64)) metric.Int64Callback {
 	return t.observe(func(o *agent.Observation, to metric.Int64Observer) {
 		opened, closed, failed := of(o)
@@ -99,6 +99,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Series.UnknownAddressesRefused })),
 		b.RegisterKmeshTranslationsCallback(t.observe(translations)),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
+		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
@@ -107,7 +108,6 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshBpfProgramTimeCallback(t.observe(programTime)),
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
 		b.RegisterKmeshIdentityInSyncCallback(t.inSync()),
-		b.RegisterKmeshIdentityEventsBehindCallback(t.behind),
 	)
 }
 
@@ -145,6 +145,11 @@ func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
 func lookups(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Naming.UnknownSource), label("side", "source"))
 	to.Observe(int64(o.Naming.UnknownDestination), label("side", "destination"))
+}
+
+func unnamed(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Naming.SettleExpired), label("reason", "settle_expired"))
+	to.Observe(int64(o.Naming.SettleRefused), label("reason", "too_many_waiting"))
 }
 
 func translations(o *agent.Observation, to metric.Int64Observer) {
@@ -209,10 +214,4 @@ func (t *telemetry) inSync() metric.Int64Callback {
 		to.Observe(in, t.source)
 		return nil
 	}
-}
-
-// behind is 0: every source applies an event when it reads it.
-func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
-	to.Observe(0, t.source)
-	return nil
 }

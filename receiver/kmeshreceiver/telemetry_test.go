@@ -33,6 +33,7 @@ import (
 var observation = &agent.Observation{
 	Naming: naming.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
+		SettleExpired: 43, SettleRefused: 44,
 		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
 	},
 	Series: series.Stats{
@@ -114,6 +115,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
 		{metadatatest.AssertEqualKmeshTranslations, by("kind", map[string]int64{"answered": 39, "missed": 40, "failed": 41, "refused": 42})},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
 		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},
@@ -122,7 +124,6 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshBpfProgramLoaded, by("bpf_program", map[string]int64{"set_state": 1, "iterate_connections": 0})},
 		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
 		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
-		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(0)},
 	} {
 		instrument.equal(t, to, instrument.want, metricdatatest.IgnoreTimestamp())
 	}
