@@ -121,6 +121,8 @@ type container struct {
 	dir  string
 	cmd  *exec.Cmd
 	done chan struct{}
+
+	configuration mount
 }
 
 // newContainer writes the bundle of the only container of a pod. network is a namespace's file; empty: the host's.

@@ -5,6 +5,7 @@
 package deploy
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -32,6 +33,8 @@ const (
 	gatewayAddress = "10.244.11.2"
 	clientAddress  = "10.244.11.10"
 	serverAddress  = "10.244.11.11"
+	healthPort     = 23133
+	telemetryPort  = 23888
 	gatewayPage    = "http://" + gatewayAddress + ":9464/metrics"
 )
 
@@ -65,6 +68,15 @@ func (s *installed) configuration(t *testing.T, name string) mount {
 	return mount{from: dir, to: "/etc/otelcol-kmesh", readOnly: true}
 }
 
+// edit replaces text in a mounted configuration.
+func edit(t *testing.T, configuration mount, from, to string) {
+	t.Helper()
+	path := filepath.Join(configuration.from, "config.yaml")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(content), from, to)), 0o644))
+}
+
 // readable opens a test's folder, and those above it that the test made, to other users.
 func readable(t *testing.T, dir string) {
 	t.Helper()
@@ -92,8 +104,38 @@ func (s *installed) gateway(t *testing.T) *container {
 		s.configuration(t, gateway), s.queue(t, int(user)))
 }
 
-// agent makes the container of the DaemonSet's pod on this node, with a token of its service account.
-func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet) *container {
+// node is where an agent runs. All nodes of a test share this machine's kernel, so each agent sees every connection.
+type node struct {
+	name   string
+	cgroup string // below which the agent attaches its connect hooks, and which it locks
+	second bool   // on another node, an agent would have the ports to itself
+}
+
+// thisNode attaches at the root of the cgroups, as on a real node.
+func thisNode(t *testing.T) node {
+	t.Helper()
+	return node{name: nodeName, cgroup: cgroupV2(t)}
+}
+
+// otherNode has a cgroup of its own, so that its agent is not refused as the second one on a node.
+func otherNode(t *testing.T) node {
+	t.Helper()
+	cgroup := filepath.Join(cgroupV2(t), "kmesh-deploy-other")
+	require.NoError(t, os.Mkdir(cgroup, 0o755))
+	t.Cleanup(func() { require.NoError(t, os.Remove(cgroup)) })
+	return node{name: nodeName + "-2", cgroup: cgroup, second: true}
+}
+
+// port returns what an agent listens on instead of a port of the chart.
+func (n node) port(port int) int {
+	if n.second {
+		return port + 1
+	}
+	return port
+}
+
+// agent makes the container of the DaemonSet's pod on a node, with a token of its service account.
+func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet, n node) *container {
 	t.Helper()
 	spec := agents.Spec.Template.Spec
 	token, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), spec.ServiceAccountName,
@@ -105,13 +147,19 @@ func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet) *container {
 	for name, content := range map[string]string{"token": token.Status.Token, "ca.crt": string(authority), "namespace": namespace} {
 		require.NoError(t, os.WriteFile(filepath.Join(account, name), []byte(content), 0o600))
 	}
-	return newContainer(t, s.image, agents.Name, spec, "", map[string]string{
-		"K8S_NODE_NAME": nodeName, "GATEWAY": gatewayAddress + ":4317", // the cluster's DNS would resolve it
+	configuration := s.configuration(t, agents.Name)
+	for _, port := range []int{healthPort, telemetryPort} {
+		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
+	}
+	c := newContainer(t, s.image, n.name, spec, "", map[string]string{
+		"K8S_NODE_NAME": n.name, "GATEWAY": gatewayAddress + ":4317", // the cluster's DNS would resolve it
 		"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port),
 	},
-		s.configuration(t, agents.Name), s.queue(t, 0),
-		mount{from: cgroupV2(t), to: "/host/sys/fs/cgroup", readOnly: true},
+		configuration, s.queue(t, 0),
+		mount{from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true},
 		mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true})
+	c.configuration = configuration
+	return c
 }
 
 // cgroupV2 returns where this machine has cgroup v2: the value agent.cgroupPath.
@@ -247,7 +295,7 @@ func TestInstall(t *testing.T) {
 	relay.start()
 	answers200(t, "http://"+gatewayAddress+":13133/")
 	agents := s.daemonSet(t)
-	agent := s.agent(t, agents)
+	agent := s.agent(t, agents, thisNode(t))
 	agent.start()
 	answers200(t, healthOf(agents))
 
@@ -282,7 +330,7 @@ func TestInstall(t *testing.T) {
 func TestHealthIsRedWithoutReceiver(t *testing.T) {
 	s := install(t, "gateway.debug=true")
 	agents := s.daemonSet(t)
-	first := s.agent(t, agents)
+	first := s.agent(t, agents, thisNode(t))
 	first.start()
 	answers200(t, healthOf(agents))
 
@@ -292,7 +340,7 @@ func TestHealthIsRedWithoutReceiver(t *testing.T) {
 	upgraded := s.daemonSet(t)
 	require.NotEqual(t, agents.Spec.Template.Annotations["checksum/config"], upgraded.Spec.Template.Annotations["checksum/config"])
 	upgraded.Name = release // the ConfigMap's
-	second := s.agent(t, upgraded)
+	second := s.agent(t, upgraded, thisNode(t))
 	second.name += "-second"
 	second.start()
 	require.EventuallyWithT(t, func(a *assert.CollectT) {
