@@ -305,7 +305,7 @@ func TestInstall(t *testing.T) {
 	t.Run("the agent's own metrics reach the gateway", func(t *testing.T) {
 		require.EventuallyWithT(t, func(a *assert.CollectT) {
 			_, page := fetch(gatewayPage)
-			value, series := sum(page, "otelcol_kmesh_identity_in_sync_ratio", `instance="`+nodeName+`"`)
+			value, series := sum(page, "otelcol_kmesh_identity_in_sync", `instance="`+nodeName+`"`)
 			require.Equal(a, 1, series, own(page))
 			require.InDelta(a, 1, value, 0)
 		}, eventually, tick)

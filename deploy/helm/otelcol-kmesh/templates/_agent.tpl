@@ -82,6 +82,9 @@ service:
               prometheus:
                 host: 0.0.0.0
                 port: {{ $agent.ports.telemetry }}
+                # The names that the metrics have behind OTLP too.
+                without_type_suffix: false
+                without_units: false
         {{- end }}
       {{- else }}
       level: none
