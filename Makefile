@@ -18,7 +18,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
+.PHONY: help build run test test-kernels e2e soak bench limits generate manifests dashboards packages release lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ run: build ## Builds, then shows every TCP connection of this machine
 test: $(TOOLS)/helm ## Runs the unit tests; as root those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
-	go -C internal/identity/istio/conformance test ./...
+	for module in internal/identity/istio/conformance internal/tools/grafana; do go -C $$module test ./...; done
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
 KERNELS ?= 5.10 6.1 6.12
@@ -78,6 +78,9 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
 	deploy/kubernetes/render.sh
 
+dashboards: ## Writes deploy/grafana/*.json
+	go -C internal/tools/grafana run . $(CURDIR)/deploy/grafana
+
 PACKAGES ?= dist
 packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
 	deploy/package/build.sh $(PACKAGES)
@@ -85,7 +88,7 @@ packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
 	golangci-lint run ./...
-	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
+	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
 	go vet -tags 'e2e soak kernels' ./...
 	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \

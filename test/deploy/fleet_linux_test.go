@@ -228,7 +228,7 @@ func (f *fleet) starts(t *testing.T) map[string]int {
 func (f *fleet) nextChart(t *testing.T) string {
 	t.Helper()
 	next := filepath.Join(t.TempDir(), "otelcol-kmesh")
-	require.NoError(t, os.CopyFS(next, os.DirFS(chart)))
+	run(t, "cp", "-rL", chart, next) // it has links to the dashboards and rules
 	path := filepath.Join(next, "Chart.yaml")
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
