@@ -4,10 +4,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+comma := ,
 BINARY := dist/otelcol-kmesh
 TOOLS := .tools
 # Tools of the pinned versions win over whatever the machine has.
-export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+export PATH := $(abspath $(TOOLS)):$(PATH)
 
 # What ends up in the binary. A tree without a folder yet must not stop make.
 SOURCES := $(shell find bpf internal receiver \
@@ -62,6 +63,11 @@ soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or g
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
+LIMITS ?= 10m
+limits: build $(TOOLS)/helm ## Runs the agent with the chart's memory limit under the load that it is for, for LIMITS=10m (root, gcc)
+	test/e2e/servers/build.sh etcd kube-apiserver
+	KMESH_LIMITS=$(LIMITS) go test -tags e2e -run TestMemoryLimit -count=1 -timeout 0 -v ./test/deploy/
+
 ROUNDS ?= 5
 bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./test/bench -rounds $(ROUNDS)
@@ -84,6 +90,13 @@ dashboards: ## Writes deploy/grafana/*.json
 PACKAGES ?= dist
 packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
 	deploy/package/build.sh $(PACKAGES)
+
+# Without a tag at HEAD it is a snapshot. Nothing is published: that is `goreleaser release` with a token, from a tag.
+RELEASE_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null || sed -n 's/^  version: //p' builder-config.yaml)
+release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/goreleaser $(TOOLS)/syft ## Builds archives, checksums, SBOMs and the chart into release/
+	deploy/release/prepare.sh $(RELEASE_VERSION)
+	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) goreleaser release --config deploy/release/goreleaser.yaml --clean --release-notes .release/notes.md \
+		$(if $(shell git describe --tags --exact-match 2>/dev/null),,--snapshot) --skip=publish$(if $(COSIGN_PRIVATE_KEY),,$(comma)sign)
 
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
@@ -116,3 +129,9 @@ $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 
 $(TOOLS)/nfpm: internal/tools/nfpm/go.mod internal/tools/nfpm/go.sum
 	go -C internal/tools/nfpm build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+$(TOOLS)/goreleaser: internal/tools/goreleaser/go.mod internal/tools/goreleaser/go.sum
+	go -C internal/tools/goreleaser build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/goreleaser/v2
+
+$(TOOLS)/syft: internal/tools/syft/go.mod internal/tools/syft/go.sum
+	go -C internal/tools/syft build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft

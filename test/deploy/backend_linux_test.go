@@ -14,15 +14,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // the exporter compresses
 )
 
 // backend is an OTLP endpoint that keeps every point of every series: what a scrape does not show.
 type backend struct {
 	pmetricotlp.UnimplementedGRPCServer
 	address string
+	discard bool // points are taken and forgotten
 
 	mu     sync.Mutex
 	series map[seriesKey]*lives
@@ -50,13 +53,26 @@ func newBackend(t *testing.T) *backend {
 	}
 	server := grpc.NewServer()
 	pmetricotlp.RegisterGRPCServer(server, b)
+	plogotlp.RegisterGRPCServer(server, &logSink{})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-done })
 	return b
 }
 
+// logSink takes access logs and forgets them.
+type logSink struct {
+	plogotlp.UnimplementedGRPCServer
+}
+
+func (*logSink) Export(context.Context, plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	return plogotlp.NewExportResponse(), nil
+}
+
 func (b *backend) Export(_ context.Context, request pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
+	if b.discard {
+		return pmetricotlp.NewExportResponse(), nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, resource := range request.Metrics().ResourceMetrics().All() {

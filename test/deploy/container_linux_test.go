@@ -184,6 +184,11 @@ func newContainer(t testing.TB, i image, name string, pod corev1.PodSpec, networ
 	} else {
 		require.True(t, pod.HostNetwork)
 	}
+	resources := map[string]any{}
+	if limit := spec.Resources.Limits.Memory(); !limit.IsZero() {
+		resources["memory"] = map[string]any{"limit": limit.Value()}
+	}
+	id := fmt.Sprintf("kmesh-%d-%s", os.Getpid(), name)
 	bundle := map[string]any{
 		"ociVersion": "1.0.2",
 		"hostname":   name,
@@ -194,9 +199,9 @@ func newContainer(t testing.TB, i image, name string, pod corev1.PodSpec, networ
 			"capabilities": map[string]any{"bounding": capabilities, "effective": inherited, "permitted": inherited},
 		},
 		"mounts": folders,
-		"linux":  map[string]any{"namespaces": namespaces},
+		"linux":  map[string]any{"namespaces": namespaces, "resources": resources, "cgroupsPath": "/" + id},
 	}
-	c := &container{t: t, name: fmt.Sprintf("kmesh-%d-%s", os.Getpid(), name), dir: t.TempDir()}
+	c := &container{t: t, name: id, dir: t.TempDir()}
 	content, err := json.Marshal(bundle)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "config.json"), content, 0o600))

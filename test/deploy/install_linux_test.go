@@ -151,10 +151,15 @@ func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet, n node) *conta
 	for _, port := range []int{healthPort, telemetryPort} {
 		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
 	}
-	c := newContainer(t, s.image, n.name, spec, "", map[string]string{
-		"K8S_NODE_NAME": n.name, "GATEWAY": gatewayAddress + ":4317", // the cluster's DNS would resolve it
-		"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port),
-	},
+	env := map[string]string{
+		"K8S_NODE_NAME": n.name, "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port),
+	}
+	for _, e := range spec.Containers[0].Env {
+		if e.Name == "GATEWAY" && strings.HasPrefix(e.Value, gateway+".") { // the cluster's DNS would resolve it
+			env[e.Name] = gatewayAddress + ":4317"
+		}
+	}
+	c := newContainer(t, s.image, n.name, spec, "", env,
 		configuration, s.queue(t, 0),
 		mount{from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true},
 		mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true})
@@ -239,7 +244,7 @@ func exchange(t *testing.T, client, server *testhost.Host, up, down int) {
 // sum adds up the series of a metric on the gateway's page that have the labels, and counts them.
 func sum(page, metric string, labels ...string) (total float64, series int) {
 	for line := range strings.Lines(page) {
-		if !strings.HasPrefix(line, metric+"{") {
+		if !strings.HasPrefix(line, metric+"{") && !strings.HasPrefix(line, metric+" ") {
 			continue
 		}
 		matches := true
