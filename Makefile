@@ -97,6 +97,7 @@ release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/goreleaser $(TOOLS)/syft ## Bui
 	deploy/release/prepare.sh $(RELEASE_VERSION)
 	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) goreleaser release --config deploy/release/goreleaser.yaml --clean --release-notes .release/notes.md \
 		$(if $(shell git describe --tags --exact-match 2>/dev/null),,--snapshot) --skip=publish$(if $(COSIGN_PRIVATE_KEY),,$(comma)sign)
+	cp .release/*.tgz release/
 
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts

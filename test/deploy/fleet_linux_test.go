@@ -29,7 +29,7 @@ type fleet struct {
 	client, server *testhost.Host
 	nodes          [2]node
 	agents         [2]*container
-	relay          *container
+	collector      *container // the gateway
 	written        *prometheus
 	scraped        *prometheus
 	backend        *backend
@@ -53,8 +53,8 @@ scrape_configs:
 	f.createPod(t, "client", clientAddress)
 	f.createPod(t, "server", serverAddress)
 	f.client, f.server = f.network.Host("client", clientAddress+"/24"), f.network.Host("server", serverAddress+"/24")
-	f.relay = f.gateway(t)
-	f.relay.start()
+	f.collector = f.gateway(t)
+	f.collector.start()
 	answers200(t, "http://"+gatewayAddress+":13133/")
 	for i := range f.agents {
 		f.agents[i] = f.newAgent(i)
@@ -144,16 +144,16 @@ func TestTwoAgentsThroughOneGateway(t *testing.T) {
 	require.Equal(t, map[string]bool{nodeName: true, nodeName + "-2": true}, f.backend.instances())
 
 	t.Run("gateway killed", func(t *testing.T) {
-		f.relay.kill()
+		f.collector.kill()
 		f.exchange(1000, 20)
-		f.relay.start()
+		f.collector.start()
 		f.requireTotals(t)
 	})
 
 	t.Run("gateway restarted", func(t *testing.T) {
-		stop(t, f.relay)
+		stop(t, f.collector)
 		f.exchange(300, 3)
-		f.relay.start()
+		f.collector.start()
 		f.requireTotals(t)
 	})
 
@@ -165,13 +165,13 @@ func TestTwoAgentsThroughOneGateway(t *testing.T) {
 		f.startAgent(0)
 		f.requireTotals(t) // the agent is connected again
 
-		f.relay.kill()
+		f.collector.kill()
 		f.exchange(70, 7000)
 		f.queued(0)
 		f.full(0)
 		f.agents[0].kill()
 		f.startAgent(0)
-		f.relay.start()
+		f.collector.start()
 		f.exchange(11, 12)
 		f.requireTotals(t)
 	})
@@ -181,9 +181,9 @@ func TestTwoAgentsThroughOneGateway(t *testing.T) {
 		out, err := helm("upgrade", release, f.nextChart(t), "--namespace", namespace, "--kubeconfig", f.kubeconfig,
 			"--set", f.values()+",agent.receiver.workload_metrics.enabled=true")
 		require.NoError(t, err, out)
-		stop(t, f.relay)
-		f.relay = f.gateway(t)
-		f.relay.start()
+		stop(t, f.collector)
+		f.collector = f.gateway(t)
+		f.collector.start()
 		for i := range f.agents {
 			stop(t, f.agents[i])
 			f.agents[i] = f.newAgent(i)

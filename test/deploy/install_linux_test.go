@@ -43,16 +43,23 @@ type installed struct {
 	*cluster
 	image   image
 	network *testhost.Network
+	relay   *testhost.Host // the gateway's pod
 }
 
 func install(t *testing.T, values string) *installed {
 	t.Helper()
 	s := &installed{cluster: newCluster(t), image: buildImage(t), network: testhost.NewNetwork(t)}
+	s.install(t, values)
+	return s
+}
+
+// install installs the chart, and joins this machine to the network as the pods' node.
+func (s *installed) install(t *testing.T, values string) {
+	t.Helper()
 	out, err := helm("install", release, chart, "--create-namespace", "--namespace", namespace, "--kubeconfig", s.kubeconfig, "--set", values)
 	require.NoError(t, err, out)
 	require.Contains(t, out, "STATUS: deployed")
 	s.network.Node(nodeAddress + "/24")
-	return s
 }
 
 // configuration writes a ConfigMap's keys into a folder, as the kubelet mounts it.
@@ -96,12 +103,23 @@ func (s *installed) queue(t *testing.T, owner int) mount {
 // gateway makes the container of the Deployment's pod, in a network namespace with an address.
 func (s *installed) gateway(t *testing.T) *container {
 	t.Helper()
-	host := s.network.Host("gateway", gatewayAddress+"/24")
 	deployment, err := s.client.AppsV1().Deployments(namespace).Get(t.Context(), gateway, metav1.GetOptions{})
 	require.NoError(t, err)
-	user := *deployment.Spec.Template.Spec.SecurityContext.RunAsUser
-	return newContainer(t, s.image, "gateway", deployment.Spec.Template.Spec, host.Namespace(), map[string]string{},
-		s.configuration(t, gateway), s.queue(t, int(user)))
+	if s.relay == nil {
+		s.relay = s.network.Host("gateway", gatewayAddress+"/24")
+	}
+	return s.gatewayOf(t, deployment.Spec.Template.Spec, s.relay)
+}
+
+// gatewayOf makes the container of a gateway's pod in a host.
+func (s *installed) gatewayOf(t *testing.T, spec corev1.PodSpec, host *testhost.Host) *container {
+	t.Helper()
+	user := int64(1000650000) // OpenShift takes one of the namespace's range
+	if spec.SecurityContext.RunAsUser == nil {
+		spec.SecurityContext.RunAsUser = &user
+	}
+	return newContainer(t, s.image, "gateway", spec, host.Namespace(), map[string]string{},
+		s.configuration(t, gateway), s.queue(t, int(*spec.SecurityContext.RunAsUser)))
 }
 
 // node is where an agent runs. All nodes of a test share this machine's kernel, so each agent sees every connection.
@@ -134,37 +152,57 @@ func (n node) port(port int) int {
 	return port
 }
 
-// agent makes the container of the DaemonSet's pod on a node, with a token of its service account.
+// agent makes the container of the DaemonSet's pod on a node.
 func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet, n node) *container {
 	t.Helper()
-	spec := agents.Spec.Template.Spec
-	token, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), spec.ServiceAccountName,
-		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	require.NoError(t, err)
-	account := t.TempDir()
-	authority, err := os.ReadFile(s.ca)
-	require.NoError(t, err)
-	for name, content := range map[string]string{"token": token.Status.Token, "ca.crt": string(authority), "namespace": namespace} {
-		require.NoError(t, os.WriteFile(filepath.Join(account, name), []byte(content), 0o600))
-	}
-	configuration := s.configuration(t, agents.Name)
+	return s.agentOf(t, agents.Spec.Template.Spec, s.configuration(t, agents.Name), n)
+}
+
+// agentOf makes the container of an agent's pod, with a token of its service account for whom the pod asks it.
+func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mount, n node) *container {
+	t.Helper()
 	for _, port := range []int{healthPort, telemetryPort} {
 		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
 	}
-	env := map[string]string{
-		"K8S_NODE_NAME": n.name, "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port),
-	}
+	env := map[string]string{"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port)}
 	for _, e := range spec.Containers[0].Env {
-		if e.Name == "GATEWAY" && strings.HasPrefix(e.Value, gateway+".") { // the cluster's DNS would resolve it
-			env[e.Name] = gatewayAddress + ":4317"
+		switch e.Name {
+		case "K8S_NODE_NAME":
+			env[e.Name] = n.name
+		case "POD_NAME", "POD_NAMESPACE", "POD_IP":
+			env[e.Name] = map[string]string{"POD_NAME": release + "-x7k2p", "POD_NAMESPACE": namespace, "POD_IP": nodeAddress}[e.Name]
+		case "GATEWAY":
+			if strings.HasPrefix(e.Value, gateway+".") { // the cluster's DNS would resolve it
+				env[e.Name] = gatewayAddress + ":4317"
+			}
 		}
 	}
-	c := newContainer(t, s.image, n.name, spec, "", env,
-		configuration, s.queue(t, 0),
-		mount{from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true},
-		mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true})
+	mounts := []mount{configuration, s.queue(t, 0), {from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true}}
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+		mounts = append(mounts, s.account(t, spec.ServiceAccountName))
+	}
+	for _, v := range spec.Volumes {
+		if v.Projected != nil || v.ConfigMap != nil && v.ConfigMap.Name == istioRoot {
+			mounts = append(mounts, s.istioVolume(t, spec, v))
+		}
+	}
+	c := newContainer(t, s.image, n.name, spec, "", env, mounts...)
 	c.configuration = configuration
 	return c
+}
+
+// account is what the kubelet mounts of a service account, for the API server.
+func (s *installed) account(t *testing.T, name string) mount {
+	t.Helper()
+	token, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	authority, err := os.ReadFile(s.ca)
+	require.NoError(t, err)
+	account := t.TempDir()
+	for name, content := range map[string]string{"token": token.Status.Token, "ca.crt": string(authority), "namespace": namespace} {
+		require.NoError(t, os.WriteFile(filepath.Join(account, name), []byte(content), 0o600))
+	}
+	return mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true}
 }
 
 // cgroupV2 returns where this machine has cgroup v2: the value agent.cgroupPath.
