@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Grafana writes the dashboards of deploy/grafana.
+// Grafana writes the dashboards of deploy/grafana, in the classic schema: Grafana 11 and older read no other.
 //
 // usage: grafana FOLDER
 package main
