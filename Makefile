@@ -5,10 +5,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+comma := ,
 BINARY := dist/otelcol-kmesh
 TOOLS := .tools
 # Tools of the pinned versions win over whatever the machine has.
-export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+export PATH := $(abspath $(TOOLS)):$(PATH)
 
 # The sources of the binary.
 SOURCES := $(shell find bpf internal receiver \
@@ -19,7 +20,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
+.PHONY: help build run test test-kernels e2e soak bench limits generate manifests dashboards packages release lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -54,7 +55,7 @@ packages: build $(TOOLS)/nfpm ## Builds a Debian and an RPM package in dist/
 test: $(TOOLS)/helm ## Runs the unit tests; as root, those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
-	go -C internal/identity/istio/conformance test ./...
+	for module in internal/identity/istio/conformance internal/tools/grafana; do go -C $$module test ./...; done
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
 KERNELS ?= 5.10 6.1 6.12
@@ -72,6 +73,11 @@ soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growt
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
+LIMITS ?= 10m
+limits: build $(TOOLS)/helm ## Runs the agent with the chart's memory limit under the load that it is for, for LIMITS=10m (root, gcc)
+	test/e2e/servers/build.sh etcd kube-apiserver
+	KMESH_LIMITS=$(LIMITS) go test -tags e2e -run TestMemoryLimit -count=1 -timeout 0 -v ./test/deploy/
+
 ROUNDS ?= 5
 bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./test/bench -rounds $(ROUNDS)
@@ -79,7 +85,7 @@ bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (roo
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scripts and workflows
 	golangci-lint run ./...
-	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
+	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
 	go vet -tags 'e2e soak kernels' ./...
 	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
@@ -100,6 +106,19 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 
 manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
 	deploy/kubernetes/render.sh
+
+dashboards: ## Writes deploy/grafana/*.json
+	go -C internal/tools/grafana run . $(CURDIR)/deploy/grafana
+
+##@ Release
+
+# Without a tag at HEAD it is a snapshot. Nothing is published: that is `goreleaser release` with a token, from a tag.
+RELEASE_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null || sed -n 's/^  version: //p' builder-config.yaml)
+release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/goreleaser $(TOOLS)/syft ## Builds archives, checksums, SBOMs and the chart into release/
+	deploy/release/prepare.sh $(RELEASE_VERSION)
+	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) goreleaser release --config deploy/release/goreleaser.yaml --clean --release-notes .release/notes.md \
+		$(if $(shell git describe --tags --exact-match 2>/dev/null),,--snapshot) --skip=publish$(if $(COSIGN_PRIVATE_KEY),,$(comma)sign)
+	cp .release/*.tgz release/
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/builder
@@ -125,3 +144,9 @@ $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 
 $(TOOLS)/nfpm: internal/tools/nfpm/go.mod internal/tools/nfpm/go.sum
 	go -C internal/tools/nfpm build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+$(TOOLS)/goreleaser: internal/tools/goreleaser/go.mod internal/tools/goreleaser/go.sum
+	go -C internal/tools/goreleaser build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/goreleaser/v2
+
+$(TOOLS)/syft: internal/tools/syft/go.mod internal/tools/syft/go.sum
+	go -C internal/tools/syft build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft

@@ -538,7 +538,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.KmeshIdentityInSync, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_identity_in_sync",
 		metric.WithDescription("1 while the identity source is in sync, else 0. [Alpha]"),
-		metric.WithUnit("1"),
+		metric.WithUnit("{source}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshLookupsUnknown, err = builder.meter.Int64ObservableCounter(

@@ -191,7 +191,7 @@ func AssertEqualKmeshIdentityInSync(t *testing.T, tt *componenttest.Telemetry, d
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identity_in_sync",
 		Description: "1 while the identity source is in sync, else 0. [Alpha]",
-		Unit:        "1",
+		Unit:        "{source}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
 		},
