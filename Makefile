@@ -10,9 +10,9 @@ TOOLS := .tools
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 
 # What ends up in the binary. A tree without a folder yet must not stop make.
-SOURCES := $(shell find bpf internal receiver \
-	-path internal/tools -prune -o \
-	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
+SOURCES := $(shell find bpf exporter internal receiver \
+	\( -path internal/tools -o -name node_modules \) -prune -o \
+	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' -o -path '*/web/dist/*' -type f \) -print 2>/dev/null)
 SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
 
 # The race detector needs cgo, and cgo a C compiler.
