@@ -52,7 +52,7 @@ export class Chart {
 			width: 352, height: 104, padding: [8, 4, 0, 0], legend: { show: false }, cursor: { show: false },
 			scales: { x: { time: true }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.12 : 1] } },
 			axes: [
-				{ ...axis, grid: { show: false }, size: 22, space: 70, values: (_, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false })) },
+				{ ...axis, grid: { show: false }, size: 22, space: 70, incrs: [60, 120, 300, 600, 900, 1800], values: (_, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false })) },
 				{ ...axis, size: 58, space: 32, values: (_, splits) => splits.map((value) => this.format(value)) },
 			],
 			series: [{}, ...lines.map((line) => ({

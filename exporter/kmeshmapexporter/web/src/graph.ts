@@ -3,7 +3,7 @@
 import cytoscape, { type Core, type EdgeSingular, type ElementDefinition, type NodeSingular } from "cytoscape";
 import fcose from "cytoscape-fcose";
 
-import { rate } from "./format";
+import { percent, rate } from "./format";
 import { mix, palette, type Palette, style } from "./palette";
 import { findPlace, type Placed, type Point } from "./place";
 import type { Link, Node } from "./store";
@@ -31,10 +31,12 @@ export class GraphView {
 	/** The viewer moved or zoomed: from then on the map does not. */
 	private touched = false;
 	private moving = false;
+	private fontSize = 11.5;
+	private sizing = 0;
 
 	constructor(container: HTMLElement, private readonly choices: Choices) {
 		this.cy = cytoscape({
-			container, style: style(this.palette), minZoom: 0.08, maxZoom: 2.6,
+			container, style: style(this.palette, this.fontSize), minZoom: 0.08, maxZoom: 2.6,
 			boxSelectionEnabled: false, selectionType: "single", autounselectify: true,
 			textureOnViewport: false, hideEdgesOnViewport: false,
 		});
@@ -52,6 +54,10 @@ export class GraphView {
 		});
 		this.cy.on("scrollzoom dragpan pinchzoom", () => {
 			this.touched = true;
+		});
+		this.cy.on("zoom", () => {
+			clearTimeout(this.sizing);
+			this.sizing = setTimeout(() => this.size(), 120);
 		});
 		new ResizeObserver(() => {
 			this.cy.resize();
@@ -205,18 +211,36 @@ export class GraphView {
 			name: "fcose", quality: count > 200 ? "default" : "proof", randomize: true, fit: false,
 			animate: isSmooth && !isCalm && count <= 200, animationDuration: 500,
 			nodeDimensionsIncludeLabels: true, packComponents: true, tile: true, tilingPaddingVertical: 26, tilingPaddingHorizontal: 26,
-			nodeSeparation: 95, idealEdgeLength: () => 115, nodeRepulsion: () => 7500, edgeElasticity: () => 0.35,
-			gravityRangeCompound: 1.2, gravityCompound: 1.3, gravity: 0.22, numIter: 2500,
+			nodeSeparation: 75, idealEdgeLength: () => 82, nodeRepulsion: () => 6000, edgeElasticity: () => 0.4,
+			gravityRangeCompound: 1.3, gravityCompound: 1.4, gravity: 0.25, numIter: 2500,
 		};
 		this.moving = true;
 		const layout = cy.layout(options as cytoscape.LayoutOptions);
 		layout.one("layoutstop", () => {
 			this.moving = false;
+			this.lie();
 			this.remember();
 			if (!this.touched) this.fit();
 			this.show(this.view);
 		});
 		layout.run();
+	}
+
+	/** Turns what is taller than wide: the window is wide. */
+	private lie(): void {
+		const box = this.cy.elements().boundingBox();
+		if (box.h <= box.w * 1.05 || this.cy.width() < this.cy.height()) return;
+		this.cy.batch(() => {
+			for (const node of this.leaves()) node.position({ x: node.position().y, y: node.position().x });
+		});
+	}
+
+	/** Keeps names readable when the map is far away. */
+	private size(): void {
+		const size = Math.round(2 * Math.min(26, Math.max(11.5, 11.5 / this.cy.zoom()))) / 2;
+		if (size === this.fontSize) return;
+		this.fontSize = size;
+		this.cy.style(style(this.palette, size));
 	}
 
 	private remember(): void {
@@ -229,13 +253,22 @@ export class GraphView {
 		}
 	}
 
+	/** Shows all, beside the legend and the buttons that lie on the map. */
 	fit(): void {
-		if (this.cy.elements().empty()) return;
-		this.cy.fit(undefined, 46);
-		if (this.cy.zoom() > 1.35) {
-			this.cy.zoom(1.35);
-			this.cy.center();
-		}
+		const { cy } = this;
+		if (cy.elements().empty()) return;
+		const box = cy.elements().boundingBox();
+		const free = { left: 40, right: 62, top: 26, bottom: 74 };
+		const width = Math.max(100, cy.width() - free.left - free.right);
+		const height = Math.max(100, cy.height() - free.top - free.bottom);
+		const zoom = Math.max(cy.minZoom(), Math.min(1.3, width / box.w, height / box.h));
+		cy.viewport({
+			zoom,
+			pan: {
+				x: free.left + (width - box.w * zoom) / 2 - box.x1 * zoom,
+				y: free.top + (height - box.h * zoom) / 2 - box.y1 * zoom,
+			},
+		});
 	}
 
 	fitAll(): void {
@@ -250,7 +283,7 @@ export class GraphView {
 
 	retheme(): void {
 		this.palette = palette();
-		this.cy.style(style(this.palette));
+		this.cy.style(style(this.palette, this.fontSize));
 		this.show(this.view);
 	}
 
@@ -306,6 +339,6 @@ function width(bytesPerSecond: number): number {
 }
 
 function text(link: Link): string {
-	if (link.share > 0 && link.sent + link.received === 0) return link.reason ? link.reason.replaceAll("_", " ") : "fails";
+	if (link.share > 0) return `${percent(link.share)} fail`;
 	return link.idle ? "" : rate(link.sent + link.received);
 }

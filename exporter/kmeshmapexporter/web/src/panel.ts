@@ -122,7 +122,7 @@ class Body {
 		}
 		const figures: [string, string, boolean][] = [
 			["Sent", rate(sent), false], ["Received", rate(received), false], ["Opened", perSecond(opened), false],
-			[link ? "Failed connects" : "Failed, worst link", percent(share), share > 0], ["Failed", perSecond(failed), failed > 0],
+			[link ? "Fail" : "Fail at worst", percent(share), share > 0], ["Failed", perSecond(failed), failed > 0],
 			active > 0 ? ["Open now", String(active), false] : ["Retransmitted", perSecond(retransmitted), false],
 		];
 		if (this.list.childElementCount !== figures.length) {

@@ -13,12 +13,14 @@ interface Column {
 	text(link: Link): string;
 }
 
-const where = (node: Node): string => [node.cluster, node.ns].filter(Boolean).join("/");
+const where = (node: Node): string => node.ns === "host" ? node.cluster ?? "host" : node.ns ?? "";
+
+const called = (node: Node): string => node.kind === "service" ? `${node.title} (service)` : node.title;
 
 const columns: Column[] = [
-	{ id: "from", title: "From", isNumber: false, value: (l) => l.source.title, text: (l) => l.source.title },
+	{ id: "from", title: "From", isNumber: false, value: (l) => called(l.source), text: (l) => called(l.source) },
 	{ id: "from-ns", title: "Namespace", isNumber: false, value: (l) => where(l.source), text: (l) => where(l.source) },
-	{ id: "to", title: "To", isNumber: false, value: (l) => l.target.title, text: (l) => l.target.title },
+	{ id: "to", title: "To", isNumber: false, value: (l) => called(l.target), text: (l) => called(l.target) },
 	{ id: "to-ns", title: "Namespace", isNumber: false, value: (l) => where(l.target), text: (l) => where(l.target) },
 	{ id: "sent", title: "Sent", isNumber: true, value: (l) => l.sent, text: (l) => rate(l.sent) },
 	{ id: "received", title: "Received", isNumber: true, value: (l) => l.received, text: (l) => rate(l.received) },
