@@ -6,8 +6,6 @@ package livemap
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,17 +45,6 @@ func TestThreeAgentsAreOneGraphWithoutDoubledEdges(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 3, evaluate[int](b, "kmeshMap.store.senders"))
-	if folder := os.Getenv("KMESH_MAP_PICTURES"); folder != "" {
-		b.screenshot(filepath.Join(folder, "shop-light.png"))
-		b.click("#theme")
-		b.click("#theme")
-		b.screenshot(filepath.Join(folder, "shop-dark.png"))
-		b.do("evaluate", map[string]any{"script": "location.hash = 'theme=light&select=' + encodeURIComponent(" + quote(key("workload", "Kubernetes", "shop", "checkout")) + ")"})
-		b.eventually("document.querySelector('#panel canvas')", "charts")
-		b.screenshot(filepath.Join(folder, "shop-panel.png"))
-		b.press("t")
-		b.screenshot(filepath.Join(folder, "shop-table.png"))
-	}
 	b.requireClean()
 	require.NotEmpty(t, evaluate[string](b, "document.title"))
 }

@@ -136,7 +136,8 @@ var addresses = map[string]string{
 }
 
 // startShop has the shop's applications talk. Nobody listens at the payments' second port.
-func startShop(t testing.TB) map[string]*counted {
+// Others call the frontend, too.
+func startShop(t testing.TB, others ...string) map[string]*counted {
 	h, a := hosts(t), newApplications(t)
 	port := map[string]string{
 		"frontend": ":8080", "catalog": ":8080", "cart": ":8080", "checkout": ":8080", "payments": ":8443", "ledger": ":8080",
@@ -164,9 +165,11 @@ func startShop(t testing.TB) map[string]*counted {
 		{"payments", "ledger", 250 * time.Millisecond, 800, 300},
 		{"ledger", "postgres", 250 * time.Millisecond, 2_000, 3_000},
 		{"prometheus", "frontend", time.Second, 150, 30_000},
-		{"hostile", "frontend", 500 * time.Millisecond, 64, 128},
 	} {
 		all[c.from+">"+c.to] = a.call(h[c.from], to(c.to), c.every, c.request, c.answer)
+	}
+	for _, other := range others {
+		a.call(h[other], to("frontend"), 500*time.Millisecond, 64, 128)
 	}
 	// The connects that fail are to a port of the same workload.
 	all["checkout!payments"] = a.call(h["checkout"], addresses["payments"]+":8444", 250*time.Millisecond, 0, 0)

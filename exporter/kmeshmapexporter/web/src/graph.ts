@@ -14,6 +14,9 @@ cytoscape.use(fcose);
 /** From so many links on, lines are straight and have no texts. */
 const manyLinks = 400;
 const fewLinks = 36;
+/** A map that was just opened is arranged once more when it has its nodes: for so long, and after so long without a new one. */
+const youngFor = 60_000;
+const calmFor = 3_000;
 
 export interface Choices {
 	select(key: string): void;
@@ -33,6 +36,9 @@ export class GraphView {
 	private moving = false;
 	private fontSize = 11.5;
 	private sizing = 0;
+	private readonly opened = performance.now();
+	private grown = 0;
+	private growing = 0;
 
 	constructor(container: HTMLElement, private readonly choices: Choices) {
 		this.cy = cytoscape({
@@ -105,9 +111,26 @@ export class GraphView {
 				}
 			}
 		});
-		if (isArranged) this.arrange(known > 0);
-		else if (added.length > 0) this.remember();
+		if (isArranged) {
+			this.grown = 0;
+			this.arrange(known > 0);
+		} else if (added.length > 0) {
+			this.grown += added.length;
+			this.remember();
+			this.settle();
+		}
 		return added.length > 0;
+	}
+
+	/** Arranges a young map once more, if nobody touched it and it grew by more than a fifth since. */
+	private settle(): void {
+		clearTimeout(this.growing);
+		this.growing = setTimeout(() => {
+			const isYoung = performance.now() - this.opened < youngFor;
+			if (!isYoung || this.touched || this.selected || this.focused || this.grown * 5 <= this.view.nodes.size) return;
+			this.grown = 0;
+			this.arrange(true);
+		}, calmFor);
 	}
 
 	private add(node: Node, isArranged: boolean): void {

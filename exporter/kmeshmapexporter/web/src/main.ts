@@ -227,6 +227,8 @@ follow({
 	},
 });
 
+setText(find("try"), `curl --silent --output /dev/null ${location.origin}/`);
+
 // For the browser's tests and for measurements.
 Object.assign(window, { kmeshMap: { graph, store } });
 render();

@@ -19,10 +19,11 @@ export function findPlace(space: string, neighbours: Point[], placed: Placed[]):
 	if (placed.length === 0) return { x: 0, y: 0 };
 	const mates = placed.filter((node) => node.space === space);
 	const boxes = boxesOf(placed, space);
-	const anchor = mates.length > 0 ? mean(mates) : beside(placed, neighbours.length > 0 ? mean(neighbours) : mean(placed));
+	const anchor = mates.length > 0 ? mean(mates) : mean(neighbours.length > 0 ? neighbours : placed);
+	const clear = mates.length > 0 ? 0.95 * step : 1.7 * step; // a new box takes more room than a node
 	for (let ring = 0; ring < 60; ring++) {
 		for (const spot of around(anchor, ring)) {
-			const isFree = placed.every((node) => Math.hypot(node.x - spot.x, node.y - spot.y) >= step * 0.95);
+			const isFree = placed.every((node) => Math.hypot(node.x - spot.x, node.y - spot.y) >= clear);
 			if (isFree && boxes.every((box) => spot.x < box.left || spot.x > box.right || spot.y < box.top || spot.y > box.bottom)) return spot;
 		}
 	}
@@ -39,13 +40,6 @@ function* around(centre: Point, ring: number): Generator<Point> {
 		const angle = (2 * Math.PI * i) / count;
 		yield { x: centre.x + Math.cos(angle) * ring * step, y: centre.y + Math.sin(angle) * ring * step * 0.85 };
 	}
-}
-
-/** A place outside of all that is placed, on the side of a point. */
-function beside(placed: Placed[], of: Point): Point {
-	const right = Math.max(...placed.map((node) => node.x));
-	const left = Math.min(...placed.map((node) => node.x));
-	return of.x >= (left + right) / 2 ? { x: right + 2.2 * step, y: of.y } : { x: left - 2.2 * step, y: of.y };
 }
 
 function mean(points: Point[]): Point {
