@@ -8,19 +8,20 @@ SHELL := bash
 comma := ,
 BINARY := dist/otelcol-kmesh
 TOOLS := .tools
+WEB := exporter/kmeshmapexporter/web
 # Tools of the pinned versions win over whatever the machine has.
 export PATH := $(abspath $(TOOLS)):$(PATH)
 
 # The sources of the binary.
-SOURCES := $(shell find bpf internal receiver \
-	-path internal/tools -prune -o \
-	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
+SOURCES := $(shell find bpf exporter internal receiver \
+	\( -path internal/tools -o -name node_modules \) -prune -o \
+	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' -o -path '*/web/dist/*' -type f \) -print 2>/dev/null)
 SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench limits generate manifests dashboards packages release lint
+.PHONY: help build run test test-kernels e2e soak screenshot bench limits generate web manifests dashboards packages release lint
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -37,12 +38,13 @@ $(BINARY): builder-config.yaml go.mod go.sum $(SOURCES) | $(TOOLS)/builder
 
 # Without root the programs cannot be loaded, so the check comes before the start. grep drops the headings of the
 # debug exporter. It ignores Ctrl-C, because a collector that loses its reader dies during its shutdown.
-run: build ## Builds, then shows every TCP connection of this machine (root or sudo)
+run: build ## Builds, then shows every TCP connection of this machine, on a map and as lines (root or sudo)
 	@if [ "$$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
 		echo "make run: loading eBPF programs takes root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and there is no sudo here." >&2; \
 		echo "make run: become root, or: setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(BINARY) and start it yourself." >&2; \
 		exit 1; \
 	fi; \
+	printf '\n  Map: http://127.0.0.1:9465\n\n' >&2; \
 	echo "Metrics: http://127.0.0.1:9464/metrics   Health: http://127.0.0.1:13133   Stop: Ctrl-C" >&2; \
 	$$as $(BINARY) --config deploy/examples/quickstart.yaml | { trap '' INT; grep --line-buffered '^src\.addr=' || true; }
 
@@ -63,10 +65,26 @@ test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12", emulated (qem
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder $(TOOLS)/helm ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod, Chromium (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	test/e2e/servers/build.sh
-	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
+
+# The map's page. Its bundle is committed: building the collector needs no Node.js.
+web: $(WEB)/node_modules ## Bundles the map's page into exporter/kmeshmapexporter/web/dist (needs npm)
+	npm --prefix $(WEB) run --silent check
+	npm --prefix $(WEB) run --silent build
+
+# esbuild and playwright-core come as they are: no script of a package runs.
+$(WEB)/node_modules: $(WEB)/package.json $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "make: npm is missing: apt-get install nodejs npm" >&2; exit 1; }
+	npm --prefix $(WEB) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+PICTURES ?= docs/images
+screenshot: build $(WEB)/node_modules ## Takes the pictures in docs/images from real traffic (root, chromium)
+	@mkdir -p $(PICTURES)
+	KMESH_MAP_PICTURES=$(abspath $(PICTURES)) go test -tags e2e -count=1 -run TestScreenshot -v ./test/map/
 
 SOAK ?= 30m
 soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growth (root)
