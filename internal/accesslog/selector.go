@@ -5,14 +5,25 @@ package accesslog
 import (
 	"time"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/fields"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 )
 
-// Settings select the events that become records.
+// Settings select the events that become records, and what a record has.
 type Settings struct {
 	Closed, Failed, Opened, Periodic bool
 	// Period is the least time between two periodic records of one end.
 	Period time.Duration
+
+	NoBody  bool // the attributes only
+	TCPInfo bool // the details of tcp_info too
+}
+
+func (s *Settings) use() fields.Use {
+	if s.TCPInfo {
+		return fields.Log | fields.TCPInfo
+	}
+	return fields.Log
 }
 
 // selector derives the events of a flow, and passes on those that are selected.
@@ -20,7 +31,7 @@ type selector struct {
 	Settings
 
 	// write gets the event's own time. The flow, and what its Connection points to, are valid during the call only.
-	write  func(event Event, at time.Time, f *flow.Flow)
+	write  func(event fields.Event, at time.Time, f *flow.Flow)
 	opened flow.Connection // of an opened event: a pointer to it costs no allocation
 }
 
@@ -33,15 +44,15 @@ func (s *selector) add(f *flow.Flow) {
 	switch c.Event {
 	case flow.EventOpen:
 		if s.Periodic && periodPassed(c, s.Period) {
-			s.write(Periodic, c.At, f)
+			s.write(fields.Periodic, c.At, f)
 		}
 	case flow.EventClosed:
 		if s.Closed {
-			s.write(Closed, c.At, f)
+			s.write(fields.Closed, c.At, f)
 		}
 	case flow.EventFailed:
 		if s.Failed {
-			s.write(Failed, c.At, f)
+			s.write(fields.Failed, c.At, f)
 		}
 	case flow.EventRecovered: // its records are lost, which the probe counts
 	}
@@ -54,9 +65,10 @@ func (s *selector) writeOpened(f *flow.Flow) {
 		ID: c.ID, Event: flow.EventOpen, Direction: c.Direction,
 		Source: c.Source, Destination: c.Destination, Original: c.Original, Local: c.Local,
 		Start: c.Start, At: c.Start, Opened: true, State: flow.StateEstablished,
+		Trace: c.Trace, ConnectDuration: c.ConnectDuration,
 	}
 	f.Connection = &s.opened
-	s.write(Opened, c.Start, f)
+	s.write(fields.Opened, c.Start, f)
 	f.Connection = c
 }
 

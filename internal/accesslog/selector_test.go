@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/fields"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -16,7 +17,7 @@ import (
 type lines []entry
 
 type entry struct {
-	event      Event
+	event      fields.Event
 	at         time.Time
 	flow       flow.Flow
 	connection flow.Connection
@@ -24,7 +25,7 @@ type entry struct {
 
 // selecting returns a selector that passes on to the lines.
 func (l *lines) selecting(settings Settings) *selector {
-	return &selector{Settings: settings, write: func(event Event, at time.Time, f *flow.Flow) {
+	return &selector{Settings: settings, write: func(event fields.Event, at time.Time, f *flow.Flow) {
 		*l = append(*l, entry{event, at, *f, *f.Connection})
 	}}
 }

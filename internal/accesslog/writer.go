@@ -3,12 +3,12 @@
 package accesslog
 
 import (
-	"math/bits"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/fields"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 )
 
@@ -22,10 +22,7 @@ type Writer struct {
 
 	batch   plog.Logs
 	records plog.LogRecordSlice
-	line    line // the record at hand
-	// The keys of each set of fields that was met, without values: a copy of them costs less than to put each key, which
-	// looks for it among all that are there.
-	shapes map[uint64]pcommon.Map
+	line    *fields.Line // the record at hand
 }
 
 // NewWriter returns a Writer that passes every batch of size records to full, which then owns it. Resource and scope are
@@ -35,7 +32,7 @@ func NewWriter(settings Settings, resource pcommon.Resource, scope pcommon.Instr
 ) *Writer {
 	w := &Writer{
 		resource: resource, scope: scope, size: max(size, 1), full: full,
-		line: newLine(), shapes: make(map[uint64]pcommon.Map),
+		line: fields.NewLine(settings.use()),
 	}
 	w.events = selector{Settings: settings, write: w.write}
 	w.begin()
@@ -64,14 +61,12 @@ func (w *Writer) Flush() {
 }
 
 // write writes one record.
-func (w *Writer) write(event Event, at time.Time, f *flow.Flow) {
-	w.line.fill(event, f)
-	text := string(w.line.text)
-
+func (w *Writer) write(event fields.Event, at time.Time, f *flow.Flow) {
+	w.line.Fill(event, f)
 	r := w.records.AppendEmpty()
 	r.SetTimestamp(pcommon.NewTimestampFromTime(at))
 	r.SetObservedTimestamp(pcommon.NewTimestampFromTime(f.Observed))
-	r.SetEventName(event.name())
+	r.SetEventName(event.Name())
 	if warns(event, f.Connection.Reason) {
 		r.SetSeverityNumber(plog.SeverityNumberWarn)
 		r.SetSeverityText("WARN")
@@ -79,44 +74,19 @@ func (w *Writer) write(event Event, at time.Time, f *flow.Flow) {
 		r.SetSeverityNumber(plog.SeverityNumberInfo)
 		r.SetSeverityText("INFO")
 	}
-	r.Body().SetStr(text[:w.line.body])
-	attributes := r.Attributes()
-	w.shape().CopyTo(attributes)
-	rest := w.line.present
-	for _, to := range attributes.All() {
-		i := bits.TrailingZeros64(rest)
-		rest &= rest - 1
-		switch v := &w.line.values[i]; {
-		case fields[i].number != nil:
-			to.SetInt(v.number)
-		case fields[i].format != nil:
-			to.SetStr(text[v.from:v.to])
-		default:
-			to.SetStr(v.text)
-		}
+	if !w.events.NoBody {
+		r.Body().SetStr(w.line.Body())
 	}
+	w.line.CopyTo(r.Attributes())
+	r.SetTraceID(f.Connection.Trace.ID)
+	r.SetSpanID(f.Connection.SpanID())
+	r.SetFlags(plog.DefaultLogRecordFlags.WithIsSampled(true))
 	if w.records.Len() >= w.size {
 		w.Flush()
 	}
 }
 
-// shape returns the keys of the line's fields, each with an empty value.
-func (w *Writer) shape() pcommon.Map {
-	shape, met := w.shapes[w.line.present]
-	if !met {
-		shape = pcommon.NewMap()
-		shape.EnsureCapacity(bits.OnesCount64(w.line.present))
-		for i := range fields {
-			if w.line.present&(1<<i) != 0 {
-				shape.PutEmpty(fields[i].name)
-			}
-		}
-		w.shapes[w.line.present] = shape
-	}
-	return shape
-}
-
 // warns returns whether somebody should look at the connection.
-func warns(event Event, reason flow.CloseReason) bool {
-	return event == Failed || reason == flow.ReasonReset || reason == flow.ReasonTimeout
+func warns(event fields.Event, reason flow.CloseReason) bool {
+	return event == fields.Failed || reason == flow.ReasonReset || reason == flow.ReasonTimeout
 }

@@ -4,6 +4,7 @@ package accesslog
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -13,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/fields"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/test/golden"
@@ -106,20 +108,35 @@ func TestOpenedAndPeriodicAreMarked(t *testing.T) {
 	}
 }
 
-func TestTheSetOfFieldsHasRoomForAll(t *testing.T) {
-	require.LessOrEqual(t, len(fields), maxFields)
-	names := make(map[string]bool)
-	for _, f := range fields {
-		require.False(t, names[f.name], f.name)
-		names[f.name] = true
-		kinds := 0
-		for _, has := range []bool{f.text != nil, f.number != nil, f.format != nil} {
-			if has {
-				kinds++
-			}
-		}
-		require.Equal(t, 1, kinds, f.name)
+func TestARecordHasTheTraceAndTheSpanOfItsEnd(t *testing.T) {
+	server, client := sample(), sample()
+	server.Opened, client.Opened = false, false
+	server.Trace = flow.NewTrace(1, 2)
+	client.Trace, client.Direction = server.Trace, flow.Outbound
+	all := records(write(t, server, client))
+	require.Equal(t, "b3703ad894507022acb0770836e3e52b", all.At(0).TraceID().String())
+	require.Equal(t, all.At(0).TraceID(), all.At(1).TraceID())
+	require.Equal(t, "7510de5d6921582e", all.At(0).SpanID().String())
+	require.Equal(t, "768d33984af88a51", all.At(1).SpanID().String())
+	require.True(t, all.At(0).Flags().IsSampled())
+}
+
+func TestEveryEventHasTheTrace(t *testing.T) {
+	open := openSample()
+	open.Trace = flow.NewTrace(1, 2)
+	all := records(write(t, open))
+	require.Equal(t, 2, all.Len())
+	for _, r := range all.All() {
+		require.Equal(t, "b3703ad894507022acb0770836e3e52b", r.TraceID().String(), r.EventName())
 	}
+}
+
+func TestTheBodyCanBeLeftOut(t *testing.T) {
+	w := NewWriter(Settings{Closed: true, NoBody: true}, pcommon.NewResource(), pcommon.NewInstrumentationScope(), 10, func(plog.Logs, int) {})
+	w.Add(named(sample()), noon)
+	r := w.records.At(0)
+	require.Equal(t, pcommon.ValueTypeEmpty, r.Body().Type())
+	require.Equal(t, 22, r.Attributes().Len())
 }
 
 func TestSeverity(t *testing.T) {
@@ -149,7 +166,7 @@ func TestSeverity(t *testing.T) {
 
 func TestNamespaceOfAnUnknownDestinationIsItsServices(t *testing.T) {
 	w := newWriter(10, func(plog.Logs, int) {})
-	w.write(Closed, noon, &flow.Flow{
+	w.write(fields.Closed, noon, &flow.Flow{
 		Connection: sample(), Service: &identity.Service{Host: "db.shop.svc", Namespace: "shop"},
 	})
 	require.Equal(t, []string{"dst.workload=-", "dst.namespace=shop"}, texts(w.records.At(0).Attributes())[5:7])
@@ -191,18 +208,22 @@ func TestLogsGolden(t *testing.T) {
 	golden.Require(t, "logs.json", text)
 }
 
+// escape is what the body does to values.
+var escape = strings.NewReplacer("\\", "\\\\", "=", "\\=", ", ", "\\, ")
+
 // bodyFields are the first fields, which every record and every body has.
 const bodyFields = 11
 
 func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 	f.Add("httpbin", "\xff", "ECONN\xc3\x28", uint8(1))
 	f.Add("", "-", "", uint8(0))
+	f.Add("x, dst.workload=forged", `a\=b`, "", uint8(2))
 	f.Fuzz(func(t *testing.T, name, namespace, errorType string, event uint8) {
 		c := failedSample()
 		c.ErrorType = errorType
 		who := &identity.Workload{Name: name, Namespace: namespace, Names: unique.Make(identity.Names{Principal: name, Cluster: namespace})}
 		w := newWriter(10, func(plog.Logs, int) {})
-		w.write(Event(event%4), noon, &flow.Flow{Connection: c, Source: who, Destination: who})
+		w.write(fields.Event(event%4), noon, &flow.Flow{Connection: c, Source: who, Destination: who})
 		r := w.records.At(0)
 		body := r.Body().Str()
 		require.True(t, utf8.ValidString(body))
@@ -211,7 +232,7 @@ func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 			require.True(t, utf8.ValidString(v.AsString()), k)
 			require.NotEmpty(t, v.AsString(), k)
 			if position++; position <= bodyFields {
-				require.Contains(t, body, k+"="+v.AsString())
+				require.Contains(t, body, k+"="+escape.Replace(v.AsString()))
 			}
 		}
 		require.GreaterOrEqual(t, position, bodyFields)
@@ -223,11 +244,11 @@ func BenchmarkLog(b *testing.B) {
 	f := &flow.Flow{
 		Connection: sample(), Source: prometheusPod, Destination: productpagePod, Service: productpageService, Observed: noon,
 	}
-	w.write(Closed, noon, f)
+	w.write(fields.Closed, noon, f)
 	size := (&plog.ProtoMarshaler{}).LogsSize(w.batch)
 	b.ReportAllocs()
 	for b.Loop() {
-		w.write(Closed, noon, f)
+		w.write(fields.Closed, noon, f)
 	}
 	b.ReportMetric(float64(size), "OTLP-B/record")
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -27,8 +27,8 @@ import (
 // readInterval is how long records wait in the ring, unless it fills. A wake-up for each would cost more than everything else.
 const readInterval = 500 * time.Millisecond
 
-// logBatch bounds the access log records that go to the next consumer at once. They go at every reading, too.
-const logBatch = 1000
+// batchRecords bounds the records of a signal that go to the next consumer at once. They go at every reading, too.
+const batchRecords = 1000
 
 // reader is what the loop reads from.
 type reader interface {
@@ -46,7 +46,7 @@ type usage interface {
 	Programs() []probe.ProgramUse
 }
 
-// Agent is the one goroutine between the probe and the deliveries: records in, series and access log records out. It never
+// Agent is the one goroutine between the probe and the deliveries: records in, series, access log records and spans out. It never
 // waits for a consumer.
 type Agent struct {
 	probe  reader
@@ -62,8 +62,9 @@ type Agent struct {
 	namer       *naming.Namer
 	series      *series.Sets      // nil without a metrics pipeline
 	metricsOut  *delivery.Metrics // likewise
-	logs        *accesslog.Writer // nil without a logs pipeline
-	logsOut     *delivery.Logs    // likewise
+	logs        *signal           // nil without a logs pipeline
+	spans       *signal           // nil without a traces pipeline
+	signals     []*signal         // those that are there
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
@@ -97,6 +98,7 @@ const (
 	partReading  = "reading"
 	partMetrics  = "metrics consumer"
 	partLogs     = "logs consumer"
+	partTraces   = "traces consumer"
 )
 
 // Start begins to read, until Stop.
@@ -106,8 +108,8 @@ func (r *Agent) Start() {
 	if r.metricsOut != nil {
 		r.metricsOut.Start()
 	}
-	if r.logsOut != nil {
-		r.logsOut.Start()
+	for _, s := range r.signals {
+		s.queue.Start()
 	}
 	r.done.Go(func() { r.loop(ctx) })
 }
@@ -130,7 +132,7 @@ func (r *Agent) Stop(ctx context.Context) error {
 		r.collect(now, false),
 	)
 	r.namer.Drain(now)
-	r.flushLogs()
+	r.flush()
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
 	r.handOver(ctx)
@@ -146,12 +148,13 @@ func (r *Agent) Close() error {
 	return errors.Join(errs...)
 }
 
-// handOver ends both deliveries at once: one whose consumer blocks must not take the other one's time.
+// handOver ends all deliveries at once: one whose consumer blocks must not take the others' time.
 func (r *Agent) handOver(ctx context.Context) {
-	var ofMetrics, ofLogs error
-	var logs sync.WaitGroup
-	if r.logsOut != nil {
-		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
+	var ofMetrics error
+	failed := make([]error, len(r.signals))
+	var others sync.WaitGroup
+	for i, s := range r.signals {
+		others.Go(func() { failed[i] = s.queue.Shutdown(ctx) })
 	}
 	if r.metricsOut != nil {
 		last := r.series.Snapshot(time.Now())
@@ -159,13 +162,13 @@ func (r *Agent) handOver(ctx context.Context) {
 			r.series.Delivered(last.ID())
 		}
 	}
-	logs.Wait()
+	others.Wait()
 	r.observe()
-	r.logLosses(ofMetrics, ofLogs)
+	r.logLosses(ofMetrics, failed)
 }
 
 // logLosses logs what nobody can query any more, as the agent's self telemetry ends with it.
-func (r *Agent) logLosses(ofMetrics, ofLogs error) {
+func (r *Agent) logLosses(ofMetrics error, failed []error) {
 	o := r.Observation()
 	if ofMetrics != nil {
 		lost := func(c flow.Counter) zap.Field {
@@ -174,10 +177,13 @@ func (r *Agent) logLosses(ofMetrics, ofLogs error) {
 		r.logger.Warn("the last metrics were not delivered", zap.Error(ofMetrics),
 			lost(flow.Opened), lost(flow.Closed), lost(flow.Failed), lost(flow.Sent), lost(flow.Received))
 	}
-	if ofLogs != nil || o.Logs.DroppedRefused+o.Logs.DroppedQueueFull > 0 {
-		r.logger.Warn("access log records were lost since the start", zap.Error(ofLogs),
-			zap.Uint64("shutdown", o.Logs.DroppedShutdown), zap.Uint64("refused", o.Logs.DroppedRefused),
-			zap.Uint64("queue_full", o.Logs.DroppedQueueFull))
+	for i, signal := range r.signals {
+		s := signal.queue.Stats()
+		if failed[i] != nil || s.DroppedRefused+s.DroppedQueueFull > 0 {
+			r.logger.Warn(signal.what+" were lost since the start", zap.Error(failed[i]),
+				zap.Uint64("shutdown", s.DroppedShutdown), zap.Uint64("refused", s.DroppedRefused),
+				zap.Uint64("queue_full", s.DroppedQueueFull))
+		}
 	}
 }
 
@@ -200,7 +206,7 @@ func (r *Agent) loop(ctx context.Context) {
 			periodAt = later(periodAt, r.period, now)
 		}
 		r.namer.Settle(now)
-		r.flushLogs()
+		r.flush()
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll))
 			r.endGone()
@@ -230,7 +236,8 @@ func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
 	if failed != nil {
 		return true
 	}
-	busy := r.metricsOut != nil && !r.metricsOut.Idle() || r.logsOut != nil && !r.logsOut.Idle()
+	busy := r.metricsOut != nil && !r.metricsOut.Idle() ||
+		slices.ContainsFunc(r.signals, func(s *signal) bool { return !s.queue.Idle() })
 	return !busy || !now.Before(r.readTo)
 }
 
@@ -309,8 +316,8 @@ func (r *Agent) settle(result delivery.Result, now time.Time) {
 	r.series.Delivered(result.ID)
 }
 
-func (r *Agent) flushLogs() {
-	if r.logs != nil {
-		r.logs.Flush()
+func (r *Agent) flush() {
+	for _, s := range r.signals {
+		s.write.Flush()
 	}
 }

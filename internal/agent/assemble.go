@@ -9,11 +9,8 @@ import (
 	"errors"
 	"io"
 
-	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -117,29 +114,19 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 		sinks = append(sinks, r.series)
 	}
 	if settings.Logs != nil {
-		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
-		r.logsOut = delivery.NewLogs(settings.AccessLog.QueueBytes, next, settings.LogsReport)
-		events := settings.AccessLog.settings()
-		r.logs = accesslog.NewWriter(events, settings.Resource, settings.InstrumentationScope, logBatch, r.logsOut.Offer)
-		if events.Periodic {
+		r.logs = newLogs(settings)
+		r.signals = append(r.signals, r.logs)
+		if events := settings.AccessLog.settings(); events.Periodic {
 			r.period = events.Period
 		}
-		sinks = append(sinks, r.logs)
+	}
+	if settings.Traces != nil {
+		r.spans = newSpans(settings)
+		r.signals = append(r.signals, r.spans)
+	}
+	for _, s := range r.signals {
+		sinks = append(sinks, s.write)
 	}
 	r.namer = naming.New(settings.naming(), source, translation, sinks...)
 	return r
-}
-
-// watched is a consumer whose refusals show in the agent's status.
-type watched struct {
-	consumer.Logs
-	outcome func(error)
-}
-
-func (w watched) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
-	err := w.Logs.ConsumeLogs(ctx, logs)
-	if ctx.Err() == nil { // else it was our own shutdown
-		w.outcome(err)
-	}
-	return err
 }

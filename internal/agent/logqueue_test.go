@@ -50,7 +50,7 @@ func TestTheMemoryOfTheLogQueueIsWhatItSays(t *testing.T) {
 			const limit = 4 << 20
 			queue := delivery.NewLogs(limit, consumertest.NewNop(), noReport{}) // never started: all that it gets waits
 			writer := accesslog.NewWriter(accesslog.Settings{Closed: true, Failed: true}, pcommon.NewResource(),
-				pcommon.NewInstrumentationScope(), logBatch, func(batch plog.Logs, records int) { queue.Offer(batch, records) })
+				pcommon.NewInstrumentationScope(), batchRecords, func(batch plog.Logs, records int) { queue.Offer(batch, records) })
 			n := naming.New(naming.Settings{Scope: naming.ScopeAll}, long, nil, writer)
 			add := func(id uint64) {
 				c := flowtest.Sample()

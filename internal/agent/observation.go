@@ -19,6 +19,7 @@ type Observation struct {
 	Naming   naming.Stats
 	Series   series.Stats
 	Logs     delivery.QueueStats
+	Spans    delivery.QueueStats
 	Tally    probe.Tally
 	Counts   probe.Counts
 	Maps     []probe.MapUse
@@ -54,12 +55,11 @@ func (r *Agent) observe() {
 		Counts:   r.usage.Counts(),
 		Maps:     r.usage.Maps(),
 		Programs: r.usage.Programs(),
+		Logs:     r.logs.stats(),
+		Spans:    r.spans.stats(),
 	}
 	if r.series != nil {
 		o.Series = r.series.Stats()
-	}
-	if r.logsOut != nil {
-		o.Logs = r.logsOut.Stats()
 	}
 	if r.translation != nil {
 		o.NAT = r.translation.Stats()

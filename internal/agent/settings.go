@@ -35,6 +35,9 @@ type Settings struct {
 	// Logs is nil without a logs pipeline.
 	Logs       consumer.Logs
 	LogsReport delivery.LogsReport
+	// Traces is nil without a traces pipeline.
+	Traces       consumer.Traces
+	TracesReport delivery.TracesReport
 
 	CollectionInterval time.Duration
 	// EnabledMetrics are the names of the metrics that are emitted.
@@ -58,6 +61,8 @@ type AccessLogSettings struct {
 	Period time.Duration // of EventPeriodic
 	// QueueBytes bounds the memory of records that wait for the next consumer; 0: DefaultLogQueueBytes.
 	QueueBytes int
+	NoBody     bool // records have attributes only
+	TCPInfo    bool // records and spans have the details of tcp_info
 }
 
 // DefaultLogQueueBytes bounds the queue of access log records.
@@ -126,6 +131,7 @@ func (s *AccessLogSettings) settings() accesslog.Settings {
 		Closed: selects(EventClosed), Failed: selects(EventFailed),
 		Opened: selects(EventOpened), Periodic: selects(EventPeriodic),
 		Period: s.Period,
+		NoBody: s.NoBody, TCPInfo: s.TCPInfo,
 	}
 }
 

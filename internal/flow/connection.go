@@ -40,8 +40,21 @@ type Connection struct {
 	Delta Counters
 
 	SRTT, MinRTT time.Duration // 0: not measured
+	// ConnectDuration is from the first SYN to ESTABLISHED, on Outbound ends; 0: not known.
+	ConnectDuration time.Duration
+
+	Trace   Trace
+	Details Details // zero unless they were asked for
 
 	State     State
 	Reason    CloseReason // how it closed; ReasonNone while open and on EventFailed
 	ErrorType string      // on EventFailed, one of the Error constants or an errno's name; else ""
+}
+
+// SpanID returns the id of this end's span.
+func (c *Connection) SpanID() [8]byte {
+	if c.Direction == Inbound {
+		return c.Trace.Server
+	}
+	return c.Trace.Client
 }

@@ -78,6 +78,12 @@ func (i *instance) agentSettings() (agent.Settings, error) {
 			return agent.Settings{}, err
 		}
 	}
+	if i.traces != nil {
+		settings.Traces = i.traces.next
+		if settings.TracesReport, err = obsReport(i.traces.settings); err != nil {
+			return agent.Settings{}, err
+		}
+	}
 	return settings, nil
 }
 

@@ -63,6 +63,10 @@ type AccessLogConfig struct {
 	Events []string `mapstructure:"events"`
 	// Period is that of `periodic`.
 	Period time.Duration `mapstructure:"period"`
+	// Body writes the record's fields as a line, too.
+	Body bool `mapstructure:"body"`
+	// TCPInfo adds the kernel's further figures of the socket, to spans too.
+	TCPInfo bool `mapstructure:"tcp_info"`
 	// QueueLimitMiB bounds the memory of the records that wait for the next consumer.
 	QueueLimitMiB int `mapstructure:"queue_limit_mib"`
 }

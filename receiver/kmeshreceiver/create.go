@@ -23,3 +23,9 @@ func (s *instances) createLogs(_ context.Context, settings receiver.Settings, co
 	i.logs = &pipeline[consumer.Logs]{settings, next}
 	return i, nil
 }
+
+func (s *instances) createTraces(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Traces) (receiver.Traces, error) {
+	i := s.of(config.(*Config))
+	i.traces = &pipeline[consumer.Traces]{settings, next}
+	return i, nil
+}

@@ -27,6 +27,10 @@ func (*instances) createLogs(context.Context, receiver.Settings, component.Confi
 	return nil, unsupported()
 }
 
+func (*instances) createTraces(context.Context, receiver.Settings, component.Config, consumer.Traces) (receiver.Traces, error) {
+	return nil, unsupported()
+}
+
 func unsupported() error {
 	return fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: remove it from this collector's pipelines",
 		runtime.GOOS, runtime.GOARCH)

@@ -8,7 +8,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// NewFactory returns the factory of the receiver `kmesh`. Metrics and logs share one running instance.
+// NewFactory returns the factory of the receiver `kmesh`. All signals share one running instance.
 func NewFactory() receiver.Factory { return newFactory(newInstances()) }
 
 func newFactory(all *instances) receiver.Factory {
@@ -17,5 +17,6 @@ func newFactory(all *instances) receiver.Factory {
 		createDefaultConfig,
 		receiver.WithMetrics(all.createMetrics, metadata.MetricsStability),
 		receiver.WithLogs(all.createLogs, metadata.LogsStability),
+		receiver.WithTraces(all.createTraces, metadata.TracesStability),
 	)
 }

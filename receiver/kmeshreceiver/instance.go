@@ -66,6 +66,7 @@ type instance struct {
 	config  *Config
 	metrics *pipeline[consumer.Metrics] // nil: no metrics pipeline
 	logs    *pipeline[consumer.Logs]    // nil: no logs pipeline
+	traces  *pipeline[consumer.Traces]  // nil: no traces pipeline
 
 	newAgent func(*instance) (runner, error)
 	forget   func() // the next signal of the configuration gets another instance
@@ -81,10 +82,14 @@ type instance struct {
 
 // settings returns the settings of the first signal.
 func (i *instance) settings() receiver.Settings {
-	if i.metrics != nil {
+	switch {
+	case i.metrics != nil:
 		return i.metrics.settings
+	case i.logs != nil:
+		return i.logs.settings
+	default:
+		return i.traces.settings
 	}
-	return i.logs.settings
 }
 
 // Start implements component.Component.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package accesslog
+package fields
 
-// Event is what an access log record reports.
+// Event is what a record reports.
 type Event uint8
 
 // The events.
@@ -20,8 +20,8 @@ var eventNames = [...]string{
 	Periodic: "kmesh.tcp.connection.periodic",
 }
 
-// name returns the EventName of its log records.
-func (e Event) name() string { return eventNames[e] }
+// Name returns the EventName of its log records.
+func (e Event) Name() string { return eventNames[e] }
 
 // String returns the field's and the configuration's spelling.
 func (e Event) String() string { return eventNames[e][len("kmesh.tcp.connection."):] }

@@ -1,17 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package accesslog
+package fields
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 )
 
+// Use is what a field is for.
+type Use uint8
+
+// The uses. They add up.
+const (
+	Log     Use = 1 << iota // the access log
+	Span                    // spans
+	TCPInfo                 // either, with the details of tcp_info
+)
+
 // field is an attribute of a record. One of text, number and format gives its value.
 type field struct {
 	name string
+	use  Use                // 0: every record has it
 	body func(*record) bool // whether the body has it, too; nil: never
 	// optional fields are absent while their value is unknown.
 	optional bool
@@ -21,7 +33,7 @@ type field struct {
 	format func(to []byte, r *record) []byte // appends a string that is made for the record
 }
 
-// fields are all fields, in the contract's order, at most maxFields. To add one, add it here.
+// fields are all fields, in the contract's order; a record has at most maxFields. To add one, add it here.
 var fields = []field{
 	{name: "src.addr", body: always, format: func(to []byte, r *record) []byte { return r.connection.Source.AppendTo(to) }},
 	{name: "src.workload", body: always, text: func(r *record) string { return r.source.pod }},
@@ -30,24 +42,66 @@ var fields = []field{
 	{name: "dst.service", body: always, text: func(r *record) string { return r.flow.DestinationService() }},
 	{name: "dst.workload", body: always, text: func(r *record) string { return r.destination.pod }},
 	{name: "dst.namespace", body: always, text: func(r *record) string { return r.destination.namespace }},
-	{name: "direction", body: always, text: func(r *record) string { return r.connection.Direction.String() }},
+	{name: "direction", use: Log, body: always, text: func(r *record) string { return r.connection.Direction.String() }},
 	{name: "sent_bytes", body: always, number: func(r *record) int64 { return r.connection.Total[flow.Sent] }},
 	{name: "received_bytes", body: always, number: func(r *record) int64 { return r.connection.Total[flow.Received] }},
-	{name: "duration", body: always, format: func(to []byte, r *record) []byte { return append(to, r.connection.Duration.String()...) }},
+	{name: "duration", use: Log, body: always, format: func(to []byte, r *record) []byte { return append(to, r.connection.Duration.String()...) }},
 	{name: "event", body: unlessClosed, text: func(r *record) string { return r.event.String() }},
-	{name: "start_time", format: func(to []byte, r *record) []byte { return r.seconds.append(to, r.connection.Start) }},
+	{name: "start_time", use: Log, format: func(to []byte, r *record) []byte { return r.seconds.append(to, r.connection.Start) }},
 	{name: "state", text: func(r *record) string { return r.connection.State.String() }},
 	{name: "retransmissions", number: func(r *record) int64 { return r.connection.Total[flow.Retransmits] }},
 	{name: "packet_loss", number: func(r *record) int64 { return r.connection.Total[flow.Lost] }},
 	{name: "srtt", optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.SRTT) }},
 	{name: "min_rtt", optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.MinRTT) }},
 	{name: "close_reason", optional: true, text: closeReason},
-	{name: "error.type", body: always, optional: true, text: errorType},
+	{name: "error.type", use: Log, body: always, optional: true, text: errorType},
 	{name: "src.identity", optional: true, text: func(r *record) string { return r.source.Principal }},
 	{name: "dst.identity", optional: true, text: func(r *record) string { return r.destination.Principal }},
 	{name: "src.cluster", optional: true, text: func(r *record) string { return r.source.Cluster }},
 	{name: "dst.cluster", optional: true, text: func(r *record) string { return r.destination.Cluster }},
 	{name: "connection.id", format: func(to []byte, r *record) []byte { return strconv.AppendUint(to, r.connection.ID, 16) }},
+	{name: "connect_duration", optional: true, format: connectDuration},
+	{name: "error.type", use: Span, optional: true, text: problem},
+	{name: "network.transport", use: Span, text: func(*record) string { return "tcp" }},
+	{name: "network.type", use: Span, text: func(r *record) string { return networkType(r.connection.Destination.Addr()) }},
+	{name: "client.address", use: Span, format: func(to []byte, r *record) []byte { return r.connection.Source.Addr().AppendTo(to) }},
+	{name: "client.port", use: Span, number: func(r *record) int64 { return int64(r.connection.Source.Port()) }},
+	{name: "server.address", use: Span, format: func(to []byte, r *record) []byte { return r.flow.Requested().Addr().AppendTo(to) }},
+	{name: "server.port", use: Span, number: func(r *record) int64 { return int64(r.flow.Requested().Port()) }},
+
+	detail("tcp.snd_cwnd", flow.SndCwnd),
+	detail("tcp.snd_ssthresh", flow.SndSsthresh),
+	detail("tcp.mss", flow.MSS),
+	detail("tcp.segs_in", flow.SegsIn),
+	detail("tcp.segs_out", flow.SegsOut),
+	detail("tcp.data_segs_in", flow.DataSegsIn),
+	detail("tcp.data_segs_out", flow.DataSegsOut),
+	detail("tcp.delivered", flow.Delivered),
+	detail("tcp.delivered_ce", flow.DeliveredCE),
+	detail("tcp.dsack_dups", flow.DSACKDups),
+	detail("tcp.reordering", flow.Reordering),
+	detail("tcp.rate_delivered", flow.RateDelivered),
+	detail("tcp.rate_interval_us", flow.RateInterval),
+	detail("tcp.icsk_retransmits", flow.ICSKRetransmits),
+}
+
+// detail is a field of the kernel's tcp_info.
+func detail(name string, i flow.Detail) field {
+	return field{name: name, use: TCPInfo, number: func(r *record) int64 { return int64(r.connection.Details[i]) }}
+}
+
+// used returns the fields of a use, in order.
+func used(use Use) (all []field) {
+	for _, f := range fields {
+		if f.use != 0 && f.use&use == 0 {
+			continue
+		}
+		if use&Log == 0 {
+			f.body = nil
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 // maxFields is the size of the set of the fields that a record has.
@@ -70,6 +124,34 @@ func errorType(r *record) string {
 		return ""
 	}
 	return r.connection.ErrorType
+}
+
+// problem returns why a connection failed or did not end well.
+func problem(r *record) string {
+	switch {
+	case r.event == Failed:
+		return r.connection.ErrorType
+	case r.connection.Reason == flow.ReasonReset:
+		return flow.ErrorReset
+	case r.connection.Reason == flow.ReasonTimeout:
+		return flow.ErrorTimedOut
+	}
+	return ""
+}
+
+func networkType(a netip.Addr) string {
+	if a.Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
+// connectDuration appends the time from the first SYN to ESTABLISHED, which the OUTBOUND end knows.
+func connectDuration(to []byte, r *record) []byte {
+	if d := r.connection.ConnectDuration; d > 0 {
+		to = append(to, d.String()...)
+	}
+	return to
 }
 
 // appendMeasured appends a time that the kernel measures in µs; 0: not measured.
