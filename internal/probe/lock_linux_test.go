@@ -6,6 +6,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,8 +57,10 @@ func holding(t *testing.T, cgroup string, attributes *syscall.SysProcAttr) *exec
 func TestTheLockIsTheNodes(t *testing.T) {
 	testhost.RequireRoot(t)
 	holder := holding(t, ownCgroup(t), &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP})
-	_, err := Open(Options{Exclusive: true})
-	assert.ErrorContains(t, err, fmt.Sprintf("(process %d, probe.test)", holder.Process.Pid))
+	name, err := os.ReadFile("/proc/self/comm") // it is the same program
+	require.NoError(t, err)
+	_, err = Open(Options{Exclusive: true})
+	assert.ErrorContains(t, err, fmt.Sprintf("(process %d, %s)", holder.Process.Pid, bytes.TrimSpace(name)))
 	require.NoError(t, holder.Process.Kill())
 	require.Error(t, holder.Wait())
 	p, err := Open(Options{Exclusive: true})

@@ -146,7 +146,7 @@ func TestARestoredConnectionCountsItsBytes(t *testing.T) {
 	restore(client, clientAddress, httpbinAddress, 5000, 9000)
 	restore(server, httpbinAddress, clientAddress, 9000, 5000)
 	for _, s := range []*socket{client, server} {
-		s.set(unix.IPPROTO_TCP, unix.TCP_REPAIR, unix.TCP_REPAIR_OFF_NO_WP)
+		s.set(unix.IPPROTO_TCP, unix.TCP_REPAIR, unix.TCP_REPAIR_OFF)
 	}
 	talk(client, server, 100, 10)
 	client.shutdown()

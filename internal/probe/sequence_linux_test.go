@@ -45,7 +45,7 @@ func TestBothEndsKnowTheSameSequenceNumbers(t *testing.T) {
 	listener.listen(httpbinAddress, 16)
 	service := netip.MustParseAddrPort("10.96.5.5:8000")
 	for _, host := range []*testhost.Host{sleep, httpbin} {
-		drop(t, host, "tcp flags & syn == 0 numgen inc mod 100 == 0")
+		drop(t, host, "tcp flags & (syn | rst) == 0 numgen inc mod 100 == 0")
 	}
 
 	type pairOfEnds struct {
