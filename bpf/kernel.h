@@ -6,13 +6,14 @@
 #define KERNEL_H
 
 #include <stdbool.h>
+#include <linux/bpf.h>
 #include <linux/types.h>
 
-#define AF_INET		2
-#define AF_INET6	10
-#define SOCK_STREAM	1
-#define IPPROTO_TCP	6
-#define IPPROTO_MPTCP	262
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -26,8 +27,34 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct hlist_nulls_node {
+	struct hlist_nulls_node *next;
+};
+
+struct hlist_nulls_head {
+	struct hlist_nulls_node *first;
+};
+
+struct inet_ehash_bucket {
+	struct hlist_nulls_head chain;
+};
+
+struct inet_hashinfo {
+	struct inet_ehash_bucket *ehash;
+	unsigned int ehash_mask;
+};
+
+struct inet_timewait_death_row {
+	struct inet_hashinfo *hashinfo;
+};
+
+struct netns_ipv4 {
+	struct inet_timewait_death_row tcp_death_row;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -35,8 +62,16 @@ typedef struct {
 } possible_net_t;
 
 typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
 	__u64 counter;
 } atomic64_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
 
 struct sock_common {
 	possible_net_t skc_net;
@@ -50,6 +85,8 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
 	unsigned long skc_flags;
+	struct hlist_nulls_node skc_nulls_node;
+	refcount_t skc_refcnt;
 };
 
 struct kernfs_node {
@@ -57,16 +94,13 @@ struct kernfs_node {
 };
 
 struct cgroup {
+	int level;
 	struct kernfs_node *kn;
 };
 
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct qspinlock {
 	atomic_t val;
@@ -85,12 +119,17 @@ typedef struct {
 	int owned;
 } socket_lock_t;
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	int sk_err;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	kuid_t sk_uid;
 	unsigned long sk_lingertime;
 	struct sock_cgroup_data sk_cgrp_data;
 };
@@ -110,22 +149,42 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	__u8 icsk_retransmits;
 };
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u32 segs_in;
 	__u32 segs_out;
+	__u32 data_segs_in;
+	__u32 data_segs_out;
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	int linger2;
 	__u32 snd_una;
+	__u32 snd_nxt;
 	__u32 write_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
 	__u32 lost;
+	__u32 snd_cwnd;
+	__u32 snd_ssthresh;
+	__u32 mss_cache;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 dsack_dups;
+	__u32 reordering;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
 	struct minmax rtt_min;
+	struct {
+		__u32 space;
+	} rcvq_space;
+	__u8 repair : 1;
 };
 
 struct task_struct {
@@ -140,11 +199,23 @@ struct socket {
 
 struct file;
 
+struct seq_file;
+
 struct bpf_iter_meta {
+	struct seq_file *seq;
 	__u64 seq_num;
 };
 
-struct bpf_map;
+struct bpf_map {
+	enum bpf_map_type map_type;
+	__u32 id;
+	char name[16];
+};
+
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+};
 
 struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
@@ -179,13 +250,15 @@ enum tcp_state {
 
 /* include/net/sock.h: bits of sk_flags. */
 enum sock_flags {
-	SOCK_DONE = 1,	/* only a received FIN sets it */
-	SOCK_LINGER = 4,	/* SO_LINGER is on */
+	SOCK_DEAD = 0, /* no file leads to it any more */
+	SOCK_DONE = 1, /* only a received FIN sets it */
+	SOCK_LINGER = 4, /* SO_LINGER is on */
 };
 
 /* include/net/sock.h: both ways are shut, as close(2) does first of all. */
 #define SHUTDOWN_MASK 3
 
+#define EEXIST 17
 #define ECONNABORTED 103
 
 #endif

@@ -1,309 +1,227 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The way of a report to user space: the rings, the spill map, the tally. */
+/* The reports to user space: of ends that are over, and of open ones. */
 #ifndef REPORT_H
 #define REPORT_H
 
 #include "connection.h"
+#include "ring.h"
+#include "spill.h"
 
-/* The closes. User space reads on a timer; it is woken only when the ring
- * fills, because a wake-up costs more than the rest.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-	__type(value, struct record);
-} ends SEC(".maps");
+/* Whether records have their last part. */
+const volatile bool with_detail = false;
 
-/* The reports of open connections: a burst of these must not displace a close. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 2 << 20);
-	__type(value, struct record);
-} opens SEC(".maps");
+#define SHORT_RECORD __builtin_offsetof(struct record, detail)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tally);
-} tallies SEC(".maps");
-
-/* User space puts an empty map in the place of the full one and then owns the
- * full one alone: the kernel ends the update only when no program uses it.
- */
-struct spills {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, struct spill_key);
-	__type(value, struct spill);
-} spills SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct spills);
-} spilling SEC(".maps") = {
-	.values = { &spills },
-};
-
-/* Unread bytes in a ring that wake the reader. */
-const volatile __u64 wakeup_ends = 1 << 20;
-const volatile __u64 wakeup_opens = 512 << 10;
-
-/* Set by user space before it runs the iterator, more than once where the ring had
- * not the room: an end that was told of since sweep_began is not told of again.
+/* Set by user space before it walks, more than once where the ring had not the room:
+ * an end that was reported since sweep_began is not reported again.
  */
 __u64 sweep_began;
 bool sweep_all;
-
-static __always_inline struct tally *tally(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&tallies, &zero);
-}
-
-/* The iterator and the transitions can meet on one CPU, and soft interrupts
- * come in between: an addition must be one instruction.
- */
-static __always_inline void bump(__u64 *counter, __u64 by)
-{
-	__sync_fetch_and_add(counter, by);
-}
-
-static __always_inline void add(struct counters *sum, const struct counters *delta)
-{
-	for (int i = 0; i < COUNTERS; i++)
-		bump((__u64 *)sum + i, ((const __u64 *)delta)[i]);
-}
-
-static __always_inline void count_opened(void)
-{
-	struct tally *t = tally();
-
-	if (t)
-		bump(&t->opened, 1);
-}
-
-static __always_inline void count_found(void)
-{
-	struct tally *t = tally();
-
-	if (t)
-		bump(&t->found, 1);
-}
-
-static __always_inline void count_untracked(void)
-{
-	struct tally *t = tally();
-
-	if (t)
-		bump(&t->untracked, 1);
-}
-
-/* Makes the socket's entry; false, and counted, where there is no room for one. */
-static __always_inline bool put(const struct sock *sk, const struct connection *conn, __u64 flags)
-{
-	__u64 key = (__u64)sk;
-	void *connections = connections_of(sk);
-
-	if (connections && !bpf_map_update_elem(connections, &key, conn, flags))
-		return true;
-	if (flags != BPF_NOEXIST)
-		count_untracked();
-	return false;
-}
-
-/* Wakes the reader when the ring passes the level, and not for each record above it. Two CPUs
- * may pass it together: some records' room is left for that, and the timer is never far.
- */
-static __always_inline __u64 wakeup(void *ring, __u64 level)
-{
-	__u64 above = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) - level;
-
-	return above < 8 * sizeof(struct record) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
-static __always_inline void fill_addresses(struct endpoint *source, struct endpoint *destination,
-					   struct endpoint *original, const struct tcp_sock *tp,
-					   const struct connection *conn, bool known)
-{
-	if (conn->direction == OUTBOUND)
-		fill_endpoints(source, destination, tp, known);
-	else
-		fill_endpoints(destination, source, tp, known);
-	*original = conn->original;
-}
 
 /* True for an end that sent RST though its FIN had been acknowledged: what can be told of
  * an end that waited for the peer's FIN, whose socket has no error of it. Without that
  * FIN only the application ends it, and these are the ways in which close(2), or a
  * disconnect, does not leave the rest to TIME_WAIT.
  */
-static __always_inline bool gave_up(const struct sock *sk, const struct tcp_sock *tp, int state)
+static __always_inline bool tcp_gave_up(const struct sock *sk, const struct tcp_sock *tp, int state)
 {
 	unsigned long flags = sk->__sk_common.skc_flags;
 
 	if (state != TCP_FIN_WAIT2 || flags & (1UL << SOCK_DONE))
 		return false;
-	return sk->sk_shutdown != SHUTDOWN_MASK ||	/* a disconnect */
+	return sk->sk_shutdown != SHUTDOWN_MASK || /* a disconnect */
 	       (flags & (1UL << SOCK_LINGER) && !sk->sk_lingertime) ||
-	       tp->rcv_nxt != tp->copied_seq ||	/* unread data */
+	       tp->rcv_nxt != tp->copied_seq || /* unread data */
 	       tp->linger2 < 0;
 }
 
-/* The cookie is a small number, so that its upper bits can tell one connect of a socket from
- * the next: by the microsecond at which it began.
+/* A cookie is a small number, so that the upper bits can tell one connect of a socket from
+ * the next: by when it began, in units of 1,024 ns.
  */
-static __always_inline __u64 identity(const struct connection *conn)
+static __always_inline __u64 conn_id(const struct connection *conn)
 {
-	return conn->cookie ^ conn->start >> 10 << 40;
+	__u64 number = conn->cookie ? conn->cookie : conn->number | 1ULL << 39;
+
+	return number ^ conn->start >> 10 << 40;
 }
 
-static __always_inline void fill_record(struct record *r, const struct tcp_sock *tp, const struct connection *conn,
-					int state, enum record_kind kind, bool known)
+static __always_inline void record_isns(struct record *r, const struct tcp_sock *tp, const struct connection *conn,
+					bool typed)
+{
+	struct sequence_numbers isn = tcp_isns(tp, conn->syn, typed);
+
+	if (conn->direction == OUTBOUND) {
+		r->client_isn = isn.own;
+		r->server_isn = isn.peer;
+	} else {
+		r->client_isn = isn.peer;
+		r->server_isn = isn.own;
+	}
+}
+
+static __always_inline void record_endpoints(struct record *r, const struct tcp_sock *tp, const struct connection *conn,
+					     bool typed)
+{
+	if (conn->direction == OUTBOUND)
+		sock_endpoints(&r->source, &r->destination, tp, typed);
+	else
+		sock_endpoints(&r->destination, &r->source, tp, typed);
+	r->original = conn->original;
+}
+
+static __always_inline void record_detail(struct detail *d, const struct tcp_sock *tp, bool typed)
+{
+	d->snd_cwnd = tcp_snd_cwnd(tp, typed);
+	d->snd_ssthresh = tcp_snd_ssthresh(tp, typed);
+	d->mss = tcp_mss(tp, typed);
+	d->segs_in = tcp_segs_in(tp, typed);
+	d->segs_out = tcp_segs_out(tp, typed);
+	d->data_segs_in = tcp_data_segs_in(tp, typed);
+	d->data_segs_out = tcp_data_segs_out(tp, typed);
+	d->delivered = tcp_delivered(tp, typed);
+	d->delivered_ce = tcp_delivered_ce(tp, typed);
+	d->dsack_dups = tcp_dsack_dups(tp, typed);
+	d->reordering = tcp_reordering(tp, typed);
+	d->rate_delivered = tcp_rate_delivered(tp, typed);
+	d->rate_interval_us = tcp_rate_interval(tp, typed);
+	d->icsk_retransmits = tcp_retransmits(tp, typed);
+}
+
+static __always_inline void record_fill(struct record *r, const struct tcp_sock *tp, const struct connection *conn,
+					int state, enum record_kind kind, bool typed)
 {
 	const struct sock *sk = (const struct sock *)tp;
 
-	r->id = identity(conn);
+	r->id = conn_id(conn);
 	r->start = conn->start;
 	r->previous = conn->told;
 	r->now = bpf_ktime_get_boot_ns();
-	r->cgroup = known ? sk->sk_cgrp_data.cgroup->kn->id : BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
-	r->srtt_us = FIELD(known, tp, srtt_us);
-	r->min_rtt_us = FIELD(known, tp, rtt_min.s[0].v);
+	r->connect = conn->connect;
+	r->cgroup = sock_cgroup(sk, typed);
+	if (kind != RECORD_FAILED)
+		record_isns(r, tp, conn, typed);
+	r->srtt_us = tcp_srtt(tp, typed);
+	r->min_rtt_us = tcp_min_rtt(tp, typed);
 	r->process = conn->process;
-	fill_addresses(&r->source, &r->destination, &r->original, tp, conn, known);
+	record_endpoints(r, tp, conn, typed);
 	r->kind = kind;
 	r->direction = conn->direction;
 	r->state = state;
+	r->late = conn->late;
 	/* A Fast Open that waits for data has sent nothing, but has its first number. */
-	r->unsent = kind == RECORD_FAILED && !FIELD(known, tp, segs_out) && !FIELD(known, tp, write_seq);
-	r->error = FIELD(known, sk, sk_err);
-	/* Only the close can tell, and it knows the socket. */
-	if (known && kind == RECORD_CLOSED && !r->error && gave_up(sk, tp, state))
-		r->error = ECONNABORTED;
+	r->unsent = kind == RECORD_FAILED && !tcp_segs_out(tp, typed) && !tcp_write_seq(tp, typed);
+	r->error = sock_error(sk, typed);
 }
 
-static __always_inline void spill(const struct sock *sk, const struct tcp_sock *tp,
-				  const struct connection *conn,
-				  const struct counters *delta, enum record_kind kind)
+static __always_inline struct record *record_reserve(void *ring)
 {
-	struct spill_key key = {};
-	struct spill fresh = {}, *s;
-	struct tally *t = tally();
-	__u32 zero = 0;
-	void *map;
+	struct record *r;
 
-	fill_addresses(&key.source, &key.destination, &key.original, tp, conn, true);
-	key.source.port = 0;
-	key.process = conn->process;
-	key.cgroup = sk->sk_cgrp_data.cgroup->kn->id;
-	key.direction = conn->direction;
-	key.failed = kind == RECORD_FAILED;
-
-	if (t)
-		bump(&t->lost, 1);
-	map = bpf_map_lookup_elem(&spilling, &zero);
-	if (!map)
-		return;
-	s = bpf_map_lookup_elem(map, &key);
-	if (!s) {
-		fresh.start = conn->start;
-		/* EEXIST: another CPU was first, which is as good. */
-		bpf_map_update_elem(map, &key, &fresh, BPF_NOEXIST);
-		s = bpf_map_lookup_elem(map, &key);
+	if (with_detail) {
+		r = bpf_ringbuf_reserve(ring, sizeof(*r), 0);
+		if (r)
+			__builtin_memset(r, 0, sizeof(*r));
+		return r;
 	}
-	if (s) {
-		bump(&s->ends, 1);
-		add(&s->delta, delta);
-	} else if (t) {
-		add(&t->spill_lost, delta);
-		bump(key.failed ? &t->spill_lost_failed : &t->spill_lost_closed, 1);
-	}
+	r = bpf_ringbuf_reserve(ring, SHORT_RECORD, 0);
+	if (r)
+		__builtin_memset(r, 0, SHORT_RECORD);
+	return r;
 }
 
 /* Reports an end that is over. The exchange takes each counter out for good:
- * what the iterator reported before is in the old value, and what it may be
+ * what the walk reported before is in the old value, and what it may be
  * about to report will find TAKEN and be dropped.
  */
-static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, struct connection *conn,
-				       int state, enum record_kind kind)
+static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, struct connection *conn, int state,
+				       enum record_kind kind)
 {
 	struct counters total, delta;
-	struct tally *t = tally();
+	struct tally *tally = tally_here();
 	struct record *r;
 
-	if (t)
-		bump(kind == RECORD_FAILED ? &t->failed : &t->closed, 1);
-	fill_totals(&total, conn, tp, read_bytes(tp, true), state, true);
+	tally_add(kind == RECORD_FAILED ? &tally->failed : &tally->closed, 1);
+	conn_totals(&total, conn, tp, tcp_bytes(tp, true), state, true);
 	for (int i = 0; i < COUNTERS; i++)
-		((__u64 *)&delta)[i] = difference(((__u64 *)&total)[i],
-						  __sync_lock_test_and_set(&conn->reported[i], TAKEN));
+		((__u64 *)&delta)[i] =
+			counter_difference(((__u64 *)&total)[i], __sync_lock_test_and_set(&conn->reported[i], TAKEN));
 
-	r = bpf_ringbuf_reserve(&ends, sizeof(*r), 0);
+	r = record_reserve(&ends);
 	if (!r) {
-		spill(sk, tp, conn, &delta, kind);
+		spill_add(sk, tp, conn, &delta, kind);
 		return;
 	}
-	__builtin_memset(r, 0, sizeof(*r));
 	r->total = total;
 	r->delta = delta;
-	fill_record(r, tp, conn, state, kind, true);
-	bpf_ringbuf_submit(r, wakeup(&ends, wakeup_ends));
+	record_fill(r, tp, conn, state, kind, true);
+	/* Only the close can tell, and it knows the socket. */
+	if (kind == RECORD_CLOSED && !r->error && tcp_gave_up(sk, tp, state))
+		r->error = ECONNABORTED;
+	if (with_detail)
+		record_detail(&r->detail, tp, true);
+	bpf_ringbuf_submit(r, ring_wakeup(&ends, wakeup_ends));
 }
 
-static __always_inline bool differ(const struct counters *total, const __u64 reported[COUNTERS])
+static __always_inline bool counters_differ(const struct counters *total, const __u64 reported[COUNTERS])
 {
 	bool differ = false;
 
 	for (int i = 0; i < COUNTERS; i++)
-		differ |= difference(((const __u64 *)total)[i], reported[i]) != 0;
+		differ |= counter_difference(((const __u64 *)total)[i], reported[i]) != 0;
 	return differ;
 }
 
 /* A first look, at as little as possible: most connections rest, and their memory is in no
  * cache. A FIN looks like a byte here. A loss shows with its retransmission.
  */
-static __always_inline bool moved(const struct tcp_sock *tp, const struct connection *conn,
-				  const __u64 reported[COUNTERS], bool known)
+static __always_inline bool conn_moved(const struct tcp_sock *tp, const struct connection *conn,
+				       const __u64 reported[COUNTERS], bool typed)
 {
-	struct raw_bytes bytes = read_bytes(tp, known);
-	__u64 syn = conn->direction == OUTBOUND, retransmits = FIELD(known, tp, total_retrans);
+	struct raw_bytes bytes = tcp_bytes(tp, typed);
+	__u64 retransmits = tcp_total_retrans(tp, typed);
 
 	if (conn->older) {
 		bytes.acked -= conn->before.sent;
 		bytes.received -= conn->before.received;
 		retransmits -= conn->before.retransmits;
 	}
-	return difference(bytes.acked, reported[1]) > syn || difference(bytes.received, reported[2]) ||
-	       difference(retransmits, reported[3]) || difference(conn->opened, reported[0]);
+	return counter_difference(bytes.acked, reported[COUNTER_SENT]) > conn->syn ||
+	       counter_difference(bytes.received, reported[COUNTER_RECEIVED]) ||
+	       counter_difference(retransmits, reported[COUNTER_RETRANSMITS]) ||
+	       counter_difference(conn->opened, reported[COUNTER_OPENED]);
 }
 
 /* False once the socket closed, or is another one: the memory of a socket is used again
  * at once, and has the next one's cookie then.
  */
-static __always_inline bool still_open(const struct sock *sk, const struct connection *conn, bool known)
+static __always_inline bool conn_still_open(const struct sock *sk, const struct connection *conn, bool typed)
 {
-	return conn->phase == OPEN && FIELD(known, sk, __sk_common.skc_cookie.counter) == conn->cookie &&
-	       FIELD(known, sk, __sk_common.skc_state) != TCP_CLOSE;
+	return conn->phase == OPEN && (!conn->cookie || sock_cookie(sk, typed) == conn->cookie) &&
+	       sock_state(sk, typed) != TCP_CLOSE;
+}
+
+/* Orders the reads before it against those after it: an atomic operation whose result
+ * is used is a full barrier, the only one that all our kernels' BPF has.
+ */
+static __always_inline __u64 conn_fence(struct connection *conn)
+{
+	return __sync_fetch_and_add(&conn->told, 0);
 }
 
 /* Reports an end that is open, without its lock, and without holding the socket: all that
  * is read may be the next connection's already. `reported` is read before the socket's
  * counter, and is replaced only if it still stands: then the end was not closed, what was
  * read is its own, and the difference is this report's alone. If it does not, the close has
- * told of everything.
+ * reported everything.
  *
  * A total may still be one too low or too high for a moment, as the fields are not
  * read at one; the next difference makes up for it, as all add up to the last total.
  */
-static __always_inline void report_open(const struct sock *sk, struct connection *conn, bool known)
+static __always_inline void report_open(const struct sock *sk, struct connection *conn, bool typed)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
 	__u64 reported[COUNTERS], told, start;
+	struct sequence_numbers before, after;
 	struct raw_bytes bytes;
 	struct counters total;
 	bool taken = false;
@@ -312,49 +230,61 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 
 	for (int i = 0; i < COUNTERS; i++)
 		reported[i] = *(volatile __u64 *)&conn->reported[i];
-	fence(conn);
-	if (!moved(tp, conn, reported, known) && (!sweep_all || conn->told >= sweep_began))
+	conn_fence(conn);
+	if (!conn_moved(tp, conn, reported, typed) && (!sweep_all || conn->told >= sweep_began))
 		return;
-	if (!still_open(sk, conn, known))
+	if (!conn_still_open(sk, conn, typed))
 		return;
 
 	start = conn->start;
-	bytes = read_bytes(tp, known);
-	told = fence(conn);
-	if (!was_unlocked(sk) || fence(conn) != told)
-		return;	/* the next round will tell */
-	state = FIELD(known, sk, __sk_common.skc_state);
-	fill_totals(&total, conn, tp, bytes, state, known);
-	if (!differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
-		return;	/* it was a FIN */
+	before = tcp_isns(tp, conn->syn, typed);
+	bytes = tcp_bytes(tp, typed);
+	told = conn_fence(conn);
+	/* A FIN is counted and marked under the lock: once that was free after the bytes were
+	 * read, the mark of a FIN that is among them can be read.
+	 */
+	if (sock_lock_is_known() && (!sock_was_unlocked(sk, 64, typed) || conn_fence(conn) != told))
+		return; /* the next round will report it */
+	after = tcp_isns(tp, conn->syn, typed);
+	if (before.own != after.own || before.peer != after.peer)
+		return; /* it moved while it was read */
+	state = sock_state(sk, typed);
+	conn_totals(&total, conn, tp, bytes, state, typed);
+	if (!counters_differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
+		return; /* it was a FIN */
 
-	r = bpf_ringbuf_reserve(&opens, sizeof(*r), 0);
+	r = record_reserve(&opens);
 	if (!r) {
-		struct tally *t = tally();
-
-		if (t)
-			bump(&t->postponed, 1);
+		tally_add(&tally_here()->postponed, 1);
 		return;
 	}
-	__builtin_memset(r, 0, sizeof(*r));
-	fill_record(r, tp, conn, state, RECORD_OPEN, known);
+	record_fill(r, tp, conn, state, RECORD_OPEN, typed);
+	if (conn->direction == OUTBOUND) {
+		r->client_isn = after.own;
+		r->server_isn = after.peer;
+	} else {
+		r->client_isn = after.peer;
+		r->server_isn = after.own;
+	}
+	if (with_detail)
+		record_detail(&r->detail, tp, typed);
 	r->total = total;
 	for (int i = 0; i < COUNTERS; i++) {
-		__u64 now = marked(start, ((__u64 *)&total)[i]);
+		__u64 now = counter_marked(start, ((__u64 *)&total)[i]);
 
 		if (now != reported[i] && reported[i] != TAKEN &&
 		    __sync_val_compare_and_swap(&conn->reported[i], reported[i], now) == reported[i]) {
-			((__u64 *)&r->delta)[i] = difference(now, reported[i]);
+			((__u64 *)&r->delta)[i] = counter_difference(now, reported[i]);
 			taken = true;
 		}
 	}
-	/* The close was first: whatever there is to tell, it tells. */
-	if (!taken && (!sweep_all || !still_open(sk, conn, known))) {
+	/* The close was first: whatever there is to report, it reports. */
+	if (!taken && (!sweep_all || !conn_still_open(sk, conn, typed))) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return;
 	}
 	conn->told = r->now;
-	bpf_ringbuf_submit(r, wakeup(&opens, wakeup_opens));
+	bpf_ringbuf_submit(r, ring_wakeup(&opens, wakeup_opens));
 }
 
 #endif

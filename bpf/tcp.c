@@ -7,133 +7,171 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "connection.h"
-#include "report.h"
+#include "filter.h"
+#include "late.h"
+#include "lock.h"
 #include "older.h"
+#include "process.h"
+#include "report.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline void begin(struct connection *conn, enum direction direction, enum phase phase)
+/* A connect that TCP_REPAIR makes sends no SYN: the connection was there before, elsewhere. */
+static __always_inline bool tcp_is_restored(const struct tcp_sock *tp)
 {
-	conn->start = bpf_ktime_get_boot_ns();
-	for (int i = 0; i < COUNTERS; i++)
-		conn->reported[i] = marked(conn->start, 0);
-	conn->direction = direction;
-	conn->phase = phase;
+	return BPF_CORE_READ_BITFIELD(tp, repair);
 }
 
-static __always_inline void listening(struct sock *sk)
+/* Makes an entry ready for the socket's next connect. */
+static __always_inline void conn_reset(struct connection *conn)
 {
-	struct process *process;
+	struct counters nothing = {};
+	struct endpoint unknown = {};
 
-	if (!name_listeners)
+	*(volatile enum phase *)&conn->phase = ASKED;
+	conn->direction = OUTBOUND;
+	conn->opened = 0;
+	conn->older = 0;
+	conn->late = 0;
+	conn->told = 0;
+	conn->start = 0;
+	conn->connect = 0;
+	conn->before = nothing;
+	conn->original = unknown;
+}
+
+static __always_inline struct connection *conn_insert_connecting(struct sock *sk)
+{
+	struct connection fresh = { .phase = ASKED, .direction = OUTBOUND };
+
+	fresh.cookie = bpf_get_socket_cookie(sk);
+	return conn_insert_anew(sk, &fresh, true) ? conn_lookup(sk, true) : NULL;
+}
+
+static __always_inline void conn_connecting(struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct connection *conn = conn_lookup(sk, true);
+	struct tally *tally = tally_here();
+	enum verdict verdict;
+	__u8 direction;
+
+	if (!tp)
 		return;
-	process = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (process)
-		fill_process(process, bpf_get_current_task_btf());
-}
-
-static __always_inline void connecting(struct sock *sk)
-{
-	struct connection fresh = {}, *conn = find(sk);
-	struct tcp_sock *tp;
-
-	if (conn && conn->phase == CONNECTING)
-		return;	/* set_state was here */
-	if (!followed(sk)) {
+	if (conn && conn->phase != ASKED) {
+		conn_close_missed(sk, tp, conn);
+		conn_reset(conn);
+	}
+	direction = conn && tcp_is_restored(tp) ? conn->direction : OUTBOUND;
+	verdict = filter_sock(tp, direction, true);
+	if (verdict != FOLLOWED) {
 		if (conn)
-			forget(sk);	/* it asked for another address */
+			conn_delete(sk, conn);
+		if (verdict == EXCLUDED)
+			tally_add(&tally->excluded, 1);
 		return;
 	}
-	if (!conn || conn->phase != ASKED) {
-		fresh.cookie = bpf_get_socket_cookie(sk);
-		put(sk, &fresh, BPF_ANY);
-		conn = find(sk);
-		if (!conn)
+	if (!conn) {
+		conn = conn_insert_connecting(sk);
+		if (!conn) {
+			tally_add(&tally->untracked, 1);
 			return;
+		}
 	}
-	fill_process(&conn->process, bpf_get_current_task_btf());
+	process_from_task(&conn->process, bpf_get_current_task_btf());
 	/* The only counter that a socket keeps when it is disconnected. */
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp)
-		conn->before.lost = tp->lost;
-	begin(conn, OUTBOUND, CONNECTING);
+	conn->before.lost = tp->lost;
+	conn_begin(conn, direction, CONNECTING);
+	if (tcp_is_restored(tp))
+		conn->syn = 0;
 }
 
 /* The end of a handshake that the other side began. */
-static __always_inline bool accepted(struct sock *sk)
+static __always_inline void conn_accepted(struct sock *sk)
 {
 	struct connection fresh = { .opened = 1 };
-	struct process *process;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tally *tally = tally_here();
+	enum verdict verdict;
 
-	if (!followed(sk))
-		return false;
-	fresh.cookie = bpf_get_socket_cookie(sk);
-	if (name_listeners) {
-		process = bpf_sk_storage_get(&listeners, sk, NULL, 0);
-		if (!process) {
-			struct local_port key = local_port(sk);
-
-			process = bpf_map_lookup_elem(&older_listeners, &key);
-		}
-		if (process)
-			fresh.process = *process;
-	}
-	begin(&fresh, INBOUND, OPEN);
-	return put(sk, &fresh, BPF_ANY);
-}
-
-static __always_inline void established(struct sock *sk, int oldstate)
-{
-	struct connection *conn = find(sk);
-
-	if (conn) {
-		if (conn->phase != CONNECTING)
-			return;	/* set_state was here */
-		conn->opened = 1;
-		conn->phase = OPEN;
-	} else if (oldstate == TCP_SYN_SENT || !accepted(sk)) {
+	if (!tp)
+		return;
+	verdict = filter_sock(tp, INBOUND, true);
+	if (verdict != FOLLOWED) {
+		if (verdict == EXCLUDED)
+			tally_add(&tally->excluded, 1);
 		return;
 	}
-	count_opened();
+	fresh.cookie = bpf_get_socket_cookie(sk);
+	process_from_listener(&fresh.process, sk);
+	conn_begin(&fresh, INBOUND, OPEN);
+	if (conn_insert_anew(sk, &fresh, true))
+		tally_add(&tally->opened, 1);
+	else
+		tally_add(&tally->untracked, 1);
 }
 
-/* True for a state which only an established end can leave. Of an end that still seems to
- * connect it tells that nobody saw it open: some kernels keep changes from all tracing
- * programs.
- */
-static __always_inline bool was_established(int oldstate)
+static __always_inline void conn_established(struct sock *sk, int oldstate)
 {
-	return oldstate != TCP_SYN_SENT && oldstate != TCP_SYN_RECV && oldstate != TCP_CLOSE;
+	struct connection *conn;
+
+	/* A socket that connected has had its cookie since then. */
+	if (oldstate == TCP_SYN_RECV && !sk->__sk_common.skc_cookie.counter) {
+		conn_accepted(sk);
+		return;
+	}
+	conn = conn_lookup(sk, true);
+	if (!conn) {
+		if (oldstate == TCP_SYN_RECV)
+			conn_accepted(sk);
+		return;
+	}
+	if (conn->phase == ASKED)
+		conn_begin(conn, conn->direction, CONNECTING);
+	else if (conn->phase == CONNECTING && conn->syn)
+		conn->connect = bpf_ktime_get_boot_ns() - conn->start;
+	if (conn->phase != CONNECTING)
+		return;
+	conn->opened = 1;
+	if (__sync_val_compare_and_swap(&conn->phase, CONNECTING, OPEN) == CONNECTING)
+		tally_add(&tally_here()->opened, 1);
 }
 
-static __always_inline void closed(struct sock *sk, int oldstate)
+static __always_inline void conn_closed(struct sock *sk, int oldstate)
 {
-	struct connection *conn = find(sk);
-	struct tcp_sock *tp;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct connection *conn;
 	enum phase phase;
 
-	if (!conn)
+	if (!tp || oldstate == TCP_LISTEN)
 		return;
+	conn = conn_lookup(sk, true);
+	if (!conn) {
+		if (oldstate == TCP_SYN_RECV || oldstate == TCP_CLOSE)
+			return; /* it never was established */
+		if (report_late(sk, tp, oldstate, LATE_SET_STATE) && !closed_note(sk))
+			late_mark(sk);
+		return;
+	}
 	phase = __sync_lock_test_and_set(&conn->phase, ENDED);
-	if (phase == CONNECTING && was_established(oldstate)) {
+	if (phase == ASKED)
+		conn_begin(conn, conn->direction, ENDED);
+	/* Some kernels keep changes from all tracing programs. */
+	if (phase != OPEN && phase != ENDED && state_was_established(oldstate)) {
 		conn->opened = 1;
-		count_opened();
+		tally_add(&tally_here()->opened, 1);
 		phase = OPEN;
 	}
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp && (phase == OPEN || phase == CONNECTING))
+	if (phase != ENDED)
 		report_end(sk, tp, conn, oldstate, phase == OPEN ? RECORD_CLOSED : RECORD_FAILED);
-	/* One that was used in the handshake stays, so that set_state_again does not accept it
-	 * anew. The next socket at this address takes its place.
-	 */
-	if (oldstate != TCP_SYN_RECV)
-		forget(sk);
+	if (closed_note(sk) || !frees_on_destroy)
+		conn_delete(sk, conn);
 }
 
 /* TCP Fast Open lets the server accept a connection with the SYN's data before the
  * handshake is over: it can read, answer and close without ever being ESTABLISHED.
  */
-static __always_inline bool used_in_handshake(struct sock *sk, int oldstate, int newstate)
+static __always_inline bool tcp_used_in_handshake(struct sock *sk, int oldstate, int newstate)
 {
 	struct tcp_sock *tp;
 
@@ -146,95 +184,106 @@ static __always_inline bool used_in_handshake(struct sock *sk, int oldstate, int
 }
 
 /* Most changes tell us nothing. */
-static __always_inline bool matters(int oldstate, int newstate)
+static __always_inline bool change_matters(int oldstate, int newstate)
 {
 	return newstate == TCP_CLOSE || newstate == TCP_ESTABLISHED || newstate == TCP_SYN_SENT ||
 	       newstate == TCP_LISTEN || (newstate == TCP_FIN_WAIT1 && oldstate == TCP_SYN_RECV);
 }
 
-static __always_inline int changed(struct sock *sk, int oldstate, int newstate)
-{
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (newstate == TCP_ESTABLISHED || used_in_handshake(sk, oldstate, newstate))
-		established(sk, oldstate);
-	if (newstate == TCP_CLOSE)
-		closed(sk, oldstate);
-	else if (newstate == TCP_SYN_SENT)
-		connecting(sk);
-	else if (newstate == TCP_LISTEN)
-		listening(sk);
-	return 0;
-}
-
-/* The change that set_state has or had last on each CPU, a cache line for each. */
-struct seen {
-	__u64 sk;
-	int newstate;
-} __attribute__((aligned(64)));
-
-/* On a CPU beyond these both programs do the work: the phase in the entry tells the
- * later one that it is done.
- */
-#define SEEN_CPUS 512
-
-struct seen seen[SEEN_CPUS];
-
-static __always_inline volatile struct seen *seen_here(void)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	return cpu < SEEN_CPUS ? &seen[cpu] : NULL;
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 {
-	volatile struct seen *here;
-
-	if (!matters(oldstate, newstate))
+	if (!change_matters(oldstate, newstate) || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	here = seen_here();
-	if (here) {
-		here->sk = (__u64)sk;
-		here->newstate = newstate;
-	}
-	return changed(sk, oldstate, newstate);
+	if (newstate == TCP_ESTABLISHED || tcp_used_in_handshake(sk, oldstate, newstate))
+		conn_established(sk, oldstate);
+	if (newstate == TCP_CLOSE)
+		conn_closed(sk, oldstate);
+	else if (newstate == TCP_SYN_SENT)
+		conn_connecting(sk);
+	else if (newstate == TCP_LISTEN)
+		listener_opened(sk);
+	return 0;
 }
 
-/* The kernel runs no tracing program while the same one runs on this CPU: what a soft
- * interrupt changes during set_state, set_state misses. This one, after it, does not.
- * That set_state runs would tell too little: the kernel skips it already before its
- * first instruction, and still after its last. So it leaves which change it saw.
+/* Runs once for each socket, after its last change of state and before its memory is freed.
+ * It forgets the entry, and reports what set_state missed.
  */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(set_state_again, struct sock *sk, int oldstate, int newstate)
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy_sock, struct sock *sk)
 {
-	volatile struct seen *here;
+	struct connection *conn;
+	struct tcp_sock *tp;
 
-	if (!matters(oldstate, newstate))
+	if (sk->sk_protocol != IPPROTO_TCP || closed_was_noted(sk))
 		return 0;
-	here = seen_here();
-	if (here && here->sk == (__u64)sk && here->newstate == newstate) {
-		here->sk = 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	conn = conn_lookup(sk, true);
+	if (conn) {
+		conn_close_missed(sk, tp, conn);
+		conn_delete(sk, conn);
 		return 0;
 	}
-	return changed(sk, oldstate, newstate);
+	if (!tcp_ever_established(tp) || (late_unmarked && sk->__sk_common.skc_cookie.counter))
+		return 0;
+	report_late(sk, tp, tcp_left_state(tp, 0), LATE_DESTROY_SOCK);
+	return 0;
 }
 
 /* Entries of any phase that the walk has seen. Only one walk runs at a time; user space resets it. */
 __u64 entries_walked;
 
+/* Set by user space for a walk that also forgets entries whose socket is gone. */
+bool sweep_cleans;
+
+/* An end that seems to connect, and is established: that was missed. The state that can be read
+ * is always one that set_state has seen, if it was run.
+ */
+static __always_inline void walk_connecting(const struct sock *sk, struct connection *conn, bool typed)
+{
+	struct tally *tally = tally_here();
+
+	if (!conn->cookie || sock_cookie(sk, typed) != conn->cookie)
+		return;
+	if (!state_was_established(sock_state(sk, typed)) || sock_cookie(sk, typed) != conn->cookie)
+		return;
+	conn->opened = 1;
+	if (__sync_val_compare_and_swap(&conn->phase, CONNECTING, OPEN) == CONNECTING) {
+		tally_add(&tally->opened, 1);
+		tally_add(&tally->late, 1);
+	}
+}
+
+static __always_inline void walk_clean(__u64 address, const struct sock *sk, struct connection *conn, bool typed)
+{
+	if (sock_references(sk, typed) && (!conn->cookie || sock_cookie(sk, typed) == conn->cookie))
+		return;
+	if (conn->phase == OPEN || conn->phase == CONNECTING)
+		tally_add(&tally_here()->vanished, 1);
+	conn_delete((const struct sock *)address, conn);
+}
+
 /* Reports the open connection of an entry. Runs beside the close handler: see report_open. */
-static __always_inline void walk_entry(__u64 sk, struct connection *conn)
+static __always_inline void walk_socket(__u64 address, const struct sock *sk, struct connection *conn, bool typed)
+{
+	if (conn->phase == CONNECTING)
+		walk_connecting(sk, conn, typed);
+	if (conn->phase == OPEN)
+		report_open(sk, conn, typed);
+	if (sweep_cleans)
+		walk_clean(address, sk, conn, typed);
+}
+
+static __always_inline void walk_entry(__u64 address, struct connection *conn)
 {
 	entries_walked++;
-	if (conn->phase != OPEN)
-		return;
 	if (bpf_ksym_exists(bpf_rdonly_cast))
-		report_open(bpf_rdonly_cast((void *)sk, bpf_core_type_id_kernel(struct tcp_sock)), conn, true);
+		walk_socket(address, bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct tcp_sock)), conn,
+			    true);
 	else
-		report_open((const struct sock *)sk, conn, false);
+		walk_socket(address, (const struct sock *)address, conn, false);
 }
 
 static long walk_map_entry(struct bpf_map *map, const __u64 *key, struct connection *conn, void *unused)
@@ -270,7 +319,7 @@ int iterate_connections(struct bpf_iter__bpf_map_elem *ctx)
 }
 
 /* Finds the sockets that are older than the program; first the listeners, because
- * they tell which end opened a connection, then the connections.
+ * they name the process of what they accept, then the connections.
  */
 SEC("iter/task_file")
 int older_sockets(struct bpf_iter__task_file *ctx)
@@ -288,54 +337,161 @@ int older_sockets(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_MPTCP))
 		return 0;
+	if (!socket_table && sk->sk_protocol == IPPROTO_TCP)
+		socket_table = (__u64)sk->__sk_common.skc_net.net->ipv4.tcp_death_row.hashinfo;
 	if (seek_listeners)
-		find_listener(sk, task);
-	else if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	else if (followed(sk))
-		find_connection(sk, task);
+		older_listener(sk, task);
+	else if (sk->sk_protocol == IPPROTO_TCP)
+		older_connection(sk, task);
 	return 0;
 }
 
-static __always_inline void asked_for(struct bpf_sock_addr *ctx, const struct endpoint *original)
+/* Finds the sockets that no file leads to: of processes that cannot be seen from here, on their way
+ * between two processes, in rings of io_uring, not accepted yet, of MPTCP, or without a process.
+ * User space runs it for some buckets of the kernel's table of sockets at a time.
+ */
+SEC("syscall")
+int scan_sockets(struct scan *ctx)
 {
-	struct connection asked = { .phase = ASKED };
+	struct scan_state state = { .scan = *ctx };
+	struct inet_hashinfo *table = (struct inet_hashinfo *)socket_table;
+
+	if (!socket_table)
+		return 1;
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		table = bpf_rdonly_cast(table, bpf_core_type_id_kernel(struct inet_hashinfo));
+		ctx->buckets = table->ehash_mask + 1;
+		scan_pointer = (__u64)table->ehash;
+	} else {
+		ctx->buckets = BPF_CORE_READ(table, ehash_mask) + 1;
+		scan_pointer = (__u64)BPF_CORE_READ(table, ehash);
+	}
+	state.buckets = scan_pointer;
+	if (state.scan.from >= ctx->buckets)
+		return 0;
+	if (state.scan.count > ctx->buckets - state.scan.from)
+		state.scan.count = ctx->buckets - state.scan.from;
+	bpf_loop(state.scan.count, scan_bucket, &state, 0);
+	ctx->busy = state.scan.busy;
+	return 0;
+}
+
+SEC("iter/bpf_map")
+int list_locks(struct bpf_iter__bpf_map *ctx)
+{
+	struct bpf_map *map = ctx->map;
+
+	lock_reader = bpf_get_current_pid_tgid() >> 32;
+	if (map && lock_is_one(map))
+		lock_write(ctx->meta->seq, map);
+	return 0;
+}
+
+/* The direction of a restored end: whether somebody listens where it is. */
+static __always_inline bool ask_listens(struct bpf_sock_addr *ctx, struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_sock *found = bpf_skc_lookup_tcp(ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
+	bool listens;
+
+	if (!found)
+		return false;
+	listens = found->state == TCP_LISTEN;
+	bpf_sk_release(found);
+	return listens;
+}
+
+static __always_inline void conn_insert_asked(struct bpf_sock_addr *ctx, const struct sock *sk,
+					      const struct endpoint *original, enum direction direction)
+{
+	struct connection fresh = { .phase = ASKED, .direction = direction };
+
+	fresh.cookie = bpf_get_socket_cookie(ctx);
+	fresh.original = *original;
+	conn_insert_anew(sk, &fresh, true); /* without room, SYN_SENT counts it */
+}
+
+/* Notes what connect(2) was asked for. */
+static __always_inline void conn_asked(struct bpf_sock_addr *ctx, const struct endpoint *original,
+				       enum direction direction)
+{
+	struct connection *conn;
 	struct tcp_sock *tp;
+	struct sock *sk;
 
 	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
+		return;
+	if (!include_loopback && endpoint_is_loopback(original))
 		return;
 	tp = bpf_skc_to_tcp_sock(ctx->sk);
 	if (!tp)
 		return;
-	asked.cookie = bpf_get_socket_cookie(ctx);
-	asked.original = *original;
-	put((struct sock *)tp, &asked, BPF_ANY);
+	sk = (struct sock *)tp;
+	conn = conn_lookup(sk, true);
+	if (!conn) {
+		conn_insert_asked(ctx, sk, original, direction);
+		return;
+	}
+	conn_close_missed(sk, tp, conn);
+	conn_reset(conn);
+	conn->direction = direction;
+	conn->original = *original;
 }
 
-/* Both note what connect(2) was asked for, and always allow. */
+static __always_inline bool ask_restores(struct bpf_sock_addr *ctx, struct tcp_sock **tp)
+{
+	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
+		return false;
+	*tp = bpf_skc_to_tcp_sock(ctx->sk);
+	return *tp && tcp_is_restored(*tp);
+}
+
+/* Both always allow. */
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
 	struct endpoint original = {};
+	struct bpf_sock_tuple tuple = {};
+	struct tcp_sock *tp;
+	enum direction direction = OUTBOUND;
 
-	if (!include_loopback && (bpf_ntohl(ctx->user_ip4) >> 24) == 127)
-		return 1;
-	mapped(&original, ctx->user_ip4);
+	if (ask_restores(ctx, &tp)) {
+		tuple.ipv4.saddr = ctx->user_ip4;
+		tuple.ipv4.sport = ctx->user_port;
+		tuple.ipv4.daddr = sock_local_ip4((struct sock *)tp, true);
+		tuple.ipv4.dport = tcp_local_port(tp, true);
+		if (ask_listens(ctx, &tuple, sizeof(tuple.ipv4)))
+			direction = INBOUND;
+	}
+	endpoint_from_ip4(&original, ctx->user_ip4);
 	original.port = ctx->user_port;
-	asked_for(ctx, &original);
+	conn_asked(ctx, &original, direction);
 	return 1;
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	struct endpoint original = {};
+	struct endpoint original = {}, local = {};
+	struct bpf_sock_tuple tuple = {};
+	struct tcp_sock *tp;
+	enum direction direction = OUTBOUND;
 
 	original.addr[0] = ctx->user_ip6[0];
 	original.addr[1] = ctx->user_ip6[1];
 	original.addr[2] = ctx->user_ip6[2];
 	original.addr[3] = ctx->user_ip6[3];
 	original.port = ctx->user_port;
-	asked_for(ctx, &original);
+	if (ask_restores(ctx, &tp)) {
+		endpoint_from_ip6(&local, &((struct sock *)tp)->__sk_common.skc_v6_rcv_saddr, true);
+		for (int i = 0; i < 4; i++) {
+			tuple.ipv6.saddr[i] = original.addr[i];
+			tuple.ipv6.daddr[i] = local.addr[i];
+		}
+		tuple.ipv6.sport = original.port;
+		tuple.ipv6.dport = tcp_local_port(tp, true);
+		if (ask_listens(ctx, &tuple, sizeof(tuple.ipv6)))
+			direction = INBOUND;
+	}
+	conn_asked(ctx, &original, direction);
 	return 1;
 }

@@ -13,21 +13,48 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TCPClosed struct {
+	_      structs.HostLayout
+	Sk     uint64
+	Cookie uint64
+	_      [48]byte
+}
+
 type TCPConnection struct {
 	_         structs.HostLayout
 	Phase     uint32
 	Direction uint8
 	Opened    uint8
 	Older     uint8
-	_         [1]byte
+	Syn       uint8
 	Cookie    uint64
 	Reported  [5]uint64
 	Told      uint64
 	Start     uint64
-	Before    TCPCounters
-	Process   TCPProcess
-	Original  TCPEndpoint
+	Connect   uint64
+	Number    uint64
+	Owners    struct {
+		_      structs.HostLayout
+		Cgroup uint16
+		User   uint16
+	}
+	Late     uint8
+	_        [3]byte
+	Before   TCPCounters
+	Process  TCPProcess
+	Original TCPEndpoint
 }
+
+type TCPCounter uint32
+
+const (
+	TCPCounterCOUNTER_OPENED      TCPCounter = 0
+	TCPCounterCOUNTER_SENT        TCPCounter = 1
+	TCPCounterCOUNTER_RECEIVED    TCPCounter = 2
+	TCPCounterCOUNTER_RETRANSMITS TCPCounter = 3
+	TCPCounterCOUNTER_LOST        TCPCounter = 4
+	TCPCounterCOUNTERS            TCPCounter = 5
+)
 
 type TCPCounters struct {
 	_           structs.HostLayout
@@ -36,6 +63,24 @@ type TCPCounters struct {
 	Received    uint64
 	Retransmits uint64
 	Lost        uint64
+}
+
+type TCPDetail struct {
+	_               structs.HostLayout
+	SndCwnd         uint32
+	SndSsthresh     uint32
+	Mss             uint32
+	SegsIn          uint32
+	SegsOut         uint32
+	DataSegsIn      uint32
+	DataSegsOut     uint32
+	Delivered       uint32
+	DeliveredCe     uint32
+	DsackDups       uint32
+	Reordering      uint32
+	RateDelivered   uint32
+	RateIntervalUs  uint32
+	IcskRetransmits uint32
 }
 
 type TCPDirection uint32
@@ -58,6 +103,24 @@ type TCPLocalPort struct {
 	Port  uint32
 }
 
+type TCPLock struct {
+	_    structs.HostLayout
+	Id   uint32
+	Name [16]uint8
+}
+
+type TCPPart struct {
+	_       structs.HostLayout
+	Entries uint32
+	_       [60]byte
+}
+
+type TCPPrefix struct {
+	_      structs.HostLayout
+	Addr   [4]uint32
+	Length uint32
+}
+
 type TCPProcess struct {
 	_    structs.HostLayout
 	Pid  uint32
@@ -70,9 +133,12 @@ type TCPRecord struct {
 	Start       uint64
 	Previous    uint64
 	Now         uint64
+	Connect     uint64
 	Cgroup      uint64
 	Total       TCPCounters
 	Delta       TCPCounters
+	ClientIsn   uint32
+	ServerIsn   uint32
 	SrttUs      uint32
 	MinRttUs    uint32
 	Process     TCPProcess
@@ -83,7 +149,9 @@ type TCPRecord struct {
 	Direction   TCPDirection
 	State       TCPTcpState
 	Error       uint16
-	Unsent      uint16
+	Unsent      uint8
+	Late        uint8
+	Detail      TCPDetail
 }
 
 type TCPRecordKind uint32
@@ -94,11 +162,13 @@ const (
 	TCPRecordKindRECORD_FAILED TCPRecordKind = 3
 )
 
-type TCPSeen struct {
-	_        structs.HostLayout
-	Sk       uint64
-	Newstate int32
-	_        [52]byte
+type TCPScan struct {
+	_       structs.HostLayout
+	From    uint32
+	Count   uint32
+	Older   uint32
+	Buckets uint32
+	Busy    uint32
 }
 
 type TCPSpill struct {
@@ -128,6 +198,10 @@ type TCPTally struct {
 	Lost            uint64
 	Postponed       uint64
 	Untracked       uint64
+	Late            uint64
+	Unseen          uint64
+	Vanished        uint64
+	Excluded        uint64
 	SpillLost       TCPCounters
 	SpillLostClosed uint64
 	SpillLostFailed uint64
@@ -158,31 +232,61 @@ type TCPWalk struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TCPMapConnectionMaps      = "connection_maps"
-	TCPMapEnds                = "ends"
-	TCPMapListeners           = "listeners"
-	TCPMapOlderListeners      = "older_listeners"
-	TCPMapOpens               = "opens"
-	TCPMapSpilling            = "spilling"
-	TCPMapSpills              = "spills"
-	TCPMapTallies             = "tallies"
-	TCPProgConnect4           = "connect4"
-	TCPProgConnect6           = "connect6"
-	TCPProgIterateConnections = "iterate_connections"
-	TCPProgOlderSockets       = "older_sockets"
-	TCPProgSetState           = "set_state"
-	TCPProgSetStateAgain      = "set_state_again"
-	TCPProgWalkConnections    = "walk_connections"
-	TCPVarConnectionMapsMask  = "connection_maps_mask"
-	TCPVarEntriesWalked       = "entries_walked"
-	TCPVarIncludeLoopback     = "include_loopback"
-	TCPVarNameListeners       = "name_listeners"
-	TCPVarSeekListeners       = "seek_listeners"
-	TCPVarSeen                = "seen"
-	TCPVarSweepAll            = "sweep_all"
-	TCPVarSweepBegan          = "sweep_began"
-	TCPVarWakeupEnds          = "wakeup_ends"
-	TCPVarWakeupOpens         = "wakeup_opens"
+	TCPMapConnectionMaps        = "connection_maps"
+	TCPMapEnds                  = "ends"
+	TCPMapExcludeAddresses      = "exclude_addresses"
+	TCPMapExcludePorts          = "exclude_ports"
+	TCPMapLateConnections       = "late_connections"
+	TCPMapListeners             = "listeners"
+	TCPMapOlderListeners        = "older_listeners"
+	TCPMapOpens                 = "opens"
+	TCPMapSpilling              = "spilling"
+	TCPMapSpills                = "spills"
+	TCPMapTallies               = "tallies"
+	TCPProgConnect4             = "connect4"
+	TCPProgConnect6             = "connect6"
+	TCPProgDestroySock          = "destroy_sock"
+	TCPProgIterateConnections   = "iterate_connections"
+	TCPProgListLocks            = "list_locks"
+	TCPProgOlderSockets         = "older_sockets"
+	TCPProgScanSockets          = "scan_sockets"
+	TCPProgSetState             = "set_state"
+	TCPProgWalkConnections      = "walk_connections"
+	TCPVarClosed                = "closed"
+	TCPVarEntriesWalked         = "entries_walked"
+	TCPVarExcludeAnyAddress     = "exclude_any_address"
+	TCPVarExcludeAnyPort        = "exclude_any_port"
+	TCPVarExcludeInbound        = "exclude_inbound"
+	TCPVarExcludeLengths        = "exclude_lengths"
+	TCPVarExcludeLengthsUsed    = "exclude_lengths_used"
+	TCPVarExcludeOutbound       = "exclude_outbound"
+	TCPVarExcludeRules          = "exclude_rules"
+	TCPVarFreesOnDestroy        = "frees_on_destroy"
+	TCPVarIncludeLoopback       = "include_loopback"
+	TCPVarLateUnmarked          = "late_unmarked"
+	TCPVarLockReader            = "lock_reader"
+	TCPVarNameListeners         = "name_listeners"
+	TCPVarNumbered              = "numbered"
+	TCPVarOlderAllFound         = "older_all_found"
+	TCPVarOlderListenersRefused = "older_listeners_refused"
+	TCPVarOwnedByCgroup         = "owned_by_cgroup"
+	TCPVarOwnedByUser           = "owned_by_user"
+	TCPVarOwnerSalt             = "owner_salt"
+	TCPVarPartEntries           = "part_entries"
+	TCPVarParts                 = "parts"
+	TCPVarScanPointer           = "scan_pointer"
+	TCPVarSeekListeners         = "seek_listeners"
+	TCPVarSocketTable           = "socket_table"
+	TCPVarSpillFresh            = "spill_fresh"
+	TCPVarSweepAll              = "sweep_all"
+	TCPVarSweepBegan            = "sweep_began"
+	TCPVarSweepCleans           = "sweep_cleans"
+	TCPVarTallyNowhere          = "tally_nowhere"
+	TCPVarUnusedCounter         = "unused_counter"
+	TCPVarUnusedLock            = "unused_lock"
+	TCPVarWakeupEnds            = "wakeup_ends"
+	TCPVarWakeupOpens           = "wakeup_opens"
+	TCPVarWithDetail            = "with_detail"
 )
 
 // LoadTCP returns the embedded CollectionSpec for TCP.
@@ -229,10 +333,12 @@ type TCPSpecs struct {
 type TCPProgramSpecs struct {
 	Connect4           *ebpf.ProgramSpec `ebpf:"connect4"`
 	Connect6           *ebpf.ProgramSpec `ebpf:"connect6"`
+	DestroySock        *ebpf.ProgramSpec `ebpf:"destroy_sock"`
 	IterateConnections *ebpf.ProgramSpec `ebpf:"iterate_connections"`
+	ListLocks          *ebpf.ProgramSpec `ebpf:"list_locks"`
 	OlderSockets       *ebpf.ProgramSpec `ebpf:"older_sockets"`
+	ScanSockets        *ebpf.ProgramSpec `ebpf:"scan_sockets"`
 	SetState           *ebpf.ProgramSpec `ebpf:"set_state"`
-	SetStateAgain      *ebpf.ProgramSpec `ebpf:"set_state_again"`
 	WalkConnections    *ebpf.ProgramSpec `ebpf:"walk_connections"`
 }
 
@@ -240,30 +346,58 @@ type TCPProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPMapSpecs struct {
-	ConnectionMaps *ebpf.MapSpec `ebpf:"connection_maps"`
-	Ends           *ebpf.MapSpec `ebpf:"ends"`
-	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
-	OlderListeners *ebpf.MapSpec `ebpf:"older_listeners"`
-	Opens          *ebpf.MapSpec `ebpf:"opens"`
-	Spilling       *ebpf.MapSpec `ebpf:"spilling"`
-	Spills         *ebpf.MapSpec `ebpf:"spills"`
-	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
+	ConnectionMaps   *ebpf.MapSpec `ebpf:"connection_maps"`
+	Ends             *ebpf.MapSpec `ebpf:"ends"`
+	ExcludeAddresses *ebpf.MapSpec `ebpf:"exclude_addresses"`
+	ExcludePorts     *ebpf.MapSpec `ebpf:"exclude_ports"`
+	LateConnections  *ebpf.MapSpec `ebpf:"late_connections"`
+	Listeners        *ebpf.MapSpec `ebpf:"listeners"`
+	OlderListeners   *ebpf.MapSpec `ebpf:"older_listeners"`
+	Opens            *ebpf.MapSpec `ebpf:"opens"`
+	Spilling         *ebpf.MapSpec `ebpf:"spilling"`
+	Spills           *ebpf.MapSpec `ebpf:"spills"`
+	Tallies          *ebpf.MapSpec `ebpf:"tallies"`
 }
 
 // TCPVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPVariableSpecs struct {
-	ConnectionMapsMask *ebpf.VariableSpec `ebpf:"connection_maps_mask"`
-	EntriesWalked      *ebpf.VariableSpec `ebpf:"entries_walked"`
-	IncludeLoopback    *ebpf.VariableSpec `ebpf:"include_loopback"`
-	NameListeners      *ebpf.VariableSpec `ebpf:"name_listeners"`
-	SeekListeners      *ebpf.VariableSpec `ebpf:"seek_listeners"`
-	Seen               *ebpf.VariableSpec `ebpf:"seen"`
-	SweepAll           *ebpf.VariableSpec `ebpf:"sweep_all"`
-	SweepBegan         *ebpf.VariableSpec `ebpf:"sweep_began"`
-	WakeupEnds         *ebpf.VariableSpec `ebpf:"wakeup_ends"`
-	WakeupOpens        *ebpf.VariableSpec `ebpf:"wakeup_opens"`
+	Closed                *ebpf.VariableSpec `ebpf:"closed"`
+	EntriesWalked         *ebpf.VariableSpec `ebpf:"entries_walked"`
+	ExcludeAnyAddress     *ebpf.VariableSpec `ebpf:"exclude_any_address"`
+	ExcludeAnyPort        *ebpf.VariableSpec `ebpf:"exclude_any_port"`
+	ExcludeInbound        *ebpf.VariableSpec `ebpf:"exclude_inbound"`
+	ExcludeLengths        *ebpf.VariableSpec `ebpf:"exclude_lengths"`
+	ExcludeLengthsUsed    *ebpf.VariableSpec `ebpf:"exclude_lengths_used"`
+	ExcludeOutbound       *ebpf.VariableSpec `ebpf:"exclude_outbound"`
+	ExcludeRules          *ebpf.VariableSpec `ebpf:"exclude_rules"`
+	FreesOnDestroy        *ebpf.VariableSpec `ebpf:"frees_on_destroy"`
+	IncludeLoopback       *ebpf.VariableSpec `ebpf:"include_loopback"`
+	LateUnmarked          *ebpf.VariableSpec `ebpf:"late_unmarked"`
+	LockReader            *ebpf.VariableSpec `ebpf:"lock_reader"`
+	NameListeners         *ebpf.VariableSpec `ebpf:"name_listeners"`
+	Numbered              *ebpf.VariableSpec `ebpf:"numbered"`
+	OlderAllFound         *ebpf.VariableSpec `ebpf:"older_all_found"`
+	OlderListenersRefused *ebpf.VariableSpec `ebpf:"older_listeners_refused"`
+	OwnedByCgroup         *ebpf.VariableSpec `ebpf:"owned_by_cgroup"`
+	OwnedByUser           *ebpf.VariableSpec `ebpf:"owned_by_user"`
+	OwnerSalt             *ebpf.VariableSpec `ebpf:"owner_salt"`
+	PartEntries           *ebpf.VariableSpec `ebpf:"part_entries"`
+	Parts                 *ebpf.VariableSpec `ebpf:"parts"`
+	ScanPointer           *ebpf.VariableSpec `ebpf:"scan_pointer"`
+	SeekListeners         *ebpf.VariableSpec `ebpf:"seek_listeners"`
+	SocketTable           *ebpf.VariableSpec `ebpf:"socket_table"`
+	SpillFresh            *ebpf.VariableSpec `ebpf:"spill_fresh"`
+	SweepAll              *ebpf.VariableSpec `ebpf:"sweep_all"`
+	SweepBegan            *ebpf.VariableSpec `ebpf:"sweep_began"`
+	SweepCleans           *ebpf.VariableSpec `ebpf:"sweep_cleans"`
+	TallyNowhere          *ebpf.VariableSpec `ebpf:"tally_nowhere"`
+	UnusedCounter         *ebpf.VariableSpec `ebpf:"unused_counter"`
+	UnusedLock            *ebpf.VariableSpec `ebpf:"unused_lock"`
+	WakeupEnds            *ebpf.VariableSpec `ebpf:"wakeup_ends"`
+	WakeupOpens           *ebpf.VariableSpec `ebpf:"wakeup_opens"`
+	WithDetail            *ebpf.VariableSpec `ebpf:"with_detail"`
 }
 
 // TCPObjects contains all objects after they have been loaded into the kernel.
@@ -286,20 +420,26 @@ func (o *TCPObjects) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPMaps struct {
-	ConnectionMaps *ebpf.Map `ebpf:"connection_maps"`
-	Ends           *ebpf.Map `ebpf:"ends"`
-	Listeners      *ebpf.Map `ebpf:"listeners"`
-	OlderListeners *ebpf.Map `ebpf:"older_listeners"`
-	Opens          *ebpf.Map `ebpf:"opens"`
-	Spilling       *ebpf.Map `ebpf:"spilling"`
-	Spills         *ebpf.Map `ebpf:"spills"`
-	Tallies        *ebpf.Map `ebpf:"tallies"`
+	ConnectionMaps   *ebpf.Map `ebpf:"connection_maps"`
+	Ends             *ebpf.Map `ebpf:"ends"`
+	ExcludeAddresses *ebpf.Map `ebpf:"exclude_addresses"`
+	ExcludePorts     *ebpf.Map `ebpf:"exclude_ports"`
+	LateConnections  *ebpf.Map `ebpf:"late_connections"`
+	Listeners        *ebpf.Map `ebpf:"listeners"`
+	OlderListeners   *ebpf.Map `ebpf:"older_listeners"`
+	Opens            *ebpf.Map `ebpf:"opens"`
+	Spilling         *ebpf.Map `ebpf:"spilling"`
+	Spills           *ebpf.Map `ebpf:"spills"`
+	Tallies          *ebpf.Map `ebpf:"tallies"`
 }
 
 func (m *TCPMaps) Close() error {
 	return _TCPClose(
 		m.ConnectionMaps,
 		m.Ends,
+		m.ExcludeAddresses,
+		m.ExcludePorts,
+		m.LateConnections,
 		m.Listeners,
 		m.OlderListeners,
 		m.Opens,
@@ -313,16 +453,41 @@ func (m *TCPMaps) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPVariables struct {
-	ConnectionMapsMask *ebpf.Variable `ebpf:"connection_maps_mask"`
-	EntriesWalked      *ebpf.Variable `ebpf:"entries_walked"`
-	IncludeLoopback    *ebpf.Variable `ebpf:"include_loopback"`
-	NameListeners      *ebpf.Variable `ebpf:"name_listeners"`
-	SeekListeners      *ebpf.Variable `ebpf:"seek_listeners"`
-	Seen               *ebpf.Variable `ebpf:"seen"`
-	SweepAll           *ebpf.Variable `ebpf:"sweep_all"`
-	SweepBegan         *ebpf.Variable `ebpf:"sweep_began"`
-	WakeupEnds         *ebpf.Variable `ebpf:"wakeup_ends"`
-	WakeupOpens        *ebpf.Variable `ebpf:"wakeup_opens"`
+	Closed                *ebpf.Variable `ebpf:"closed"`
+	EntriesWalked         *ebpf.Variable `ebpf:"entries_walked"`
+	ExcludeAnyAddress     *ebpf.Variable `ebpf:"exclude_any_address"`
+	ExcludeAnyPort        *ebpf.Variable `ebpf:"exclude_any_port"`
+	ExcludeInbound        *ebpf.Variable `ebpf:"exclude_inbound"`
+	ExcludeLengths        *ebpf.Variable `ebpf:"exclude_lengths"`
+	ExcludeLengthsUsed    *ebpf.Variable `ebpf:"exclude_lengths_used"`
+	ExcludeOutbound       *ebpf.Variable `ebpf:"exclude_outbound"`
+	ExcludeRules          *ebpf.Variable `ebpf:"exclude_rules"`
+	FreesOnDestroy        *ebpf.Variable `ebpf:"frees_on_destroy"`
+	IncludeLoopback       *ebpf.Variable `ebpf:"include_loopback"`
+	LateUnmarked          *ebpf.Variable `ebpf:"late_unmarked"`
+	LockReader            *ebpf.Variable `ebpf:"lock_reader"`
+	NameListeners         *ebpf.Variable `ebpf:"name_listeners"`
+	Numbered              *ebpf.Variable `ebpf:"numbered"`
+	OlderAllFound         *ebpf.Variable `ebpf:"older_all_found"`
+	OlderListenersRefused *ebpf.Variable `ebpf:"older_listeners_refused"`
+	OwnedByCgroup         *ebpf.Variable `ebpf:"owned_by_cgroup"`
+	OwnedByUser           *ebpf.Variable `ebpf:"owned_by_user"`
+	OwnerSalt             *ebpf.Variable `ebpf:"owner_salt"`
+	PartEntries           *ebpf.Variable `ebpf:"part_entries"`
+	Parts                 *ebpf.Variable `ebpf:"parts"`
+	ScanPointer           *ebpf.Variable `ebpf:"scan_pointer"`
+	SeekListeners         *ebpf.Variable `ebpf:"seek_listeners"`
+	SocketTable           *ebpf.Variable `ebpf:"socket_table"`
+	SpillFresh            *ebpf.Variable `ebpf:"spill_fresh"`
+	SweepAll              *ebpf.Variable `ebpf:"sweep_all"`
+	SweepBegan            *ebpf.Variable `ebpf:"sweep_began"`
+	SweepCleans           *ebpf.Variable `ebpf:"sweep_cleans"`
+	TallyNowhere          *ebpf.Variable `ebpf:"tally_nowhere"`
+	UnusedCounter         *ebpf.Variable `ebpf:"unused_counter"`
+	UnusedLock            *ebpf.Variable `ebpf:"unused_lock"`
+	WakeupEnds            *ebpf.Variable `ebpf:"wakeup_ends"`
+	WakeupOpens           *ebpf.Variable `ebpf:"wakeup_opens"`
+	WithDetail            *ebpf.Variable `ebpf:"with_detail"`
 }
 
 // TCPPrograms contains all programs after they have been loaded into the kernel.
@@ -331,10 +496,12 @@ type TCPVariables struct {
 type TCPPrograms struct {
 	Connect4           *ebpf.Program `ebpf:"connect4"`
 	Connect6           *ebpf.Program `ebpf:"connect6"`
+	DestroySock        *ebpf.Program `ebpf:"destroy_sock"`
 	IterateConnections *ebpf.Program `ebpf:"iterate_connections"`
+	ListLocks          *ebpf.Program `ebpf:"list_locks"`
 	OlderSockets       *ebpf.Program `ebpf:"older_sockets"`
+	ScanSockets        *ebpf.Program `ebpf:"scan_sockets"`
 	SetState           *ebpf.Program `ebpf:"set_state"`
-	SetStateAgain      *ebpf.Program `ebpf:"set_state_again"`
 	WalkConnections    *ebpf.Program `ebpf:"walk_connections"`
 }
 
@@ -342,10 +509,12 @@ func (p *TCPPrograms) Close() error {
 	return _TCPClose(
 		p.Connect4,
 		p.Connect6,
+		p.DestroySock,
 		p.IterateConnections,
+		p.ListLocks,
 		p.OlderSockets,
+		p.ScanSockets,
 		p.SetState,
-		p.SetStateAgain,
 		p.WalkConnections,
 	)
 }

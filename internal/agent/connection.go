@@ -49,6 +49,10 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		Delta:       deltas(&r.Delta),
 		SRTT:        time.Duration(r.SrttUs) * time.Microsecond / 8,
 		State:       flow.StateClose,
+		ClientISN:   r.ClientIsn,
+		ServerISN:   r.ServerIsn,
+		Connect:     time.Duration(r.Connect),
+		TCPInfo:     tcpInfo(&r.Detail),
 	}
 	if r.MinRttUs != ^uint32(0) {
 		c.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
@@ -70,6 +74,16 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		c.ErrorType = errorType(syscall.Errno(r.Error), r.Unsent != 0)
 	}
 	return c
+}
+
+func tcpInfo(d *probe.Detail) flow.TCPInfo {
+	return flow.TCPInfo{
+		SndCwnd: d.SndCwnd, SndSsthresh: d.SndSsthresh, MSS: d.Mss,
+		SegsIn: d.SegsIn, SegsOut: d.SegsOut, DataSegsIn: d.DataSegsIn, DataSegsOut: d.DataSegsOut,
+		Delivered: d.Delivered, DeliveredCE: d.DeliveredCe, DSACKDups: d.DsackDups,
+		Reordering: d.Reordering, RateDelivered: d.RateDelivered, RateIntervalUs: d.RateIntervalUs,
+		ICSKRetransmits: d.IcskRetransmits,
+	}
 }
 
 // spilled decodes the totals of ends whose own records are lost.

@@ -32,8 +32,16 @@ func TestARecordIsDecodedInTheContractsUnits(t *testing.T) {
 		Total:  probe.Counters{Opened: 1, Sent: 5 << 30, Received: 10, Retransmits: 3, Lost: 2},
 		Delta:  probe.Counters{Opened: 1, Sent: 5 << 30, Received: ^uint64(0), Retransmits: 3, Lost: 2},
 		SrttUs: 8 * 40515, MinRttUs: 33, Kind: probe.KindClosed, Direction: probe.Inbound, State: probe.LastACK,
-		Process: probe.Process{Pid: 42, Comm: comm("sixteen-letters!")},
+		Process:   probe.Process{Pid: 42, Comm: comm("sixteen-letters!")},
+		ClientIsn: 51, ServerIsn: 52, Connect: 53,
+		Detail: probe.Detail{
+			SndCwnd: 61, SndSsthresh: 62, Mss: 63, SegsIn: 64, SegsOut: 65, DataSegsIn: 66, DataSegsOut: 67,
+			Delivered: 68, DeliveredCe: 69, DsackDups: 70, Reordering: 71, RateDelivered: 72, RateIntervalUs: 73, IcskRetransmits: 74,
+		},
 	}, probe.Clock{})
+	assert.Equal(t, [2]uint32{51, 52}, [2]uint32{c.ClientISN, c.ServerISN})
+	assert.Equal(t, 53*time.Nanosecond, c.Connect)
+	assert.Equal(t, flow.TCPInfo{61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74}, c.TCPInfo)
 	assert.Equal(t, flow.EventClosed, c.Event)
 	assert.Equal(t, flow.Inbound, c.Direction)
 	assert.Equal(t, int64(5<<30), c.Total[flow.Sent])

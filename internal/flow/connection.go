@@ -49,6 +49,25 @@ type Connection struct {
 	State     State
 	Reason    CloseReason // how it closed; ReasonNone while open and on EventFailed
 	ErrorType string      // on EventFailed, one of the Error constants or an errno's name; else ""
+
+	// ClientISN and ServerISN are the initial sequence numbers, which both ends have in common: see NewTrace.
+	// Both are 0 on EventFailed and EventRecovered.
+	ClientISN, ServerISN uint32
+
+	// Connect is the time from the first SYN to ESTABLISHED on an Outbound end; 0: not known.
+	Connect time.Duration
+
+	// TCPInfo is all zeros unless the probe was asked for it.
+	TCPInfo TCPInfo
+}
+
+// TCPInfo is the rest of what the kernel's struct bpf_tcp_sock has, as at the event.
+type TCPInfo struct {
+	SndCwnd, SndSsthresh, MSS                 uint32
+	SegsIn, SegsOut, DataSegsIn, DataSegsOut  uint32
+	Delivered, DeliveredCE, DSACKDups         uint32
+	Reordering, RateDelivered, RateIntervalUs uint32
+	ICSKRetransmits                           uint32
 }
 
 // SpanID returns the id of this end's span.

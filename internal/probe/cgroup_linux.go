@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,24 +43,16 @@ func cgroupRoot(path string) (string, error) {
 	return path, nil
 }
 
-// lock takes the cgroup's folder for this process alone, among those that ask. Every
-// container that mounts the host's cgroup v2 has the same folder, a lock on it takes no
-// privilege, and the kernel gives it up with the process.
-func lock(cgroup string) (*os.File, error) {
-	folder, err := os.Open(cgroup) // #nosec G304 -- the user's own choice
+// belowRoot reports whether a cgroup v2 folder is not the root of the hierarchy, as also a cgroup
+// namespace hides it: programs that are attached there miss the other processes.
+func belowRoot(cgroup string) (bool, error) {
+	const root = 1 // the inode of the hierarchy's root
+	info, err := os.Stat(cgroup)
 	if err != nil {
-		return nil, fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err)
+		return false, fmt.Errorf("look at the cgroup v2 folder: %w; set cgroup_path", err)
 	}
-	err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
-		return folder, nil
-	}
-	_ = folder.Close()
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("another kmesh receiver watches this node already (it has locked %s), and two would count everything twice: "+
-			"use the one receiver in all pipelines, and run one collector with it per node", cgroup)
-	}
-	return nil, fmt.Errorf("lock the cgroup v2 folder %s: %w", cgroup, err)
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Ino != root, nil
 }
 
 // findCgroup reads the format of proc_pid_mountinfo(5). Of several mounts it takes

@@ -497,7 +497,7 @@ func TestEndsOfAConnectThatSentNoSYN(t *testing.T) {
 	require.ErrorIs(t, unix.Connect(second.fd, sockaddr(address)), unix.EADDRNOTAVAIL)
 	r := end(t, readUntil(t, p, to(address), atLeast(1)), uint32(Outbound), uint32(KindFailed))
 	assert.Equal(t, ending{KindFailed, synSent, 0}, endingOf(&r))
-	assert.Equal(t, uint16(1), r.Unsent)
+	assert.Equal(t, uint8(1), r.Unsent)
 	first.reset()
 
 	sleep.Run("sysctl", "-qw", "net.ipv4.tcp_fastopen=5") // the 4: without a cookie

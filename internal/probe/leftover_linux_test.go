@@ -5,13 +5,11 @@
 package probe
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -99,7 +97,7 @@ func (h *holdings) requireProbe(t *testing.T) {
 	for _, name := range h.programs {
 		names = append(names, name)
 	}
-	for _, name := range []string{"set_state", "connect4", "connect6"} {
+	for _, name := range []string{"set_state", "destroy_sock", "connect4", "connect6"} {
 		require.Contains(t, names, name)
 	}
 	require.GreaterOrEqual(t, len(h.links), 4, "the tracepoint, two connect hooks, the iterator")
@@ -154,19 +152,8 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 // A process that is killed cleans up nothing itself.
 func TestNothingIsLeftAfterKill(t *testing.T) {
 	cgroup := ownCgroup(t)
-	holder := exec.Command(os.Args[0])
-	holder.Env = append(os.Environ(), hold+"="+cgroup)
-	holder.Stderr = os.Stderr
-	input, err := holder.StdinPipe()
-	require.NoError(t, err)
-	defer func() { _ = input.Close() }()
-	output, err := holder.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, holder.Start())
-	said, err := bufio.NewReader(output).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "open\n", said)
-	_, err = Open(Options{CgroupPath: cgroup, Exclusive: true})
+	holder := holding(t, cgroup, nil)
+	_, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
 	require.ErrorContains(t, err, "another kmesh receiver watches this node already")
 
 	holds := held(t, holder.Process.Pid)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -24,16 +25,19 @@ type objects struct {
 	connections []*ebpf.Map      // the parts of connection_maps
 	spills      *ebpf.Map        // the spill map that is in use
 
-	setState, setStateAgain      *ebpf.Program
+	setState, destroySock        *ebpf.Program
 	connect4, connect6           *ebpf.Program
-	older                        *ebpf.Program
+	older, scan                  *ebpf.Program
 	walk                         *ebpf.Program // run once for each part, or nil
 	iterate                      *ebpf.Program // the other variant of the walk, or nil
 	iterators                    []*link.Iter  // of iterate, one for each part
 	walked, longest              time.Duration // in all parts, and in one, of the last walk
 	named                        map[string]*ebpf.Program
 	sweepBegan, sweepAll         *ebpf.Variable
+	sweepCleans, parts           *ebpf.Variable
 	seekListeners, entriesWalked *ebpf.Variable
+	allFound, freesOnDestroy     *ebpf.Variable
+	listenersRefused             *ebpf.Variable
 }
 
 func (o *objects) ring(name string) *ebpf.Map { return o.core.Maps[name] }
@@ -84,6 +88,15 @@ func (l *loader) load(program string) (*ebpf.Collection, error) {
 	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.cache})
 }
 
+// alone loads a program that shares nothing with the others but their variables' layout.
+func (l *loader) alone(program string) (*ebpf.Collection, error) {
+	spec := l.spec.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{program: spec.Programs[program]}
+	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool { return name != ".bss" })
+	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName != ".bss" })
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: l.cache})
+}
+
 // program loads one more program beside the core.
 func (l *loader) program(name string) (*ebpf.Program, error) {
 	collection, err := l.load(name)
@@ -95,7 +108,7 @@ func (l *loader) program(name string) (*ebpf.Program, error) {
 }
 
 // specification reads the compiled programs and sets what is decided before they are loaded.
-func specification(options Options) (*ebpf.CollectionSpec, error) {
+func specification(options Options, exclude *exclusion) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.LoadTCP()
 	if err != nil {
 		return nil, fmt.Errorf("read the compiled programs: %w", err)
@@ -110,14 +123,25 @@ func specification(options Options) (*ebpf.CollectionSpec, error) {
 		spec.Maps["spills"].MaxEntries = options.SpillEntries
 		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
 	}
+	if options.MaxConnections != 0 {
+		maps := spec.Maps["connection_maps"]
+		maps.InnerMap.MaxEntries = max(1, (options.MaxConnections+maps.MaxEntries-1)/maps.MaxEntries)
+	}
 	for name, value := range map[string]any{
 		// A quarter full wakes the reader, which otherwise comes by a timer.
-		"wakeup_ends":          uint64(spec.Maps["ends"].MaxEntries / 4),
-		"wakeup_opens":         uint64(spec.Maps["opens"].MaxEntries / 4),
-		"include_loopback":     options.IncludeLoopback,
-		"name_listeners":       options.NameListeners,
-		"connection_maps_mask": spec.Maps["connection_maps"].MaxEntries - 1,
+		"wakeup_ends":      uint64(spec.Maps["ends"].MaxEntries / 4),
+		"wakeup_opens":     uint64(spec.Maps["opens"].MaxEntries / 4),
+		"include_loopback": options.IncludeLoopback,
+		"name_listeners":   options.NameListeners,
+		"with_detail":      options.Detail,
+		"part_entries":     spec.Maps["connection_maps"].InnerMap.MaxEntries,
+		"owner_salt":       rand.Uint32(),
 	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	for name, value := range exclude.variables() {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
@@ -136,7 +160,11 @@ func withoutListeners(spec *ebpf.CollectionSpec) error {
 }
 
 func (p *Probe) load(options Options) error {
-	spec, err := specification(options)
+	exclude, err := newExclusion(options.Exclude)
+	if err != nil {
+		return err
+	}
+	spec, err := specification(options, exclude)
 	if err != nil {
 		return err
 	}
@@ -156,6 +184,14 @@ func (p *Probe) load(options Options) error {
 	}
 
 	l := loader{spec: spec, cache: btf.NewCache()}
+	if options.Exclusive {
+		var unknown noLock
+		if p.lock, err = lockNode(&l); errors.As(err, &unknown) {
+			p.lacks(partLock, err)
+		} else if err != nil {
+			return err
+		}
+	}
 	o := &p.objects
 	if o.core, err = l.core(); err != nil {
 		return err
@@ -163,9 +199,15 @@ func (p *Probe) load(options Options) error {
 	o.setState = o.core.Programs["set_state"]
 	o.spills = o.core.DetachMap("spills")
 	o.sweepBegan, o.sweepAll = o.core.Variables["sweep_began"], o.core.Variables["sweep_all"]
+	o.sweepCleans, o.parts = o.core.Variables["sweep_cleans"], o.core.Variables["parts"]
 	o.seekListeners, o.entriesWalked = o.core.Variables["seek_listeners"], o.core.Variables["entries_walked"]
+	o.allFound, o.freesOnDestroy = o.core.Variables["older_all_found"], o.core.Variables["frees_on_destroy"]
+	o.listenersRefused = o.core.Variables["older_listeners_refused"]
 	p.spill = spec.Maps["spills"].Copy()
 	if err := o.createConnections(spec.Maps["connection_maps"]); err != nil {
+		return err
+	}
+	if err := exclude.fill(o.core.Maps); err != nil {
 		return err
 	}
 	p.loadOptional(&l, options.Walks)
@@ -193,10 +235,11 @@ func (p *Probe) loadOptional(l *loader, walks []Walk) {
 		part  Part
 		place **ebpf.Program
 	}{
-		{partStateAgain, &o.setStateAgain},
+		{partDestroy, &o.destroySock},
 		{partConnect4, &o.connect4},
 		{partConnect6, &o.connect6},
 		{partOlder, &o.older},
+		{partScan, &o.scan},
 	} {
 		program, err := l.program(optional.part.Name)
 		if err != nil {

@@ -32,6 +32,11 @@ import (
 func TestStatesThatChangeWhileTheProgramRunsAreNotMissed(t *testing.T) {
 	const workers = 16
 	rounds, each := uint64(25), 100
+	if more := os.Getenv("KMESH_NESTED_ROUNDS"); more != "" {
+		var err error
+		rounds, err = strconv.ParseUint(more, 10, 64)
+		require.NoError(t, err)
+	}
 	if testing.Short() { // an emulated machine takes minutes for them
 		rounds = 4
 	}
@@ -67,13 +72,19 @@ func TestStatesThatChangeWhileTheProgramRunsAreNotMissed(t *testing.T) {
 		whole++
 		nested += misses(t, p) - before
 		for direction, s := range sheets {
-			assert.Equal(t, [3]uint64{all, all, 0}, [3]uint64{s.opened, s.closed, s.failed}, "opened, closed, failed of %v", direction)
+			want := sheet{opened: all, closed: all, sent: all}
+			if direction == Inbound {
+				want.sent, want.received = 0, all
+			}
+			assert.Equal(t, want, *s, "direction %v", direction)
 		}
 	}
 	if nested == 0 {
 		t.Skipf("SKIPPED, NOT TESTED: in %d rounds no interrupt came while the program ran", whole)
 	}
-	t.Logf("%d rounds of %d connections: %d states changed while set_state ran", whole, all, nested)
+	tally, err := p.Tally()
+	require.NoError(t, err)
+	t.Logf("%d rounds of %d connections: %d states changed while set_state ran, %d ends were noticed later", whole, all, nested, tally.Late)
 	t.Logf("%d rounds in which the kernel showed %d changes to no program", rounds-whole, hidden)
 }
 

@@ -14,9 +14,10 @@ type Part struct {
 
 // The optional parts.
 var (
-	partStateAgain = Part{
-		Name: "set_state_again", Since: "5.15",
-		Loss: "state changes that a soft interrupt makes while set_state runs",
+	partDestroy = Part{
+		Name: "destroy_sock", Since: "5.15",
+		Loss: "closes that a soft interrupt makes while set_state runs; and a connect that fails before its SYN " +
+			"takes room until its socket's memory is used again",
 	}
 	partWalk = Part{
 		Name: "walk", Since: "5.15",
@@ -25,6 +26,11 @@ var (
 	partOlder = Part{
 		Name: "older_sockets", Since: "5.15",
 		Loss: "connections that were open before the collector started",
+	}
+	partScan = Part{
+		Name: "scan_sockets", Since: "6.1",
+		Loss: "older connections that no process's file leads to; " +
+			"and connections that were accepted while set_state ran, or found no room",
 	}
 	partConnect4 = Part{
 		Name: "connect4", Since: "5.15",
@@ -40,8 +46,20 @@ var (
 	}
 )
 
-// parts are all optional parts.
-var parts = []Part{partStateAgain, partWalk, partOlder, partConnect4, partConnect6, partListeners}
+// These two are about where the collector runs, not about programs that the kernel may refuse.
+var (
+	partRoot = Part{
+		Name: "cgroup_root", Since: "5.15",
+		Loss: "the original destination of connections of processes outside that cgroup, where a program rewrites it at connect",
+	}
+	partLock = Part{
+		Name: "list_locks", Since: "5.15",
+		Loss: "whether another collector watches this node, in which case everything is counted twice",
+	}
+)
+
+// parts are all optional programs.
+var parts = []Part{partDestroy, partWalk, partOlder, partScan, partConnect4, partConnect6, partListeners}
 
 // Missing is an optional part that could not be had, and why.
 type Missing struct {

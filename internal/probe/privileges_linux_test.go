@@ -22,7 +22,8 @@ func TestWhatEachCapabilityIsFor(t *testing.T) {
 	testhost.RequireRoot(t)
 	programs := map[string]map[uint]bool{ // what each needs beside CAP_BPF
 		"set_state":          {unix.CAP_PERFMON: true},
-		"set_state_again":    {unix.CAP_PERFMON: true},
+		"destroy_sock":       {unix.CAP_PERFMON: true},
+		"scan_sockets":       {unix.CAP_PERFMON: true},
 		string(WalkSyscall):  {unix.CAP_PERFMON: true},
 		string(WalkIterator): {unix.CAP_PERFMON: true},
 		"older_sockets":      {unix.CAP_PERFMON: true},

@@ -25,12 +25,19 @@ type Options struct {
 	// NameListeners tells of an accepted end the process that listened for it. It makes every accepted connection
 	// dearer, so ask for it only where a process is who the end is.
 	NameListeners bool
-	// Exclusive refuses to open beside another exclusive Probe on the same cgroup tree:
-	// two would tell everything twice.
+	// Exclusive refuses to open beside another exclusive Probe on the same node: two would report
+	// everything twice.
 	Exclusive bool
 	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
 	// reports of open ones; a power of two and whole pages. 0: as compiled.
 	EndsBytes, OpensBytes uint32
+	// MaxConnections is how many connection ends are followed at once, rounded up to whole parts;
+	// 0: as compiled.
+	MaxConnections uint32
+	// Exclude are rules; a connection end that one of them matches is not followed.
+	Exclude []Rule
+	// Detail adds Record.Detail.
+	Detail bool
 	// SpillEntries bounds the map beside the ring; 0: as compiled.
 	SpillEntries uint32
 	// Walks are the variants of the walk over open connections, of which the first that the
@@ -55,10 +62,15 @@ type Probe struct {
 	clock   Clock
 	counts  Counts
 	late    bool // a connect hook runs after programs that may rewrite the destination
-	lock    *os.File
+	lock    *nodeLock
 	// Entries of the spill map at the last Drain, of all connection maps at the last Sweep,
 	// and of older listeners.
 	drained, walked, listeners uint64
+	scannable                  bool   // the kernel's table of sockets can be read
+	missed                     uint64 // changes of state that set_state had missed at the last scan
+	sweeps                     uint64
+	detail                     bool
+	decoded                    Record // of the record that is handed over
 }
 
 // Counts are what Probe itself counted since it was opened.
@@ -66,6 +78,8 @@ type Counts struct {
 	Read      uint64 // records of both rings
 	Malformed uint64 // records that were skipped because nothing could be made of them
 	Spilled   uint64 // ends whose totals came by the spill map
+	// ListenersRefused are older listeners that no process could be kept of.
+	ListenersRefused uint64
 	// Walk is how long the last walk over the maps of connections took, LongestWalk how long it
 	// was in one of them: so long it may have kept a CPU of a kernel without preemption.
 	Walk, LongestWalk time.Duration
@@ -82,12 +96,7 @@ func Open(options Options) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{clock: readClock(systemTime)}
-	if options.Exclusive {
-		if p.lock, err = lock(cgroup); err != nil {
-			return nil, err
-		}
-	}
+	p := &Probe{clock: readClock(systemTime), detail: options.Detail}
 	if err := p.start(options, cgroup); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -119,18 +128,30 @@ func (p *Probe) attach(cgroup string) error {
 		return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
 	}
 	p.links = append(p.links, state)
-	if p.objects.setStateAgain != nil {
-		again, err := link.AttachTracing(link.TracingOptions{Program: p.objects.setStateAgain})
+	if p.objects.destroySock != nil {
+		destroy, err := link.AttachTracing(link.TracingOptions{Program: p.objects.destroySock})
+		if err == nil {
+			p.links = append(p.links, destroy)
+			err = p.objects.freesOnDestroy.Set(true)
+		}
 		if err != nil {
-			p.lacks(partStateAgain, fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err))
-		} else {
-			p.links = append(p.links, again)
+			p.lacks(partDestroy, fmt.Errorf("attach to the tracepoint tcp_destroy_sock: %w", err))
 		}
 	}
 	p.attachConnect(cgroup)
+	if below, err := belowRoot(cgroup); err != nil {
+		p.lacks(partRoot, err)
+	} else if below {
+		p.lacks(partRoot, fmt.Errorf("%s is not the root of the cgroup v2 hierarchy: mount the host's and name it in cgroup_path", cgroup))
+	}
 	if p.objects.older != nil {
 		if err := p.findOlder(); err != nil {
 			p.lacks(partOlder, err)
+		}
+	}
+	if p.objects.scan != nil {
+		if err := p.scanOlder(); err != nil {
+			p.lacks(partScan, err)
 		}
 	}
 	return nil
@@ -202,10 +223,7 @@ func (p *Probe) Close() error {
 	if p.spare != nil {
 		errs = append(errs, p.spare.Close())
 	}
-	errs = append(errs, p.objects.close())
-	if p.lock != nil {
-		errs = append(errs, p.lock.Close())
-		p.lock = nil
-	}
+	errs = append(errs, p.objects.close(), p.lock.Close())
+	p.lock = nil
 	return errors.Join(errs...)
 }

@@ -43,16 +43,16 @@ func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record
 		}
 		p.counts.Read++
 		left--
-		if record, err := decode(p.buffer.RawSample); err != nil {
+		if err := decode(p.buffer.RawSample, &p.decoded); err != nil {
 			p.counts.Malformed++
 		} else {
-			handle(record)
+			handle(&p.decoded)
 		}
 		if n%courtesy != 0 {
 			continue
 		}
 		if left < 0 && !time.Now().Before(until) {
-			left = unread(ring)
+			left = p.unread(ring)
 		}
 		// A reading is some milliseconds at once. An application that wakes meanwhile would wait for the end of our time
 		// slice: let it go first, unless so much has piled up that records may be lost.
@@ -64,7 +64,11 @@ func (p *Probe) drain(ring *ringbuf.Reader, until time.Time, handle func(*Record
 }
 
 // unread is how many records are in a ring.
-func unread(ring *ringbuf.Reader) int {
+func (p *Probe) unread(ring *ringbuf.Reader) int {
 	const header = 8 // of each
-	return ring.AvailableBytes() / (recordSize + header)
+	size := shortRecord
+	if p.detail {
+		size = recordSize
+	}
+	return ring.AvailableBytes() / (size + header)
 }

@@ -20,6 +20,8 @@ type Record = bpf.TCPRecord
 type (
 	// Counters are totals, or differences, which are signed.
 	Counters = bpf.TCPCounters
+	// Detail is the rest of what the kernel's bpf_tcp_sock has.
+	Detail = bpf.TCPDetail
 	// Process is whose socket it is.
 	Process = bpf.TCPProcess
 	// Direction tells which end it is.
@@ -49,25 +51,29 @@ const (
 	Closing  = bpf.TCPTcpStateTCP_CLOSING
 )
 
-const recordSize = int(unsafe.Sizeof(Record{}))
+// A record has its last part only where Options.Detail asked for it.
+const (
+	recordSize  = int(unsafe.Sizeof(Record{}))
+	shortRecord = int(unsafe.Offsetof(Record{}.Detail))
+)
 
-// decode gives the record that raw holds; it is valid as long as raw is. The ring
-// hands over exactly what the program reserved, so any other length, and a kind or
-// direction that no program writes, is an error.
-func decode(raw []byte) (*Record, error) {
-	if len(raw) != recordSize {
-		return nil, fmt.Errorf("a record of %d bytes, expected %d", len(raw), recordSize)
+// decode copies the record that raw holds. The ring hands over exactly what the program reserved,
+// so any other length, and a kind or direction that no program writes, is an error.
+func decode(raw []byte, record *Record) error {
+	if len(raw) != shortRecord && len(raw) != recordSize {
+		return fmt.Errorf("a record of %d bytes, expected %d or %d", len(raw), shortRecord, recordSize)
 	}
-	// #nosec G103 -- the length is checked, the ring aligns records to 8 bytes, and
-	// both kinds of machine that we build for are little endian as the kernel's side is.
-	record := (*Record)(unsafe.Pointer(unsafe.SliceData(raw)))
+	// #nosec G103 -- of a record's own size; both kinds of machine that we build for are little
+	// endian as the kernel's side is.
+	into := unsafe.Slice((*byte)(unsafe.Pointer(record)), recordSize)
+	clear(into[copy(into, raw):])
 	if record.Kind < KindOpen || record.Kind > KindFailed {
-		return nil, fmt.Errorf("a record of the unknown kind %d", record.Kind)
+		return fmt.Errorf("a record of the unknown kind %d", record.Kind)
 	}
 	if record.Direction != Outbound && record.Direction != Inbound {
-		return nil, fmt.Errorf("a record of the unknown direction %d", record.Direction)
+		return fmt.Errorf("a record of the unknown direction %d", record.Direction)
 	}
-	return record, nil
+	return nil
 }
 
 // AddrPort gives an endpoint's address, an IPv4-mapped one as IPv4. It is invalid

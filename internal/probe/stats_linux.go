@@ -32,6 +32,10 @@ func (p *Probe) Tally() (Tally, error) {
 		sum.Lost += t.Lost
 		sum.Postponed += t.Postponed
 		sum.Untracked += t.Untracked
+		sum.Late += t.Late
+		sum.Unseen += t.Unseen
+		sum.Vanished += t.Vanished
+		sum.Excluded += t.Excluded
 		sum.SpillLost.Opened += t.SpillLost.Opened
 		sum.SpillLost.Sent += t.SpillLost.Sent
 		sum.SpillLost.Received += t.SpillLost.Received
@@ -56,24 +60,36 @@ type MapUse struct {
 }
 
 // Maps returns the use of each map. The entries of a ring are records that were not read
-// yet; those of the spill map are what the last Drain found, those of the connection maps
-// what the last Sweep walked over.
+// yet; those of the spill map are what the last Drain found.
 func (p *Probe) Maps() []MapUse {
 	core := p.objects.core.Maps
-	uses := []MapUse{use("connections", p.walked, p.objects.connections...)}
+	uses := []MapUse{use("connections", p.tracked(), p.objects.connections...)}
 	for _, m := range []struct {
 		name    string
 		entries uint64
 		*ebpf.Map
 	}{
-		{"ends", uint64(unread(p.ends)), core["ends"]},
-		{"opens", uint64(unread(p.opens)), core["opens"]},
+		{"ends", uint64(p.unread(p.ends)), core["ends"]},
+		{"opens", uint64(p.unread(p.opens)), core["opens"]},
 		{"spills", p.drained, p.objects.spills},
 		{"older_listeners", p.listeners, core["older_listeners"]},
 	} {
 		uses = append(uses, use(m.name, m.entries, m.Map))
 	}
 	return uses
+}
+
+// tracked is how many entries the maps of connections hold now, as the programs count them.
+func (p *Probe) tracked() uint64 {
+	var parts [16]bpf.TCPPart
+	if err := p.objects.parts.Get(&parts); err != nil {
+		return p.walked
+	}
+	var sum uint64
+	for i := range parts {
+		sum += uint64(parts[i].Entries)
+	}
+	return sum
 }
 
 // use adds up the memory of the maps that are one for the reader.
@@ -111,12 +127,13 @@ func (p *Probe) Programs() []ProgramUse {
 		*ebpf.Program
 	}{
 		{"set_state", o.setState},
-		{partStateAgain.Name, o.setStateAgain},
+		{partDestroy.Name, o.destroySock},
 		{partConnect4.Name, o.connect4},
 		{partConnect6.Name, o.connect6},
 		{string(WalkSyscall), o.walk},
 		{string(WalkIterator), o.iterate},
 		{partOlder.Name, o.older},
+		{partScan.Name, o.scan},
 	} {
 		use := ProgramUse{Name: program.name, Loaded: program.Program != nil}
 		if use.Loaded {

@@ -66,8 +66,7 @@ func withCapabilities(t *testing.T, change func(uint64) uint64, f func()) {
 	})
 }
 
-// ownCgroup makes a folder of the test's own: the root may be locked by a collector that
-// runs here.
+// ownCgroup makes a folder of the test's own.
 func ownCgroup(t *testing.T) string {
 	t.Helper()
 	testhost.RequireRoot(t)
@@ -77,19 +76,6 @@ func ownCgroup(t *testing.T) string {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.Remove(cgroup)) })
 	return cgroup
-}
-
-func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
-	cgroup := ownCgroup(t)
-	first, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
-	require.NoError(t, err)
-	_, err = Open(Options{CgroupPath: cgroup, Exclusive: true})
-	require.ErrorContains(t, err, "another kmesh receiver watches this node already")
-	assert.ErrorContains(t, err, "run one collector with it per node")
-	require.NoError(t, first.Close())
-	again, err := Open(Options{CgroupPath: cgroup, Exclusive: true})
-	require.NoError(t, err)
-	assert.NoError(t, again.Close())
 }
 
 func TestTheCgroupMountIsFound(t *testing.T) {

@@ -21,6 +21,10 @@ import (
 // the sockets and comes with the next Sweep.
 const maxRounds = 64
 
+// cleanEvery is how many Sweeps share one that also looks for entries whose socket is gone: there
+// are none, but where the kernel hides the end of a socket from all programs.
+const cleanEvery = 16
+
 // Sweep hands over the open connections whose counters moved since they were last
 // reported; with all, every open connection. While the kernel walks over the sockets
 // it goes on to hand over ends that close. Without a program for the walk it does nothing.
@@ -35,6 +39,13 @@ func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 	if err := p.objects.sweepAll.Set(all); err != nil {
 		return fmt.Errorf("begin to walk over the open connections: %w", err)
 	}
+	if err := p.scanMissed(); err != nil {
+		return err
+	}
+	if err := p.objects.sweepCleans.Set(p.sweeps%cleanEvery == 0); err != nil {
+		return fmt.Errorf("begin to walk over the open connections: %w", err)
+	}
+	p.sweeps++
 	for range maxRounds {
 		before, err := p.Tally()
 		if err != nil {
@@ -137,6 +148,12 @@ func (p *Probe) findOlder() error {
 		return fmt.Errorf("attach the iterator over open files: %w", err)
 	}
 	defer func() { _ = sockets.Close() }()
+	// One socket at least shows where the kernel keeps them.
+	own, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a socket: %w", err)
+	}
+	defer func() { _ = unix.Close(own) }()
 	for _, listeners := range []bool{true, false} {
 		if err := p.objects.seekListeners.Set(listeners); err != nil {
 			return fmt.Errorf("look for older connections: %w", err)
@@ -148,6 +165,9 @@ func (p *Probe) findOlder() error {
 	var at, process = bpf.TCPLocalPort{}, bpf.TCPProcess{}
 	for entries := p.objects.core.Maps["older_listeners"].Iterate(); entries.Next(&at, &process); {
 		p.listeners++
+	}
+	if err := p.objects.listenersRefused.Get(&p.counts.ListenersRefused); err != nil {
+		return fmt.Errorf("look for older connections: %w", err)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func TestItStartsWithoutAnyOfTheOptionalParts(t *testing.T) {
 		if testing.Short() && c&(c-1) != 0 && c != all { // none, each alone, all
 			continue
 		}
-		t.Run(fmt.Sprintf("%06b", c), func(t *testing.T) { startsWithout(t, c, 2000) })
+		t.Run(fmt.Sprintf("%07b", c), func(t *testing.T) { startsWithout(t, c, 2000) })
 	}
 }
 

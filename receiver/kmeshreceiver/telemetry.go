@@ -82,7 +82,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshTotalsRecoveredCallback(t.count(func(o *agent.Observation) uint64 { return o.Counts.Spilled })),
 		b.RegisterKmeshTotalsLostCallback(t.observe(totalsLost)),
 		b.RegisterKmeshConnectionsUntrackedCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Untracked })),
-		b.RegisterKmeshConnectionsTrackedCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Opened + o.Tally.Found - o.Tally.Closed })),
+		b.RegisterKmeshConnectionsTrackedCallback(t.count(tracked)),
 		b.RegisterKmeshConnectionsKernelCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
 		})),
@@ -111,6 +111,16 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
 		b.RegisterKmeshIdentityInSyncCallback(t.inSync()),
 	)
+}
+
+// tracked is how many entries the maps of connections hold.
+func tracked(o *agent.Observation) uint64 {
+	for _, m := range o.Maps {
+		if m.Name == "connections" {
+			return m.Entries
+		}
+	}
+	return 0
 }
 
 func lost(o *agent.Observation, to metric.Int64Observer) {

@@ -50,7 +50,7 @@ var observation = &agent.Observation{
 		SpillLostClosed: 30, SpillLostFailed: 31,
 	},
 	Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
-	Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}},
+	Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}, {Name: "connections", Bytes: 37, Entries: 137}},
 	Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
 	NAT:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
@@ -104,7 +104,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshTotalsLost, by("kind", map[string]int64{
 			"opened": 25, "closed": 30, "failed": 31, "sent": 26, "received": 27, "retransmits": 28, "lost": 29})},
 		{metadatatest.AssertEqualKmeshConnectionsUntracked, one(24)},
-		{metadatatest.AssertEqualKmeshConnectionsTracked, one(1000 + 22 - 300)},
+		{metadatatest.AssertEqualKmeshConnectionsTracked, one(137)},
 		{metadatatest.AssertEqualKmeshConnectionsKernel, kinds(1000, 300, 21)},
 		{metadatatest.AssertEqualKmeshConnectionsExported, kinds(8, 9, 10)},
 		{metadatatest.AssertEqualKmeshConnectionsExcluded, kinds(5, 6, 7)},
@@ -119,8 +119,8 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
-		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
-		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},
+		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136, "connections": 137})},
+		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36, "connections": 37})},
 		{metadatatest.AssertEqualKmeshBpfProgramRuns, by("bpf_program", map[string]int64{"set_state": 37, "iterate_connections": 0})},
 		{metadatatest.AssertEqualKmeshBpfProgramTime, by("bpf_program", map[string]int64{"set_state": 38, "iterate_connections": 0})},
 		{metadatatest.AssertEqualKmeshBpfProgramLoaded, by("bpf_program", map[string]int64{"set_state": 1, "iterate_connections": 0})},

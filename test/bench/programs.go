@@ -19,7 +19,7 @@ type ran struct {
 }
 
 // ours are the programs of the receiver, by the 15 bytes of their names that the kernel keeps.
-var ours = []string{"set_state", "set_state_again", "connect4", "connect6"}
+var ours = []string{"set_state", "destroy_sock", "connect4", "connect6"}
 
 // programs gives the loaded ones by their name. The kernel counts while someone has asked it to.
 func programs() map[string]ran {

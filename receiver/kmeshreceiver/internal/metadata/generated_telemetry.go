@@ -551,13 +551,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsTracked, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_connections_tracked",
-		metric.WithDescription("Connection ends that are open and tracked, including those found at start. [Alpha]"),
+		metric.WithDescription("Connection ends that the kernel's maps hold: open ones, and those whose socket is not gone yet. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsUntracked, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_untracked",
-		metric.WithDescription("Connection ends that are not reported because the connection maps were full. [Alpha]"),
+		metric.WithDescription("Connection ends that found no room in the maps of connections when they opened. They are reported when they close. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)

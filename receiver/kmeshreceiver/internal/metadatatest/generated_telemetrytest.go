@@ -146,7 +146,7 @@ func AssertEqualKmeshConnectionsKernel(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualKmeshConnectionsTracked(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_tracked",
-		Description: "Connection ends that are open and tracked, including those found at start. [Alpha]",
+		Description: "Connection ends that the kernel's maps hold: open ones, and those whose socket is not gone yet. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -160,7 +160,7 @@ func AssertEqualKmeshConnectionsTracked(t *testing.T, tt *componenttest.Telemetr
 func AssertEqualKmeshConnectionsUntracked(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_untracked",
-		Description: "Connection ends that are not reported because the connection maps were full. [Alpha]",
+		Description: "Connection ends that found no room in the maps of connections when they opened. They are reported when they close. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
