@@ -65,7 +65,7 @@ func (s *selector) writeOpened(f *flow.Flow) {
 		ID: c.ID, Event: flow.EventOpen, Direction: c.Direction,
 		Source: c.Source, Destination: c.Destination, Original: c.Original, Local: c.Local,
 		Start: c.Start, At: c.Start, Opened: true, State: flow.StateEstablished,
-		Trace: c.Trace, ConnectDuration: c.ConnectDuration,
+		ClientISN: c.ClientISN, ServerISN: c.ServerISN, Trace: c.Trace, Connect: c.Connect,
 	}
 	f.Connection = &s.opened
 	s.write(fields.Opened, c.Start, f)

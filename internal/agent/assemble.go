@@ -7,12 +7,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -57,6 +59,10 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	for _, option := range options {
 		option(&open)
 	}
+	tracer, err := flow.NewTracer(settings.TraceSalt)
+	if err != nil {
+		return nil, fmt.Errorf("trace_salt: %w", err)
+	}
 	source, err := newSource(&settings)
 	if err != nil {
 		return nil, err
@@ -69,11 +75,13 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 		IncludeLoopback: settings.IncludeLoopback,
 		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
 		Exclusive:       true,
+		Detail:          settings.AccessLog.TCPInfo,
 	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
 	r := newAgent(&settings, source, p, newTranslation(&settings, open.conntrack))
+	r.decoder.tracer = tracer
 	for _, missing := range p.Missing() {
 		r.logger.Warn("the receiver runs without a part that this kernel refuses; see docs/kernels.md",
 			zap.String("part", missing.Name), zap.String("not_reported", missing.Loss),

@@ -98,7 +98,8 @@ func TestASignalWithoutAPipelineHasNoStage(t *testing.T) {
 	s = newSubject(t, nil, consumertest.NewNop(), nil)
 	assert.NotNil(t, s.series)
 	assert.Nil(t, s.logs)
-	assert.Nil(t, s.logsOut)
+	assert.Nil(t, s.spans)
+	assert.Empty(t, s.signals)
 }
 
 func TestSeriesOfGoneWorkloadsEndOnlyWhereTheSourceListsItsWorkloads(t *testing.T) {

@@ -6,6 +6,7 @@ package agent
 
 import (
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 type decoder struct {
 	connection flow.Connection // the one at hand: its reader keeps nothing of it
 	names      map[[16]byte]string
+	tracer     flow.Tracer // the zero one unless there is a salt
 }
 
 // maxNames bounds the kept process names; a host has some hundreds.
@@ -51,6 +53,7 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		State:       flow.StateClose,
 		ClientISN:   r.ClientIsn,
 		ServerISN:   r.ServerIsn,
+		Trace:       d.trace(r),
 		Connect:     time.Duration(r.Connect),
 		TCPInfo:     tcpInfo(&r.Detail),
 	}
@@ -74,6 +77,14 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		c.ErrorType = errorType(syscall.Errno(r.Error), r.Unsent != 0)
 	}
 	return c
+}
+
+// trace returns a failed connect's own trace, as there is no other end; its records are one.
+func (d *decoder) trace(r *probe.Record) flow.Trace {
+	if r.ClientIsn == 0 && r.ServerIsn == 0 {
+		return flow.RandomTrace(rand.Uint64()) // #nosec G404 -- no secret
+	}
+	return d.tracer.Trace(r.ClientIsn, r.ServerIsn)
 }
 
 func tcpInfo(d *probe.Detail) flow.TCPInfo {

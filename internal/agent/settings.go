@@ -53,6 +53,7 @@ type Settings struct {
 	AggregationCardinalityLimit int
 	SeriesExpiration            time.Duration
 	CgroupPath                  string
+	TraceSalt                   string // empty: trace ids are those of the contract
 }
 
 // AccessLogSettings select the events that become log records.

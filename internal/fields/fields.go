@@ -69,25 +69,25 @@ var fields = []field{
 	{name: "server.address", use: Span, format: func(to []byte, r *record) []byte { return r.flow.Requested().Addr().AppendTo(to) }},
 	{name: "server.port", use: Span, number: func(r *record) int64 { return int64(r.flow.Requested().Port()) }},
 
-	detail("tcp.snd_cwnd", flow.SndCwnd),
-	detail("tcp.snd_ssthresh", flow.SndSsthresh),
-	detail("tcp.mss", flow.MSS),
-	detail("tcp.segs_in", flow.SegsIn),
-	detail("tcp.segs_out", flow.SegsOut),
-	detail("tcp.data_segs_in", flow.DataSegsIn),
-	detail("tcp.data_segs_out", flow.DataSegsOut),
-	detail("tcp.delivered", flow.Delivered),
-	detail("tcp.delivered_ce", flow.DeliveredCE),
-	detail("tcp.dsack_dups", flow.DSACKDups),
-	detail("tcp.reordering", flow.Reordering),
-	detail("tcp.rate_delivered", flow.RateDelivered),
-	detail("tcp.rate_interval_us", flow.RateInterval),
-	detail("tcp.icsk_retransmits", flow.ICSKRetransmits),
+	detail("tcp.snd_cwnd", func(d *flow.TCPInfo) uint32 { return d.SndCwnd }),
+	detail("tcp.snd_ssthresh", func(d *flow.TCPInfo) uint32 { return d.SndSsthresh }),
+	detail("tcp.mss", func(d *flow.TCPInfo) uint32 { return d.MSS }),
+	detail("tcp.segs_in", func(d *flow.TCPInfo) uint32 { return d.SegsIn }),
+	detail("tcp.segs_out", func(d *flow.TCPInfo) uint32 { return d.SegsOut }),
+	detail("tcp.data_segs_in", func(d *flow.TCPInfo) uint32 { return d.DataSegsIn }),
+	detail("tcp.data_segs_out", func(d *flow.TCPInfo) uint32 { return d.DataSegsOut }),
+	detail("tcp.delivered", func(d *flow.TCPInfo) uint32 { return d.Delivered }),
+	detail("tcp.delivered_ce", func(d *flow.TCPInfo) uint32 { return d.DeliveredCE }),
+	detail("tcp.dsack_dups", func(d *flow.TCPInfo) uint32 { return d.DSACKDups }),
+	detail("tcp.reordering", func(d *flow.TCPInfo) uint32 { return d.Reordering }),
+	detail("tcp.rate_delivered", func(d *flow.TCPInfo) uint32 { return d.RateDelivered }),
+	detail("tcp.rate_interval_us", func(d *flow.TCPInfo) uint32 { return d.RateIntervalUs }),
+	detail("tcp.icsk_retransmits", func(d *flow.TCPInfo) uint32 { return d.ICSKRetransmits }),
 }
 
 // detail is a field of the kernel's tcp_info.
-func detail(name string, i flow.Detail) field {
-	return field{name: name, use: TCPInfo, number: func(r *record) int64 { return int64(r.connection.Details[i]) }}
+func detail(name string, of func(*flow.TCPInfo) uint32) field {
+	return field{name: name, use: TCPInfo, number: func(r *record) int64 { return int64(of(&r.connection.TCPInfo)) }}
 }
 
 // used returns the fields of a use, in order.
@@ -148,7 +148,7 @@ func networkType(a netip.Addr) string {
 
 // connectDuration appends the time from the first SYN to ESTABLISHED, which the OUTBOUND end knows.
 func connectDuration(to []byte, r *record) []byte {
-	if d := r.connection.ConnectDuration; d > 0 {
+	if d := r.connection.Connect; d > 0 {
 		to = append(to, d.String()...)
 	}
 	return to

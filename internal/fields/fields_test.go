@@ -48,14 +48,15 @@ func values(use Use, event Event, c *flow.Connection) map[string]any {
 func TestTheConnectTimeIsThatOfTheClient(t *testing.T) {
 	c := flowtest.Sample()
 	require.NotContains(t, values(Log, Closed, c), "connect_duration")
-	c.ConnectDuration = 412300 * time.Nanosecond
+	c.Connect = 412300 * time.Nanosecond
 	require.Equal(t, "412.3µs", values(Log, Closed, c)["connect_duration"])
 }
 
 func TestDetailsAreThereOnRequest(t *testing.T) {
 	c := flowtest.Sample()
-	for i := range c.Details {
-		c.Details[i] = uint32(100 + i)
+	c.TCPInfo = flow.TCPInfo{
+		SndCwnd: 100, SndSsthresh: 101, MSS: 102, SegsIn: 103, SegsOut: 104, DataSegsIn: 105, DataSegsOut: 106, Delivered: 107,
+		DeliveredCE: 108, DSACKDups: 109, Reordering: 110, RateDelivered: 111, RateIntervalUs: 112, ICSKRetransmits: 113,
 	}
 	require.NotContains(t, values(Log, Closed, c), "tcp.snd_cwnd")
 	all := values(Log|TCPInfo, Closed, c)

@@ -40,19 +40,16 @@ type Connection struct {
 	Delta Counters
 
 	SRTT, MinRTT time.Duration // 0: not measured
-	// ConnectDuration is from the first SYN to ESTABLISHED, on Outbound ends; 0: not known.
-	ConnectDuration time.Duration
-
-	Trace   Trace
-	Details Details // zero unless they were asked for
 
 	State     State
 	Reason    CloseReason // how it closed; ReasonNone while open and on EventFailed
 	ErrorType string      // on EventFailed, one of the Error constants or an errno's name; else ""
 
-	// ClientISN and ServerISN are the initial sequence numbers, which both ends have in common: see NewTrace.
+	// ClientISN and ServerISN are the initial sequence numbers, which both ends have in common: see Tracer.
 	// Both are 0 on EventFailed and EventRecovered.
 	ClientISN, ServerISN uint32
+	// Trace is made of them, or of random bits where they are not known. It is zero on EventRecovered.
+	Trace Trace
 
 	// Connect is the time from the first SYN to ESTABLISHED on an Outbound end; 0: not known.
 	Connect time.Duration

@@ -2,7 +2,12 @@
 
 package flow
 
-import "encoding/binary"
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"encoding/binary"
+)
 
 // Trace is what both ends of one TCP connection have in common. Each end knows both initial sequence
 // numbers, which NAT leaves as they are, so two agents compute the same Trace without a message.
@@ -14,8 +19,35 @@ type Trace struct {
 
 // NewTrace returns the trace of the connection with these initial sequence numbers, those of the SYN
 // segments themselves.
-func NewTrace(client, server uint32) Trace {
-	return traceOf(splitMix64(uint64(client)<<32 | uint64(server)))
+func NewTrace(client, server uint32) Trace { return traceOf(splitMix64(key(client, server))) }
+
+func key(client, server uint32) uint64 { return uint64(client)<<32 | uint64(server) }
+
+// Tracer makes traces. The zero Tracer's are those of NewTrace.
+type Tracer struct {
+	// salt encrypts the sequence numbers first. Without it, the 64 bits that a trace id is made of can be searched.
+	salt cipher.Block
+}
+
+// NewTracer returns a Tracer whose ids only holders of the same salt compute; an empty one is no salt.
+func NewTracer(salt string) (Tracer, error) {
+	if salt == "" {
+		return Tracer{}, nil
+	}
+	secret := sha256.Sum256([]byte(salt))
+	block, err := aes.NewCipher(secret[:])
+	return Tracer{salt: block}, err
+}
+
+// Trace returns the trace of the connection with these initial sequence numbers.
+func (t *Tracer) Trace(client, server uint32) Trace {
+	if t.salt == nil {
+		return NewTrace(client, server)
+	}
+	var block [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(block[:], key(client, server))
+	t.salt.Encrypt(block[:], block[:])
+	return traceOf(splitMix64(binary.BigEndian.Uint64(block[:])))
 }
 
 // RandomTrace returns the trace of a connection of which only one end exists, as a failed one: from

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // The vectors of the telemetry contract.
@@ -23,6 +24,19 @@ func TestATraceIsThatOfTheContract(t *testing.T) {
 		assert.Equal(t, v.clientID, hex.EncodeToString(trace.Client[:]))
 		assert.Equal(t, v.serverID, hex.EncodeToString(trace.Server[:]))
 	}
+}
+
+func TestASaltMakesOtherTraces(t *testing.T) {
+	tracer := func(salt string) *Tracer {
+		made, err := NewTracer(salt)
+		require.NoError(t, err)
+		return &made
+	}
+	assert.Equal(t, NewTrace(1, 2), tracer("").Trace(1, 2))
+	assert.Equal(t, tracer("secret").Trace(1, 2), tracer("secret").Trace(1, 2))
+	assert.NotEqual(t, NewTrace(1, 2).ID, tracer("secret").Trace(1, 2).ID)
+	assert.NotEqual(t, tracer("secret").Trace(1, 2).ID, tracer("other").Trace(1, 2).ID)
+	assert.NotEqual(t, tracer("secret").Trace(1, 2).ID, tracer("secret").Trace(2, 1).ID)
 }
 
 func TestARandomTraceIsNotThatOfItsNumbers(t *testing.T) {

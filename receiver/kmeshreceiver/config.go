@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
@@ -41,6 +42,8 @@ type Config struct {
 	SeriesExpiration time.Duration `mapstructure:"series_expiration"`
 	// CgroupPath is the cgroup v2 folder to attach to; empty: the mount that is there.
 	CgroupPath string `mapstructure:"cgroup_path"`
+	// TraceSalt is a secret that all agents share, which trace ids are made with; empty: they are made without.
+	TraceSalt configopaque.String `mapstructure:"trace_salt"`
 	// ErrorMode is what a failed start does to the collector: `propagate` or `ignore`.
 	ErrorMode string `mapstructure:"error_mode"`
 }
@@ -89,6 +92,7 @@ func createDefaultConfig() component.Config {
 			Events:        []string{agent.EventClosed, agent.EventFailed},
 			Period:        5 * time.Second,
 			QueueLimitMiB: agent.DefaultLogQueueBytes / mebibyte,
+			Body:          true,
 		},
 		Identity: IdentityConfig{
 			Source:                   sources.Auto,
@@ -139,6 +143,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		AccessLog: agent.AccessLogSettings{
 			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
+			NoBody: !c.AccessLog.Body, TCPInfo: c.AccessLog.TCPInfo,
 		},
 		Identity: agent.IdentitySettings{
 			Source:                   c.Identity.source(),
@@ -153,5 +158,6 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
 		SeriesExpiration:            c.SeriesExpiration,
 		CgroupPath:                  c.CgroupPath,
+		TraceSalt:                   string(c.TraceSalt),
 	}, nil
 }

@@ -81,7 +81,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ServiceMetrics:     SetConfig{Enabled: true},
 		WorkloadMetrics:    SetConfig{Enabled: false},
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
-		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, QueueLimitMiB: 32},
+		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32},
 		Identity: IdentityConfig{
 			Source: "auto",
 			Sources: map[string]identity.SourceConfig{
@@ -131,7 +131,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		ServiceMetrics:     SetConfig{Enabled: false},
 		WorkloadMetrics:    SetConfig{Enabled: true},
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: true, MinDuration: time.Minute},
-		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueLimitMiB: 8},
+		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -160,6 +160,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		AggregationCardinalityLimit: 1000,
 		SeriesExpiration:            time.Hour,
 		CgroupPath:                  "/host/sys/fs/cgroup",
+		TraceSalt:                   "correct horse battery staple",
 		ErrorMode:                   "ignore",
 	}
 	want.ResourceAttributes = config.ResourceAttributes // it remembers what was set

@@ -19,8 +19,10 @@ func TestAnotherPlatformIsRefusedWhenASignalIsCreated(t *testing.T) {
 	factory, settings := NewFactory(), receivertest.NewNopSettings(metadata.Type)
 	_, metricsError := factory.CreateMetrics(t.Context(), settings, factory.CreateDefaultConfig(), consumertest.NewNop())
 	_, logsError := factory.CreateLogs(t.Context(), settings, factory.CreateDefaultConfig(), consumertest.NewNop())
+	_, tracesError := factory.CreateTraces(t.Context(), settings, factory.CreateDefaultConfig(), consumertest.NewNop())
 	want := "the receiver kmesh runs on Linux on amd64 and arm64, this is " + runtime.GOOS + " on " + runtime.GOARCH +
 		": remove it from this collector's pipelines"
 	assert.EqualError(t, metricsError, want)
 	assert.EqualError(t, logsError, want)
+	assert.EqualError(t, tracesError, want)
 }

@@ -122,6 +122,21 @@ func TestTwoSignalsShareOneRun(t *testing.T) {
 	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
 }
 
+func TestTracesShareTheRun(t *testing.T) {
+	r, s, config := &countingRunner{}, newSignals(), createDefaultConfig().(*Config)
+	metrics, logs := s.both(t, config, r)
+	traces, err := s.factory.CreateTraces(t.Context(), receivertest.NewNopSettings(metadata.Type), config, consumertest.NewNop())
+	require.NoError(t, err)
+	for _, signal := range []component.Component{metrics, logs, traces} {
+		require.NoError(t, signal.Start(t.Context(), newHost()))
+	}
+	assert.Equal(t, [3]int32{1, 1, 0}, r.counts())
+	for _, signal := range []component.Component{traces, logs, metrics} {
+		require.NoError(t, signal.Shutdown(t.Context()))
+	}
+	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
+}
+
 func TestTwoConfigurationsRunApart(t *testing.T) {
 	first, second := &countingRunner{}, &countingRunner{}
 	a, b := createDefaultConfig().(*Config), createDefaultConfig().(*Config)

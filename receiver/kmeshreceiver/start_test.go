@@ -157,13 +157,13 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, agent.Settings{
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
-		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20},
+		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
 		Identity: agent.IdentitySettings{
 			Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true,
-		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, CgroupPath: "/host/sys/fs/cgroup",
+		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
 	}, settings)
 
 	config, _ = fromFile(t, "kmesh")

@@ -125,11 +125,14 @@ func tracked(o *agent.Observation) uint64 {
 
 func lost(o *agent.Observation, to metric.Int64Observer) {
 	for reason, n := range map[string]uint64{
-		"ring_full":      o.Tally.Lost,
-		"malformed":      o.Counts.Malformed,
-		"log_queue_full": o.Logs.DroppedQueueFull,
-		"log_refused":    o.Logs.DroppedRefused,
-		"log_shutdown":   o.Logs.DroppedShutdown,
+		"ring_full":       o.Tally.Lost,
+		"malformed":       o.Counts.Malformed,
+		"log_queue_full":  o.Logs.DroppedQueueFull,
+		"log_refused":     o.Logs.DroppedRefused,
+		"log_shutdown":    o.Logs.DroppedShutdown,
+		"span_queue_full": o.Spans.DroppedQueueFull,
+		"span_refused":    o.Spans.DroppedRefused,
+		"span_shutdown":   o.Spans.DroppedShutdown,
 	} {
 		to.Observe(int64(n), label("reason", reason))
 	}

@@ -44,6 +44,7 @@ var observation = &agent.Observation{
 		Connection: series.SetStats{Series: 15, Refused: 16},
 	},
 	Logs: delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Spans: delivery.QueueStats{DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
@@ -99,7 +100,8 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 	}{
 		{metadatatest.AssertEqualKmeshRecordsRead, one(32)},
 		{metadatatest.AssertEqualKmeshRecordsLost, by("reason", map[string]int64{
-			"ring_full": 23, "malformed": 33, "log_queue_full": 17, "log_refused": 18, "log_shutdown": 19})},
+			"ring_full": 23, "malformed": 33, "log_queue_full": 17, "log_refused": 18, "log_shutdown": 19,
+			"span_queue_full": 61, "span_refused": 62, "span_shutdown": 63})},
 		{metadatatest.AssertEqualKmeshTotalsRecovered, one(34)},
 		{metadatatest.AssertEqualKmeshTotalsLost, by("kind", map[string]int64{
 			"opened": 25, "closed": 30, "failed": 31, "sent": 26, "received": 27, "retransmits": 28, "lost": 29})},
