@@ -43,7 +43,7 @@ var observation = &agent.Observation{
 		Workload:   series.SetStats{Series: 13, Refused: 14},
 		Connection: series.SetStats{Series: 15, Refused: 16},
 	},
-	Logs: delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Logs:  delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Spans: delivery.QueueStats{DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
