@@ -6,10 +6,12 @@ package livemap
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -154,8 +156,11 @@ func (b *browser) requireClean() {
 
 // key is how the page names a node.
 func key(kind, cluster, namespace, name string) string {
-	text, _ := json.Marshal([]string{kind, cluster, namespace, name})
-	return string(text)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // as the page does
+	_ = encoder.Encode([]string{kind, cluster, namespace, name})
+	return strings.TrimSpace(text.String())
 }
 
 // link is a drawn link, as the page has it.
