@@ -210,7 +210,7 @@ export class GraphView {
 	private mark(): void {
 		const { cy, view, selected } = this;
 		const chosen = selected ? cy.getElementById(selected) : cy.collection();
-		const near = chosen.empty() ? undefined : chosen.union(chosen.edges().connectedNodes()).union(chosen.nodes().closedNeighborhood());
+		const near = chosen.empty() ? undefined : neighbourhood(chosen);
 		const isFound = (id: string): boolean => view.found === undefined || view.found.has(id);
 		cy.batch(() => {
 			cy.elements().forEach((one) => {
@@ -272,12 +272,18 @@ export class GraphView {
 		layout.run();
 	}
 
-	/** Turns what is taller than wide: the window is wide. */
+	/** Turns what is taller than wide, and draws it out to the window's shape, which leaves more room for names. */
 	private lie(): void {
-		const box = this.cy.elements().boundingBox();
-		if (box.h <= box.w * 1.05 || this.cy.width() < this.cy.height()) return;
+		const leaves = this.leaves();
+		const before = this.cy.elements().boundingBox();
+		const isTurned = before.h > before.w * 1.05 && this.cy.width() > this.cy.height();
+		const shape = isTurned ? before.h / before.w : before.w / before.h;
+		const stretch = Math.min(1.6, Math.max(1, (0.9 * this.cy.width()) / this.cy.height() / shape));
 		this.cy.batch(() => {
-			for (const node of this.leaves()) node.position({ x: node.position().y, y: node.position().x });
+			for (const node of leaves) {
+				const { x, y } = node.position();
+				node.position({ x: stretch * (isTurned ? y : x), y: isTurned ? x : y });
+			}
 		});
 	}
 
@@ -371,6 +377,14 @@ export class GraphView {
 	get core(): Core {
 		return this.cy;
 	}
+}
+
+/** What belongs to a node or link: behind a service also those that it connects with the node. */
+function neighbourhood(chosen: cytoscape.CollectionReturnValue): cytoscape.CollectionReturnValue {
+	const near = chosen.union(chosen.edges().connectedNodes()).union(chosen.nodes().closedNeighborhood());
+	const clients = chosen.nodes().incomers("node[kind = 'service']").incomers();
+	const backends = chosen.nodes().outgoers("node[kind = 'service']").outgoers();
+	return near.union(clients).union(backends);
 }
 
 function boxID(space: string): string {
