@@ -33,7 +33,7 @@ type browser struct {
 
 func open(t testing.TB, url string) *browser {
 	t.Helper()
-	cmd := exec.Command("node", "test/driver.mjs") //nolint:gosec // our own script
+	cmd := exec.Command("node", "test/driver.mjs")
 	cmd.Dir = web
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -161,13 +161,6 @@ func key(kind, cluster, namespace, name string) string {
 	encoder.SetEscapeHTML(false) // as the page does
 	_ = encoder.Encode([]string{kind, cluster, namespace, name})
 	return strings.TrimSpace(text.String())
-}
-
-// link is a drawn link, as the page has it.
-type link struct {
-	Sent, Received, Opened, Failed, Share float64
-	Reason, Kind                          string
-	Idle                                  bool
 }
 
 // linkScript finds a link between two nodes by their titles.
