@@ -21,7 +21,9 @@ func TestTheReadmeHasEveryKeyAndInstrument(t *testing.T) {
 	}
 	content, err := os.ReadFile("metadata.yaml")
 	require.NoError(t, err)
-	var described struct{ Telemetry struct{ Metrics map[string]any } }
+	var described struct {
+		Telemetry struct{ Metrics map[string]any }
+	}
 	require.NoError(t, yaml.Unmarshal(content, &described))
 	for instrument := range described.Telemetry.Metrics {
 		assert.Contains(t, string(text), "| `otelcol_"+instrument+"` |")

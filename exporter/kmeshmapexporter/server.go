@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
@@ -25,11 +26,11 @@ type server struct {
 }
 
 func serve(ctx context.Context, host component.Host, i *instance) (*server, error) {
-	handler, err := page.New(i.graph, i.feed)
+	config := i.config.ServerConfig
+	handler, err := page.New(i.graph, i.feed, !config.Auth.HasValue() && isLoopback(config.NetAddr.Endpoint))
 	if err != nil {
 		return nil, err
 	}
-	config := i.config.ServerConfig
 	s := &server{}
 	if s.http, err = config.ToServer(ctx, host.GetExtensions(), i.settings.TelemetrySettings, handler); err != nil {
 		return nil, err
@@ -50,6 +51,16 @@ func serve(ctx context.Context, host component.Host, i *instance) (*server, erro
 		}
 	})
 	return s, nil
+}
+
+// isLoopback says whether an endpoint can be reached from this machine only.
+func isLoopback(endpoint string) bool {
+	host, _, err := net.SplitHostPort(endpoint)
+	if err != nil {
+		return false
+	}
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 func (s *server) shutdown(ctx context.Context) error {

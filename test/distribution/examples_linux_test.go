@@ -97,6 +97,15 @@ func TestQuickStartShowsAConnection(t *testing.T) {
 		_, page = c.get("http://127.0.0.1:9464/metrics")
 		return series.MatchString(page)
 	}, 30*time.Second, 50*time.Millisecond, "no line like %s", series)
+
+	// The map has it, too, and its last connections.
+	require.Eventually(t, func() bool {
+		_, page = c.get("http://127.0.0.1:9465/api/graph")
+		return strings.Contains(page, `"name":"distribution.te`)
+	}, 10*time.Second, 50*time.Millisecond, "the map does not show this process: %s", page)
+	status, html := c.get("http://127.0.0.1:9465/")
+	require.Equal(t, 200, status)
+	require.Contains(t, html, "<title>Kmesh map</title>")
 	c.stop(t)
 }
 

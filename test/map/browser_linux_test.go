@@ -6,10 +6,12 @@ package livemap
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -31,7 +33,7 @@ type browser struct {
 
 func open(t testing.TB, url string) *browser {
 	t.Helper()
-	cmd := exec.Command("node", "test/driver.mjs") //nolint:gosec // our own script
+	cmd := exec.Command("node", "test/driver.mjs")
 	cmd.Dir = web
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -154,15 +156,11 @@ func (b *browser) requireClean() {
 
 // key is how the page names a node.
 func key(kind, cluster, namespace, name string) string {
-	text, _ := json.Marshal([]string{kind, cluster, namespace, name})
-	return string(text)
-}
-
-// link is a drawn link, as the page has it.
-type link struct {
-	Sent, Received, Opened, Failed, Share float64
-	Reason, Kind                          string
-	Idle                                  bool
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // as the page does
+	_ = encoder.Encode([]string{kind, cluster, namespace, name})
+	return strings.TrimSpace(text.String())
 }
 
 // linkScript finds a link between two nodes by their titles.

@@ -53,7 +53,7 @@ func startCollector(t testing.TB, config string) *collector {
 // start runs the collector and waits for its page.
 func (c *collector) start() {
 	c.t.Helper()
-	c.cmd = exec.Command(distribution, "--config", c.config) //nolint:gosec // our own binary
+	c.cmd = exec.Command(distribution, "--config", c.config)
 	c.cmd.Env = append(os.Environ(), c.env...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.out
 	require.NoError(c.t, c.cmd.Start())

@@ -197,7 +197,7 @@ func themes(t *testing.T, b *browser) {
 	t.Helper()
 	background := "getComputedStyle(document.body).backgroundColor"
 	light := evaluate[string](b, background)
-	b.do("scheme", map[string]any{"name": "dark"})
+	b.do("scheme", map[string]any{"value": "dark"})
 	b.eventually("document.documentElement.dataset.theme === 'dark'", "dark, as the system says")
 	assert.NotEqual(t, light, evaluate[string](b, background))
 	picture(b, "test-map-dark.png")
@@ -205,7 +205,7 @@ func themes(t *testing.T, b *browser) {
 	b.eventually("document.documentElement.dataset.theme === 'light'", "light, as the viewer says")
 	b.click("#theme")
 	b.click("#theme")
-	b.do("scheme", map[string]any{"name": "light"})
+	b.do("scheme", map[string]any{"value": "light"})
 	b.eventually("document.documentElement.dataset.theme === 'light'", "as the system says")
 }
 

@@ -5,10 +5,12 @@
 package livemap
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // crowd is 150 workloads, each with a service, in ten namespaces: 300 nodes. 850 calls make 1,000 links, as each service
@@ -39,26 +41,12 @@ func TestThreeHundredNodesAreFluent(t *testing.T) {
 	b.eventually("kmeshMap.graph.core.nodes('[size]').every((n) => Number.isFinite(n.position().x))", "the layout")
 	evaluate[bool](b, "new Promise((done) => setTimeout(() => done(true), 5000))") // the young map is arranged
 	picture(b, "test-crowd.png")
-	fps := evaluate[map[string]float64](b, `(async () => {
-		const cy = kmeshMap.graph.core, result = {};
-		const frames = (move) => new Promise((done) => {
-			const begin = performance.now();
-			let count = 0;
-			const frame = () => {
-				count++;
-				move(count);
-				const passed = performance.now() - begin;
-				if (passed < 3000) requestAnimationFrame(frame);
-				else done(count * 1000 / passed);
-			};
-			requestAnimationFrame(frame);
-		});
-		result.pan = await frames((i) => cy.panBy({ x: i % 40 < 20 ? 8 : -8, y: i % 20 < 10 ? 4 : -4 }));
-		result.zoom = await frames((i) => cy.zoom({ level: cy.zoom() * (i % 40 < 20 ? 1.02 : 1 / 1.02), renderedPosition: { x: 600, y: 350 } }));
-		return result;
-	})()`)
-	t.Logf("%d nodes, %d links: %.0f frames per second while panning, %.0f while zooming", 300, links, fps["pan"], fps["zoom"])
-	assert.Greater(t, fps["pan"], 15.0)
-	assert.Greater(t, fps["zoom"], 15.0)
+	for _, gesture := range []string{"rest", "pan", "zoom"} {
+		var fps float64
+		require.NoError(t, json.Unmarshal(b.do("frames", map[string]any{"gesture": gesture}), &fps))
+		t.Logf("300 nodes, %d links, %s: %.0f frames per second, drawn by software", links, gesture, fps)
+		// An idle machine of two cores has more than 30; one that is busy with other things has less.
+		assert.Greater(t, fps, 10.0, gesture)
+	}
 	b.requireClean()
 }

@@ -24,9 +24,9 @@ func TestScreenshot(t *testing.T) {
 	b.eventually("[...kmeshMap.store.links.values()].some((l) => l.share > 0)", "the failing edge")
 	wait(b, 90*time.Second) // so that the charts have something to show
 	picture(b, "map.png")
-	b.do("scheme", map[string]any{"name": "dark"})
+	b.do("scheme", map[string]any{"value": "dark"})
 	picture(b, "map-dark.png")
-	b.do("scheme", map[string]any{"name": "light"})
+	b.do("scheme", map[string]any{"value": "light"})
 	choose(b, key("workload", "Kubernetes", "billing", "payments"))
 	b.eventually("document.querySelectorAll('.records li').length > 3", "details")
 	picture(b, "map-details.png")

@@ -5,8 +5,11 @@ package page
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/exporter/kmeshmapexporter/internal/graph"
@@ -26,8 +29,9 @@ type Graph interface {
 	Node(id uint32) *graph.Detail
 }
 
-// New gives the handler of all paths.
-func New(g Graph, feed *live.Feed) (http.Handler, error) {
+// New gives the handler of all paths. A handler for local viewers only answers requests for a name of this machine: a page
+// of somebody else's whose name leads to 127.0.0.1 must not read the map.
+func New(g Graph, feed *live.Feed, isLocal bool) (http.Handler, error) {
 	files, err := assets()
 	if err != nil {
 		return nil, err
@@ -40,7 +44,25 @@ func New(g Graph, feed *live.Feed) (http.Handler, error) {
 	mux.Handle("GET /api/node", serveNode(g))
 	mux.Handle("GET /api/link", serveLink(g))
 	mux.Handle("GET /api/events", serveEvents(feed))
+	if isLocal {
+		return secure(local(mux)), nil
+	}
 	return secure(mux), nil
+}
+
+// local refuses hosts that are neither an address nor localhost.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && !strings.EqualFold(host, "localhost") {
+			http.Error(w, "the map is served on this machine only: open it as localhost or by address; a proxy must send such a Host header, or set auth", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // secure sets the headers of every answer.

@@ -42,7 +42,7 @@ func serve(t *testing.T) (*httptest.Server, *live.Feed) {
 	t.Helper()
 	g := &still{graph.Drawn{Nodes: []graph.Node{{ID: 1, Kind: graph.KindWorkload, Name: `</script><img src=x onerror=alert(1)>`}}}}
 	feed := live.NewFeed(live.Settings{Source: g, MaxViewers: 1, Window: time.Minute})
-	handler, err := New(g, feed)
+	handler, err := New(g, feed, true)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(func() {
@@ -133,6 +133,24 @@ func TestDetails(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
+}
+
+// A name that somebody else's server gives out may lead here (DNS rebinding).
+func TestAForeignHostIsRefused(t *testing.T) {
+	server, _ := serve(t)
+	port := server.URL[strings.LastIndex(server.URL, ":"):]
+	for host, status := range map[string]int{
+		"127.0.0.1" + port: 200, "localhost" + port: 200, "[::1]" + port: 200, "localhost": 200,
+		"evil.example" + port: http.StatusMisdirectedRequest, "localhost.evil.example": http.StatusMisdirectedRequest, "127.0.0.1.evil.example" + port: http.StatusMisdirectedRequest,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/graph", nil)
+		require.NoError(t, err)
+		request.Host = host
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, status, response.StatusCode, host)
+	}
 }
 
 func TestNamesAreDataInJSON(t *testing.T) {

@@ -5,14 +5,16 @@ import fcose from "cytoscape-fcose";
 
 import { percent, rate } from "./format";
 import { mix, palette, type Palette, style } from "./palette";
-import { findPlace, type Placed, type Point } from "./place";
+import { findPlace, grid, type Placed, type Point } from "./place";
 import type { Link, Node } from "./store";
 import { clusters, spaceTitle, type View } from "./view";
 
 cytoscape.use(fcose);
 
-/** From so many links on, lines are straight and have no texts. */
-const manyLinks = 400;
+/** From so many links on, lines are straight and thin, without arrows and texts. */
+const manyLinks = 300;
+/** From so many nodes on, boxes are grids. */
+const manyNodes = 90;
 const fewLinks = 36;
 /** A map that was just opened is arranged once more when it has its nodes: for so long, and after so long without a new one. */
 const youngFor = 60_000;
@@ -38,13 +40,17 @@ export class GraphView {
 	private sizing = 0;
 	private readonly opened = performance.now();
 	private grown = 0;
+	private marked = "";
+	/** How many nodes there were when all were fitted into the window. */
+	private fitted = 0;
 	private growing = 0;
 
 	constructor(container: HTMLElement, private readonly choices: Choices) {
 		this.cy = cytoscape({
 			container, style: style(this.palette, this.fontSize), minZoom: 0.08, maxZoom: 2.6,
 			boxSelectionEnabled: false, selectionType: "single", autounselectify: true,
-			textureOnViewport: false, hideEdgesOnViewport: false,
+			// Moving the view moves a picture of it; it is drawn anew when it rests.
+			textureOnViewport: true,
 		});
 		this.cy.on("tap", (event) => {
 			if (event.target === this.cy) this.choices.select("");
@@ -74,13 +80,15 @@ export class GraphView {
 	show(view: View): void {
 		this.view = view;
 		if (this.moving) return; // the layout's end shows it
+		const found = view.found ? [...view.found].join() : "";
 		const isNew = this.structure();
 		this.cy.batch(() => this.values());
-		this.mark();
-		if (isNew && !this.touched) this.fit();
+		if (isNew || found !== this.marked) this.mark();
+		this.marked = found;
+		if (this.cy.nodes().length !== this.fitted && !this.touched) this.fit();
 	}
 
-	/** Adds what is new, removes what is gone; says whether it moved or added nodes. */
+	/** Adds what is new, removes what is gone; says whether it added any. */
 	private structure(): boolean {
 		const { cy, view } = this;
 		const count = clusters(view.nodes.values());
@@ -97,16 +105,19 @@ export class GraphView {
 			gone.remove();
 			for (const space of spaces) {
 				const id = boxID(space);
-				if (cy.getElementById(id).empty()) cy.add({ group: "nodes", data: { id, space, box: true, label: "" }, grabbable: true });
+				if (cy.getElementById(id).empty()) cy.add({ group: "nodes", data: { id, space, box: true, label: "" }, grabbable: false, pannable: true });
 				cy.getElementById(id).data("label", spaceTitle(space, count));
 			}
 		});
-		const known = view.nodes.size - added.length;
-		const isArranged = added.some((node) => !this.places.has(node.key)) && added.length >= Math.max(3, known / 2);
+		const fresh = added.filter((node) => !this.places.has(node.key)).length;
+		const known = view.nodes.size - fresh;
+		let isNew = added.length > 0;
+		const isArranged = fresh > 0 && fresh >= Math.max(3, known / 2);
 		cy.batch(() => {
 			for (const node of added) this.add(node, isArranged);
 			for (const link of view.links.values()) {
 				if (cy.getElementById(link.key).empty()) {
+					isNew = true;
 					cy.add({ group: "edges", data: { id: link.key, source: link.source.key, target: link.target.key, width: 1, color: this.palette.edge, label: "" } });
 				}
 			}
@@ -115,11 +126,13 @@ export class GraphView {
 			this.grown = 0;
 			this.arrange(known > 0);
 		} else if (added.length > 0) {
-			this.grown += added.length;
 			this.remember();
-			this.settle();
+			if (fresh > 0) {
+				this.grown += fresh;
+				this.settle();
+			}
 		}
-		return added.length > 0;
+		return isNew;
 	}
 
 	/** Arranges a young map once more, if nobody touched it and it grew by more than a fifth since. */
@@ -180,7 +193,7 @@ export class GraphView {
 		}
 		for (const node of view.nodes.values()) {
 			const drawn = cy.getElementById(node.key);
-			set(drawn, "size", node.kind === "namespace" ? 56 : 26 + Math.min(20, 4 * Math.log10(1 + (traffic.get(node.key) ?? 0) / 100)));
+			set(drawn, "size", node.kind === "namespace" ? 56 : 26 + 2 * Math.round(Math.min(10, 2 * Math.log10(1 + (traffic.get(node.key) ?? 0) / 100))));
 			set(drawn, "label", node.stands > 0 ? `${node.title} (${node.stands})` : node.title);
 			drawn.toggleClass("failing", failing.has(node.key));
 		}
@@ -189,22 +202,22 @@ export class GraphView {
 	private colour(link: Link): string {
 		const { edge, bad } = this.palette;
 		const strong = this.palette["edge-strong"]!;
-		if (link.share > 0) return mix(mix(strong, bad!, 0.55), bad!, Math.min(1, link.share * 2));
-		return mix(edge!, strong, Math.min(1, Math.log10(1 + link.sent + link.received) / 6));
+		if (link.share > 0) return mix(mix(strong, bad!, 0.55), bad!, Math.round(8 * Math.min(1, link.share * 2)) / 8);
+		return mix(edge!, strong, Math.round(8 * Math.min(1, Math.log10(1 + link.sent + link.received) / 6)) / 8);
 	}
 
 	/** Dims what the search and the selection leave aside. */
 	private mark(): void {
 		const { cy, view, selected } = this;
 		const chosen = selected ? cy.getElementById(selected) : cy.collection();
-		const near = chosen.empty() ? undefined : chosen.union(chosen.edges().connectedNodes()).union(chosen.nodes().closedNeighborhood());
+		const near = chosen.empty() ? undefined : neighbourhood(chosen);
 		const isFound = (id: string): boolean => view.found === undefined || view.found.has(id);
 		cy.batch(() => {
 			cy.elements().forEach((one) => {
 				if (one.data("box")) return;
 				const isDim = near !== undefined ? !near.has(one)
 					: one.group() === "nodes" ? !isFound(one.id()) : !isFound(one.data("source") as string) && !isFound(one.data("target") as string);
-				one.toggleClass("dim", isDim).toggleClass("selected", one.id() === selected).toggleClass("focus", one.id() === this.focused);
+				one.toggleClass("dim", isDim).toggleClass("near", near !== undefined && !isDim).toggleClass("selected", one.id() === selected).toggleClass("focus", one.id() === this.focused);
 			});
 		});
 	}
@@ -228,11 +241,21 @@ export class GraphView {
 	/** Lays all nodes out anew. */
 	arrange(isSmooth: boolean): void {
 		const { cy } = this;
-		const count = cy.nodes().length;
+		const leaves = this.leaves();
+		const count = leaves.length;
+		if (count > manyNodes) {
+			const places = grid(leaves.map((node) => ({
+				key: node.id(), space: node.parent().first().data("space") as string, title: node.data("label") as string, kind: node.data("kind") as string,
+			})), Math.max(1, cy.width() / Math.max(1, cy.height())));
+			cy.batch(() => leaves.forEach((node) => node.position(places.get(node.id())!)));
+			this.remember();
+			if (!this.touched) this.fit();
+			return;
+		}
 		const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 		const options = {
-			name: "fcose", quality: count > 200 ? "default" : "proof", randomize: true, fit: false,
-			animate: isSmooth && !isCalm && count <= 200, animationDuration: 500,
+			name: "fcose", quality: "proof", randomize: true, fit: false,
+			animate: isSmooth && !isCalm, animationDuration: 500,
 			nodeDimensionsIncludeLabels: true, packComponents: true, tile: true, tilingPaddingVertical: 26, tilingPaddingHorizontal: 26,
 			nodeSeparation: 75, idealEdgeLength: () => 82, nodeRepulsion: () => 6000, edgeElasticity: () => 0.4,
 			gravityRangeCompound: 1.3, gravityCompound: 1.4, gravity: 0.25, numIter: 2500,
@@ -249,12 +272,18 @@ export class GraphView {
 		layout.run();
 	}
 
-	/** Turns what is taller than wide: the window is wide. */
+	/** Turns what is taller than wide, and draws it out to the window's shape, which leaves more room for names. */
 	private lie(): void {
-		const box = this.cy.elements().boundingBox();
-		if (box.h <= box.w * 1.05 || this.cy.width() < this.cy.height()) return;
+		const leaves = this.leaves();
+		const before = this.cy.elements().boundingBox();
+		const isTurned = before.h > before.w * 1.05 && this.cy.width() > this.cy.height();
+		const shape = isTurned ? before.h / before.w : before.w / before.h;
+		const stretch = Math.min(1.6, Math.max(1, (0.9 * this.cy.width()) / this.cy.height() / shape));
 		this.cy.batch(() => {
-			for (const node of this.leaves()) node.position({ x: node.position().y, y: node.position().x });
+			for (const node of leaves) {
+				const { x, y } = node.position();
+				node.position({ x: stretch * (isTurned ? y : x), y: isTurned ? x : y });
+			}
 		});
 	}
 
@@ -279,7 +308,8 @@ export class GraphView {
 	/** Shows all, beside the legend and the buttons that lie on the map. */
 	fit(): void {
 		const { cy } = this;
-		if (cy.elements().empty()) return;
+		this.fitted = cy.nodes().length;
+		if (this.fitted === 0) return;
 		const box = cy.elements().boundingBox();
 		const free = { left: 40, right: 62, top: 26, bottom: 74 };
 		const width = Math.max(100, cy.width() - free.left - free.right);
@@ -349,6 +379,14 @@ export class GraphView {
 	}
 }
 
+/** What belongs to a node or link: behind a service also those that it connects with the node. */
+function neighbourhood(chosen: cytoscape.CollectionReturnValue): cytoscape.CollectionReturnValue {
+	const near = chosen.union(chosen.edges().connectedNodes()).union(chosen.nodes().closedNeighborhood());
+	const clients = chosen.nodes().incomers("node[kind = 'service']").incomers();
+	const backends = chosen.nodes().outgoers("node[kind = 'service']").outgoers();
+	return near.union(clients).union(backends);
+}
+
 function boxID(space: string): string {
 	return `box:${space}`;
 }
@@ -358,7 +396,7 @@ function set(of: cytoscape.SingularElementReturnValue, name: string, value: stri
 }
 
 function width(bytesPerSecond: number): number {
-	return Math.round(10 * (1 + Math.min(8, Math.max(0, 1.45 * Math.log10(1 + bytesPerSecond / 200))))) / 10;
+	return Math.round(2 * (1 + Math.min(8, Math.max(0, 1.45 * Math.log10(1 + bytesPerSecond / 200))))) / 2;
 }
 
 function text(link: Link): string {

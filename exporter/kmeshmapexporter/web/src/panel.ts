@@ -3,7 +3,7 @@
 import { Chart } from "./charts";
 import { element, find, setText } from "./element";
 import { bytes, clock, duration, percent, perSecond, rate, seconds, words } from "./format";
-import { type Link, type Node, place } from "./store";
+import { called, type Link, type Node, place } from "./store";
 import type { AccessRecord, Detail } from "./types";
 import type { View } from "./view";
 
@@ -142,11 +142,11 @@ class Body {
 	private showPeers(node: Node | undefined, link: Link | undefined, links: Link[]): void {
 		this.peerTitle.hidden = this.peers.hidden = links.length === 0;
 		const rows: { key: string; name: string; rate: string; isBad: boolean }[] = link
-			? [link.source, link.target].map((end, i) => ({ key: end.key, name: `${i === 0 ? "from" : "to"} ${end.title}`, rate: "", isBad: false }))
+			? [link.source, link.target].map((end, i) => ({ key: end.key, name: `${i === 0 ? "from" : "to"} ${called(end)}`, rate: "", isBad: false }))
 			: links.toSorted((a, b) => b.sent + b.received - a.sent - a.received).slice(0, mostPeers).map((one) => {
 				const isClient = one.source.key === node!.key;
 				return {
-					key: one.key, name: isClient ? `→ ${one.target.title}` : `← ${one.source.title}`, isBad: one.share > 0,
+					key: one.key, name: isClient ? `→ ${called(one.target)}` : `← ${called(one.source)}`, isBad: one.share > 0,
 					rate: one.share > 0 ? `${percent(one.share)} fail` : one.idle ? "idle" : rate(one.sent + one.received),
 				};
 			});

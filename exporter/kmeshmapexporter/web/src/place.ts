@@ -18,7 +18,7 @@ const step = 92;
 export function findPlace(space: string, neighbours: Point[], placed: Placed[]): Point {
 	if (placed.length === 0) return { x: 0, y: 0 };
 	const mates = placed.filter((node) => node.space === space);
-	const boxes = boxesOf(placed, space);
+	const boxes = boxesOf(placed, space, mates.length > 0 ? 0.9 * step : 1.3 * step);
 	const anchor = mates.length > 0 ? mean(mates) : mean(neighbours.length > 0 ? neighbours : placed);
 	const clear = mates.length > 0 ? 0.95 * step : 1.7 * step; // a new box takes more room than a node
 	for (let ring = 0; ring < 60; ring++) {
@@ -47,6 +47,47 @@ function mean(points: Point[]): Point {
 	return { x: sum.x / points.length, y: sum.y / points.length };
 }
 
+export interface Resident {
+	key: string;
+	space: string;
+	title: string;
+	kind: string;
+}
+
+const cell = { width: 104, height: 80 };
+const frame = 62; // around the nodes of a box, with its name
+
+/**
+ * Lays out a large graph: each box is a grid, with a service beside the workload of its name, and boxes are packed in rows. The same
+ * nodes always get the same places, and boxes never overlap.
+ */
+export function grid(nodes: Resident[], aspect: number): Map<string, Point> {
+	const boxes = new Map<string, Resident[]>();
+	for (const node of nodes) boxes.set(node.space, [...(boxes.get(node.space) ?? []), node]);
+	const sized = [...boxes].map(([space, mates]) => {
+		mates.sort((a, b) => a.title.localeCompare(b.title, undefined, { numeric: true }) || (a.kind < b.kind ? -1 : 1));
+		const columns = Math.max(2, 2 * Math.round(Math.sqrt(mates.length * 1.25) / 2)); // even: pairs stay in a row
+		return { space, mates, columns, width: columns * cell.width + frame, height: Math.ceil(mates.length / columns) * cell.height + frame };
+	}).sort((a, b) => b.height - a.height || (a.space < b.space ? -1 : 1));
+	const area = sized.reduce((sum, box) => sum + box.width * box.height, 0);
+	const widest = Math.max(Math.sqrt(area * aspect), ...sized.map((box) => box.width));
+	const places = new Map<string, Point>();
+	let left = 0, top = 0, row = 0;
+	for (const box of sized) {
+		if (left > 0 && left + box.width > widest * 1.04) {
+			left = 0;
+			top += row;
+			row = 0;
+		}
+		box.mates.forEach((node, i) => {
+			places.set(node.key, { x: left + ((i % box.columns) + 0.5) * cell.width, y: top + (Math.floor(i / box.columns) + 0.5) * cell.height });
+		});
+		left += box.width;
+		row = Math.max(row, box.height);
+	}
+	return places;
+}
+
 interface Box {
 	left: number;
 	right: number;
@@ -54,10 +95,9 @@ interface Box {
 	bottom: number;
 }
 
-/** The boxes of the other spaces, with room for their frames. */
-function boxesOf(placed: Placed[], space: string): Box[] {
+/** The boxes of the other spaces, with room for frames. */
+function boxesOf(placed: Placed[], space: string, room: number): Box[] {
 	const boxes = new Map<string, Box>();
-	const room = 0.9 * step;
 	for (const node of placed) {
 		if (node.space === space) continue;
 		const box = boxes.get(node.space) ?? { left: Infinity, right: -Infinity, top: Infinity, bottom: -Infinity };

@@ -83,6 +83,9 @@ function title(node: WireNode): string {
 	}
 }
 
+/** A node's title, told from a workload's of the same name. */
+export const called = (node: Node): string => (node.kind === "service" ? `${node.title} (service)` : node.title);
+
 /** Where a node is, in words. */
 export function place(node: Node): string {
 	const words: Record<string, string> = {

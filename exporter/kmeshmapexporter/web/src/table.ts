@@ -2,7 +2,7 @@
 
 import { element, find, setText } from "./element";
 import { percent, perSecond, rate, words } from "./format";
-import type { Link, Node } from "./store";
+import { called, type Link, type Node } from "./store";
 import type { View } from "./view";
 
 interface Column {
@@ -14,8 +14,6 @@ interface Column {
 }
 
 const where = (node: Node): string => node.ns === "host" ? node.cluster ?? "host" : node.ns ?? "";
-
-const called = (node: Node): string => node.kind === "service" ? `${node.title} (service)` : node.title;
 
 const columns: Column[] = [
 	{ id: "from", title: "From", isNumber: false, value: (l) => called(l.source), text: (l) => called(l.source) },

@@ -34,9 +34,33 @@ const commands = {
 	press: ({ key }) => page.keyboard.press(key).then(() => null),
 	fill: ({ selector, text }) => page.fill(selector, text).then(() => null),
 	focus: ({ selector }) => page.focus(selector).then(() => null),
-	scheme: ({ name }) => page.emulateMedia({ colorScheme: name }).then(() => null),
+	scheme: ({ value }) => page.emulateMedia({ colorScheme: value }).then(() => null),
 	viewport: ({ width, height }) => page.setViewportSize({ width, height }).then(() => null),
 	screenshot: ({ path }) => page.screenshot({ path }).then(() => null),
+	// How many frames per second the page draws meanwhile.
+	frames: async ({ gesture }) => {
+		const counting = page.evaluate(`new Promise((done) => {
+			const begin = performance.now();
+			let frames = 0;
+			const frame = () => {
+				frames++;
+				if (performance.now() - begin < 3000) requestAnimationFrame(frame);
+				else done(frames * 1000 / (performance.now() - begin));
+			};
+			requestAnimationFrame(frame);
+		})`);
+		let isDone = false;
+		void counting.finally(() => { isDone = true; });
+		await page.mouse.move(640, 400);
+		if (gesture === "pan") await page.mouse.down();
+		for (let i = 0; !isDone; i++) {
+			if (gesture === "pan") await page.mouse.move(640 + (i % 60) * 4, 400 + (i % 40) * 3);
+			if (gesture === "zoom") await page.mouse.wheel(0, i % 40 < 20 ? -25 : 25);
+			await new Promise((next) => setTimeout(next, 16));
+		}
+		await page.mouse.up();
+		return counting;
+	},
 	tree: () => page.locator("body").ariaSnapshot(),
 	// What went wrong since the last time, and with whom the page talked.
 	report: () => ({ problems: problems.splice(0), origins: [...origins] }),
