@@ -75,9 +75,9 @@ func TestAClosedConnectionIsTheContractsLine(t *testing.T) {
 	}
 }
 
-func TestAFailedConnectSaysWhy(t *testing.T) {
+func TestAFailedConnectHasItsReason(t *testing.T) {
 	c := failedSample()
-	c.Reason = flow.ReasonReset // why it failed is error.type's to say
+	c.Reason = flow.ReasonReset // error.type has why it failed
 	r := records(write(t, c)).At(0)
 	require.Equal(t, "src.addr=10.244.0.17:51843, src.workload=prometheus-5fb7f6f8d8-h9cts, src.namespace=istio-system, "+
 		"dst.addr=[2001:db8::7]:443, dst.service=2001:db8::7, dst.workload=-, dst.namespace=-, direction=OUTBOUND, "+

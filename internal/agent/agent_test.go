@@ -349,7 +349,7 @@ func TestStopReadsTheRingOnceMore(t *testing.T) {
 	})
 }
 
-func TestAReadingErrorIsToldOnceAndReadingGoesOn(t *testing.T) {
+func TestAReadingErrorIsReportedOnceAndReadingContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := new(consumertest.MetricsSink)
 		s := newSubject(t, nil, metrics, nil)

@@ -23,7 +23,7 @@ func init() { testhost.BeTraffic() }
 
 // A node runs two pods on its network, one with each driver of a kubelet, and a process of its own: what the kernel's
 // records tell of each end is enough to tell who it was.
-func TestPodsOnTheHostsNetworkAreToldApart(t *testing.T) {
+func TestPodsOnTheHostsNetworkAreDistinguished(t *testing.T) {
 	const nodeAddress, peerAddress = "10.244.7.1", "10.244.7.2"
 	network := testhost.NewNetwork(t)
 	node, peer := network.Host("node", nodeAddress+"/24"), network.Host("peer", peerAddress+"/24")

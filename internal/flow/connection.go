@@ -18,7 +18,7 @@ type Connection struct {
 	Direction Direction
 
 	Source      netip.AddrPort
-	Destination netip.AddrPort // where the packets go, as far as the socket knows: see Translator
+	Destination netip.AddrPort // where the packets go, as far as the socket knows: see naming.Translator
 	Original    netip.AddrPort // what the application asked for; invalid when nothing rewrote it
 
 	Local identity.Process // of the end whose socket was read
@@ -28,15 +28,15 @@ type Connection struct {
 	Previous time.Time     // wall clock: the report before this one; zero when this is the first
 	Duration time.Duration // from Start to the close, or to At while open
 
-	// Opened says that this is the first report of an end that reached ESTABLISHED while we watched, be it even the
-	// report of its close.  An end that is older than the receiver is never Opened.
+	// Opened is true on the first report of an end that reached ESTABLISHED while the probe ran, even if that is the report
+	// of its close. An end that is older than the probe is never Opened.
 	Opened bool
 
 	// Total is what the kernel counted since open.
 	Total Counters
 
-	// Delta is what this report adds to the reports before it.  One may be negative: a FIN is counted as a byte for
-	// a moment in an open socket, and is taken back by the report of the close.
+	// Delta is what this report adds to the reports before it. A counter may be negative: a FIN is counted as a byte for a
+	// moment in an open socket, and subtracted by the report of the close.
 	Delta Counters
 
 	SRTT, MinRTT time.Duration // 0: not measured

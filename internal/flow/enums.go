@@ -2,7 +2,7 @@
 
 package flow
 
-// Direction tells which end of the connection was read.
+// Direction is which end of the connection was read.
 type Direction uint8
 
 // The two ends.
@@ -11,7 +11,7 @@ const (
 	Inbound                   // the end that was accepted
 )
 
-// String gives the access log's spelling.
+// String returns the access log's spelling.
 func (d Direction) String() string {
 	if d == Inbound {
 		return "INBOUND"
@@ -19,7 +19,7 @@ func (d Direction) String() string {
 	return "OUTBOUND"
 }
 
-// Event is what a record tells of its end.
+// Event is what a record reports of its end.
 type Event uint8
 
 // The events of records.
@@ -41,7 +41,7 @@ const (
 	StateClose
 )
 
-// String gives the kernel's name, which Kmesh's access log uses.
+// String returns the kernel's name, which Kmesh's access log uses.
 func (s State) String() string {
 	if s == StateClose {
 		return "BPF_TCP_CLOSE"
@@ -57,11 +57,11 @@ const (
 	ReasonNone    CloseReason = iota // not closed, or not known
 	ReasonFIN                        // both sides finished
 	ReasonReset                      // the peer sent RST
-	ReasonTimeout                    // the peer answered no more
+	ReasonTimeout                    // the peer stopped answering
 	ReasonAbort                      // this end gave up: RST sent, or data left unread
 )
 
-// String gives the access log's spelling; "" for ReasonNone.
+// String returns the access log's spelling; "" for ReasonNone.
 func (r CloseReason) String() string {
 	switch r {
 	case ReasonFIN:

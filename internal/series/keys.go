@@ -25,7 +25,7 @@ const (
 	flagConnect                      // the connect failed
 )
 
-// traits are the labels that tell flows between the same ends apart.
+// traits are the labels that distinguish flows between the same ends.
 type traits struct {
 	direction flow.Direction
 	flags     responseFlags

@@ -80,7 +80,7 @@ func TestUnknownEndsKeepReporterAndAddress(t *testing.T) {
 	service, workload := one(t, snap.Service), one(t, snap.Workload)
 	require.Equal(t, "192.0.2.7", label(t, service, "destination_service"))
 	require.Equal(t, "192.0.2.7", label(t, workload, "destination_pod_address"))
-	said := map[string]bool{
+	known := map[string]bool{
 		"reporter": true, "destination_service": true, "destination_pod_address": true, "request_protocol": true,
 		"connection_security_policy": true,
 	}
@@ -88,7 +88,7 @@ func TestUnknownEndsKeepReporterAndAddress(t *testing.T) {
 		require.Equal(t, 23, p.Attributes.Len())
 		require.Equal(t, "destination", label(t, p, "reporter"))
 		for k, v := range p.Attributes.All() {
-			if !said[k] {
+			if !known[k] {
 				require.Equal(t, "-", v.Str(), k)
 			}
 		}

@@ -54,7 +54,7 @@ var (
 )
 
 // appliesTo returns whether the series has the metric. A series of failed connects has the metric of failures, any other
-// series has all others, zeros included. Beyond these it has those that counted something, as retransmitted SYNs.
+// series has all others, zeros included. Besides, it has those that counted something, as retransmitted SYNs.
 func (m *metric) appliesTo(p *Point) bool {
 	return (m.counter == flow.Failed) == p.Failure || p.Values[m.counter] != 0
 }

@@ -199,11 +199,11 @@ func TestPlacesComeBackWithTheSeriesThatEnd(t *testing.T) {
 	a.Add(to(outside(4)), at)
 	require.Equal(t, 2, a.Stats().UnknownAddresses)
 	snap := a.Snapshot(at)
-	var said []string
+	var labelled []string
 	for _, p := range snap.Service.Live {
-		said = append(said, label(t, p, "destination_service"))
+		labelled = append(labelled, label(t, p, "destination_service"))
 	}
-	require.ElementsMatch(t, []string{"192.0.0.0", "192.0.0.3", "other"}, said)
+	require.ElementsMatch(t, []string{"192.0.0.0", "192.0.0.3", "other"}, labelled)
 	for range 5 {
 		pass()
 	}
@@ -212,7 +212,7 @@ func TestPlacesComeBackWithTheSeriesThatEnd(t *testing.T) {
 	require.Zero(t, a.Stats().Service.Series)
 }
 
-func TestWithoutPlacesNoUnknownAddressIsSaid(t *testing.T) {
+func TestWithoutPlacesNoUnknownAddressIsInLabels(t *testing.T) {
 	settings := everything()
 	settings.UnknownAddresses = -1
 	a := newSubject(settings, newWorld())
@@ -246,7 +246,7 @@ func TestAnAddressForANameHasAPlaceOrIsOneOfTheOthers(t *testing.T) {
 	a.Add(to(outside(0x00_ff_00_02)), noon)
 	a.Add(to(strangeAddr), noon)
 	snap := a.Snapshot(noon.Add(time.Second))
-	said := func(p Points, names ...string) (all []string) {
+	labelled := func(p Points, names ...string) (all []string) {
 		for _, point := range p.Live {
 			var labels []string
 			for _, name := range names {
@@ -262,14 +262,14 @@ func TestAnAddressForANameHasAPlaceOrIsOneOfTheOthers(t *testing.T) {
 		"192.255.0.1 httpbin httpbin.default.svc.cluster.local",
 		"other httpbin httpbin.default.svc.cluster.local",
 		"sleep other other", "sleep docs docs",
-	}, said(snap.Service, "source_workload", "destination_workload", "destination_service"))
+	}, labelled(snap.Service, "source_workload", "destination_workload", "destination_service"))
 	require.Equal(t, []string{
 		"sleep 192.255.0.0 192.255.0.0 192.255.0.0",
 		"192.255.0.0 httpbin 10.244.0.11 httpbin-5c5944c58c-v9mlk",
 		"192.255.0.1 httpbin 10.244.0.11 httpbin-5c5944c58c-v9mlk",
 		"other httpbin 10.244.0.11 httpbin-5c5944c58c-v9mlk",
 		"sleep other other -", "sleep docs - -",
-	}, said(snap.Workload, "source_workload", "destination_workload", "destination_pod_address", "destination_pod_name"))
+	}, labelled(snap.Workload, "source_workload", "destination_workload", "destination_pod_address", "destination_pod_name"))
 }
 
 func TestNamesOfTheOutsideCostNoAllocation(t *testing.T) {
