@@ -43,7 +43,7 @@ var presets = map[string]string{
 	"operator":   "operator.enabled=true",
 	"everything": everything,
 	"replicas":   "gateway.replicas=2,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write",
-	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=hostPath",
+	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=emptyDir",
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
 	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",

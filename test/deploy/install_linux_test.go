@@ -43,7 +43,8 @@ type installed struct {
 	*cluster
 	image   image
 	network *testhost.Network
-	relay   *testhost.Host // the gateway's pod
+	relay   *testhost.Host   // the gateway's pod
+	queues  map[string]mount // of the nodes' agents
 }
 
 func install(t *testing.T, values string) *installed {
@@ -56,6 +57,7 @@ func install(t *testing.T, values string) *installed {
 // install installs the chart, and joins this machine to the network as the pods' node.
 func (s *installed) install(t *testing.T, values string) {
 	t.Helper()
+	s.queues = map[string]mount{}
 	out, err := helm("install", release, chart, "--create-namespace", "--namespace", namespace, "--kubeconfig", s.kubeconfig, "--set", values)
 	require.NoError(t, err, out)
 	require.Contains(t, out, "STATUS: deployed")
@@ -177,7 +179,7 @@ func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mou
 			}
 		}
 	}
-	mounts := []mount{configuration, s.queue(t, 0), {from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true}}
+	mounts := []mount{configuration, s.agentQueue(t, spec, n), {from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true}}
 	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
 		mounts = append(mounts, s.account(t, spec.ServiceAccountName))
 	}
@@ -189,6 +191,20 @@ func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mou
 	c := newContainer(t, s.image, n.name, spec, "", env, mounts...)
 	c.configuration = configuration
 	return c
+}
+
+// agentQueue is the folder of an agent's queue: the node's, or one that lasts as long as the pod.
+func (s *installed) agentQueue(t *testing.T, spec corev1.PodSpec, n node) mount {
+	t.Helper()
+	for _, v := range spec.Volumes {
+		if v.Name == "queue" && v.HostPath != nil {
+			if _, ok := s.queues[n.name]; !ok {
+				s.queues[n.name] = s.queue(t, 0)
+			}
+			return s.queues[n.name]
+		}
+	}
+	return s.queue(t, 0)
 }
 
 // account is what the kubelet mounts of a service account, for the API server.

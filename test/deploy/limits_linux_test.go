@@ -81,11 +81,9 @@ func TestMemoryLimit(t *testing.T) {
 	}
 	sink := newBackend(t)
 	sink.discard = true
-	values := "gateway.enabled=false,agent.endpoint=" + sink.address + ",agent.telemetry.scrape=true"
-	if os.Getenv("KMESH_LIMITS_LOG") == "" {
-		values += ",agent.accessLog.enabled=false" // as in an installation without values
-	}
-	s := install(t, values)
+	// As in an installation without values there is no access log; KMESH_LIMITS_VALUES are what to change.
+	s := install(t, strings.TrimSuffix("gateway.enabled=false,agent.endpoint="+sink.address+",agent.telemetry.scrape=true,agent.accessLog.enabled=false,"+
+		os.Getenv("KMESH_LIMITS_VALUES"), ","))
 	clients, servers := s.network.Host("clients"), s.network.Host("servers")
 	for n := range nodePods {
 		address := fmt.Sprintf("10.244.13.%d", 1+n)

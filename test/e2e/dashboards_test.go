@@ -214,7 +214,7 @@ func TestDashboards(t *testing.T) {
 			}
 			require.Fail(c, "no ratio")
 		})
-		samples, err := s.prometheus.query(`ALERTS{alertname!~"KmeshConnectsFail"}`)
+		samples, err := s.prometheus.query(`ALERTS{alertname!="KmeshConnectsFail",alertstate="firing"}`)
 		require.NoError(t, err)
 		require.Empty(t, samples, "a healthy agent raises no alert")
 		samples, err = s.prometheus.query(`ALERTS{alertname="KmeshConnectsFail",destination_service="` + toHTTPBin + `"}`)
