@@ -65,7 +65,10 @@ func TestEveryPathThatIsNamedExists(t *testing.T) {
 }
 
 func TestEveryInstrumentThatIsNamedExists(t *testing.T) {
-	metadata := read(t, "receiver/kmeshreceiver/metadata.yaml")
+	var metadata string
+	for _, file := range files(t, "/metadata.yaml") {
+		metadata += read(t, file)
+	}
 	named := 0
 	for _, file := range files(t, ".md") {
 		for _, found := range instrument.FindAllStringSubmatch(read(t, file), -1) {
