@@ -9,6 +9,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -85,7 +86,8 @@ func grouped(n uint32) string {
 	return text
 }
 
-// constants are the integer constants of the product's packages. One that has other values elsewhere is left out.
+// constants are the integer constants of the product's packages, by name and by package.name. A name with several values
+// is left out.
 func constants(t *testing.T) map[string]int64 {
 	t.Helper()
 	all, several := make(map[string]int64), make(map[string]bool)
@@ -107,10 +109,12 @@ func constants(t *testing.T) map[string]int64 {
 						continue
 					}
 					value, known := evaluate(values[i])
-					if before, seen := all[name.Name]; seen && (!known || before != value) {
-						several[name.Name] = true
-					} else if known {
-						all[name.Name] = value
+					for _, key := range []string{name.Name, path.Base(path.Dir(file)) + "." + name.Name} {
+						if before, seen := all[key]; seen && (!known || before != value) {
+							several[key] = true
+						} else if known {
+							all[key] = value
+						}
 					}
 				}
 			}
