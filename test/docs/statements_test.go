@@ -80,3 +80,21 @@ func TestEveryInstrumentThatIsNamedExists(t *testing.T) {
 	}
 	require.Positive(t, named)
 }
+
+// A newcomer installs what .ci/run would install, but for what every machine of a developer has.
+func TestTheListOfPackagesIsThatOfTheCheck(t *testing.T) {
+	base := []string{"make", "git", "curl", "ca-certificates", "util-linux"}
+	_, list, found := strings.Cut(read(t, ".ci/run"), "<<-LIST\n")
+	require.True(t, found)
+	list, _, _ = strings.Cut(list, "\n\tLIST")
+	var checked []string
+	for line := range strings.Lines(list) {
+		if name := strings.Fields(line)[0]; !slices.Contains(base, name) {
+			checked = append(checked, name)
+		}
+	}
+	_, listed, found := strings.Cut(read(t, "CONTRIBUTING.md"), "apt-get install ")
+	require.True(t, found)
+	listed, _, _ = strings.Cut(listed, "```")
+	assert.ElementsMatch(t, checked, strings.Fields(strings.ReplaceAll(listed, "\\", "")))
+}
