@@ -98,3 +98,17 @@ func TestTheListOfPackagesIsThatOfTheCheck(t *testing.T) {
 	listed, _, _ = strings.Cut(listed, "```")
 	assert.ElementsMatch(t, checked, strings.Fields(strings.ReplaceAll(listed, "\\", "")))
 }
+
+func TestTheReferenceHasEveryFieldOfTheAccessLog(t *testing.T) {
+	var written, documented []string
+	for _, found := range regexp.MustCompile(`(?m)^\t\{name: "([^"]+)"`).FindAllStringSubmatch(read(t, "internal/accesslog/fields.go"), -1) {
+		written = append(written, found[1])
+	}
+	require.Greater(t, len(written), 20)
+	for _, row := range rows(read(t, "receiver/kmeshreceiver/README.md"), "Access log")[1:] {
+		for _, found := range span.FindAllStringSubmatch(row[0], -1) {
+			documented = append(documented, found[1])
+		}
+	}
+	assert.Equal(t, written, documented)
+}
