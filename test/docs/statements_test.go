@@ -112,3 +112,7 @@ func TestTheReferenceHasEveryFieldOfTheAccessLog(t *testing.T) {
 	}
 	assert.Equal(t, written, documented)
 }
+
+func TestTheReadmeIsShort(t *testing.T) {
+	assert.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 200)
+}
