@@ -1,5 +1,5 @@
 # What a developer does here; `make help` lists it.
-# A line `##@ NAME` begins a group of targets, and `## TEXT` behind a target describes it.
+# A line `##@ NAME` puts the targets below it into a group, and `## TEXT` behind a target describes it.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,11 +23,12 @@ RACE ?= $(if $(shell command -v gcc),-race)
 
 .PHONY: help build run test test-kernels e2e soak screenshot bench limits generate web manifests dashboards packages release lint
 
-help: ## Lists the targets
-	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
 ##@ Use
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^##@ / {group = substr($$0, 5); if (!(group in targets)) {targets[group] = ""; order[++groups] = group}} \
+		/^[a-z0-9-]+:.*## / {targets[group] = targets[group] sprintf("  make %-13s %s\n", $$1, $$2)} \
+		END {for (i = 1; i <= groups; i++) printf "%s%s\n%s", (i > 1 ? "\n" : ""), order[i], targets[order[i]]}' $(MAKEFILE_LIST)
 
 build: $(BINARY) ## Builds the distribution dist/otelcol-kmesh (needs Go only)
 
@@ -70,6 +71,8 @@ e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distri
 	test/e2e/servers/build.sh
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
 
+##@ Generate
+
 # The map's page. Its bundle is committed: building the collector needs no Node.js.
 web: $(WEB)/node_modules ## Bundles the map's page into exporter/kmeshmapexporter/web/dist (needs npm)
 	npm --prefix $(WEB) run --silent check
@@ -86,13 +89,15 @@ screenshot: build $(WEB)/node_modules ## Takes the pictures in docs/images from 
 	@mkdir -p $(PICTURES)
 	KMESH_MAP_PICTURES=$(abspath $(PICTURES)) go test -tags e2e -count=1 -run TestScreenshot -v ./test/map/
 
+##@ Check
+
 SOAK ?= 30m
 soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growth (root)
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
 LIMITS ?= 10m
-limits: build $(TOOLS)/helm ## Runs the agent with the chart's memory limit under the load that it is for, for LIMITS=10m (root, gcc)
+limits: build $(TOOLS)/helm ## Runs the agent under load for LIMITS=10m, with the chart's memory limit (root, gcc)
 	test/e2e/servers/build.sh etcd kube-apiserver
 	KMESH_LIMITS=$(LIMITS) go test -tags e2e -run TestMemoryLimit -count=1 -timeout 0 -v ./test/deploy/
 

@@ -83,13 +83,13 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	r := newAgent(&settings, source, p, newTranslation(&settings, open.conntrack))
 	r.decoder.tracer = tracer
 	for _, missing := range p.Missing() {
-		r.logger.Warn("the receiver runs without a part that this kernel refuses; see docs/kernels.md",
+		r.logger.Warn("the kernel rejected an optional program, and the receiver runs without it; see docs/kernels.md",
 			zap.String("part", missing.Name), zap.String("not_reported", missing.Loss),
 			zap.String("needed_since", "Linux "+missing.Since), zap.Error(missing.Err))
 	}
 	if !p.FirstAtConnect() {
 		r.logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +
-			"where such a program rewrites a destination, that is what counts as the original one (Linux 6.15 and newer can)")
+			"if such a program rewrites a destination, the result counts as the original destination (Linux 6.15 and newer can)")
 	}
 	return r, nil
 }

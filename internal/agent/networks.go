@@ -31,7 +31,7 @@ func NewNetworks(networks []NetworkConfig) (*identity.Networks, error) {
 		key := fmt.Sprintf("identity.networks[%d]", i)
 		errs = append(errs, validNetworkName(key+".name", network.Name))
 		if len(network.CIDRs) == 0 {
-			errs = append(errs, fmt.Errorf("%s.cidrs is empty: write the ranges that are called %q, e.g. [10.0.0.0/8]", key, network.Name))
+			errs = append(errs, fmt.Errorf("%s.cidrs is empty: write the address ranges of %q, e.g. [10.0.0.0/8]", key, network.Name))
 		}
 		for j, text := range network.CIDRs {
 			at := fmt.Sprintf("%s.cidrs[%d]", key, j)
@@ -41,7 +41,7 @@ func NewNetworks(networks []NetworkConfig) (*identity.Networks, error) {
 				continue
 			}
 			if owner, found := owners[cidr]; found {
-				errs = append(errs, fmt.Errorf("%s is %s, which is in network %q already: write each range once", at, cidr, owner))
+				errs = append(errs, fmt.Errorf("%s is %s, which is in network %q already: list each range once", at, cidr, owner))
 				continue
 			}
 			owners[cidr] = network.Name
@@ -55,11 +55,11 @@ func NewNetworks(networks []NetworkConfig) (*identity.Networks, error) {
 func validNetworkName(key, name string) error {
 	switch {
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%s is %q, which is not UTF-8: write the value of the labels in UTF-8", key, name)
+		return fmt.Errorf("%s is %q, which is not UTF-8: use a name in UTF-8", key, name)
 	case name == identity.Unknown || name == series.Other:
-		return fmt.Errorf("%s is %q, which stands for unknown ends: write another name", key, name)
+		return fmt.Errorf("%s is %q, which is the value for unknown ends: use another name", key, name)
 	case name == "":
-		return fmt.Errorf("%s is empty: write the value of the labels, e.g. corp", key)
+		return fmt.Errorf("%s is empty: write the name, e.g. corp", key)
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func parseCIDR(key, text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%s is %q: it must be an address and the length of a prefix, e.g. 10.0.0.0/8 or 2001:db8::/32", key, text)
 	}
 	if masked := cidr.Masked(); masked != cidr {
-		return netip.Prefix{}, fmt.Errorf("%s is %s, which has bits behind its prefix: write %s", key, cidr, masked)
+		return netip.Prefix{}, fmt.Errorf("%s is %s, which has host bits set: write %s", key, cidr, masked)
 	}
 	if cidr.Addr().Is4In6() && cidr.Bits() >= 96 {
 		cidr = netip.PrefixFrom(cidr.Addr().Unmap(), cidr.Bits()-96)

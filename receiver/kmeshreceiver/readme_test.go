@@ -38,15 +38,16 @@ func TestTheReadmeHasEveryKeyMetricAndInstrument(t *testing.T) {
 		case strings.HasPrefix(key, "identity::istio::tls"):
 			key = "identity::istio::tls"
 		}
-		assert.Contains(t, text, "| `"+strings.ReplaceAll(key, confmap.KeyDelimiter, ".")+"` |")
+		row := "| `" + strings.ReplaceAll(key, confmap.KeyDelimiter, ".") + "` |"
+		assert.True(t, strings.Contains(text, row), "README.md lacks the row %s", row)
 	}
 	for _, metric := range series.Metrics() {
-		assert.Contains(t, text, "`"+metric.Name+"`")
+		assert.True(t, strings.Contains(text, "`"+metric.Name+"`"), "README.md lacks %s", metric.Name)
 	}
 	selfTelemetry, err := os.ReadFile("../../docs/self-telemetry.md")
 	require.NoError(t, err)
 	for instrument := range readMetadata(t).Telemetry.Metrics {
-		assert.Contains(t, string(selfTelemetry), "`otelcol_"+instrument+"`")
+		assert.True(t, strings.Contains(string(selfTelemetry), "`otelcol_"+instrument+"`"), "docs/self-telemetry.md lacks %s", instrument)
 	}
 }
 

@@ -44,11 +44,13 @@ func (r *report) table(title, note string, rows ...[]string) {
 	}
 }
 
-const method = `Written by ` + "`make bench`" + `; run it yourself. Arms run in turns (A B C A B C …), each started afresh; a ratio is taken within
-its round, and the table has the median of the rounds and, in brackets, their range. Client and server are C programs, pinned to one core,
-in two network namespaces with a veth pair between them, or in one over loopback. The collector is the whole distribution with an exporter that discards; it may use both
-cores. CPU is what the kernel accounted for its threads (schedstat), user and kernel. Program time is the kernel's own count
-(` + "`BPF_ENABLE_STATS`" + `), taken in rounds of their own, as counting costs too. What is missed is explained in [performance.md](performance.md).
+const method = `Written by ` + "`make bench`" + `. Arms run in turns (A B C A B C …), each in a new process. A ratio is
+taken within its round; the table has the median of the rounds and, in brackets, their range. Client and
+server are C programs, pinned to one core, in two network namespaces with a veth pair between them, or in
+one over loopback. The collector is the whole distribution with an exporter that discards everything; it
+may use both cores. CPU is what the kernel accounted for its threads (schedstat), user and kernel. Program
+time is the kernel's own count (` + "`BPF_ENABLE_STATS`" + `), taken in rounds of their own, because
+counting costs time too. [performance.md](performance.md) explains what is missed.
 `
 
 func (r *report) markdown(ctx context.Context) string {

@@ -47,7 +47,7 @@ func TestAnchorsAreThoseOfGitHub(t *testing.T) {
 }
 
 // awaited are pages that are written elsewhere at this moment.
-var awaited = []string{"docs/identity.md"}
+var awaited = []string{"docs/identity.md", "docs/images/map.png", "docs/images/map-details.png"}
 
 func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	for _, file := range files(t, ".md") {
@@ -73,6 +73,22 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 			assert.True(t, slices.Contains(anchors(read(t, to)), anchor), "%s links to %s, which has no such heading", file, target)
 		}
 	}
+}
+
+// Links of the deployed files to our pages, e.g. the runbooks of alerts.
+func TestEveryLinkFromTheManifestsLeadsSomewhere(t *testing.T) {
+	ours := regexp.MustCompile(`https://github\.com/kmesh-net/otelcol-kmesh/blob/main/([^#\s"']+)(?:#([^\s"']+))?`)
+	found := 0
+	for _, file := range slices.Concat(files(t, ".yaml"), files(t, ".yml"), files(t, ".json")) {
+		for _, target := range ours.FindAllStringSubmatch(read(t, file), -1) {
+			found++
+			_, err := os.Stat(filepath.Join(repository, target[1]))
+			if assert.NoError(t, err, "%s links to %s", file, target[0]) && target[2] != "" {
+				assert.True(t, slices.Contains(anchors(read(t, target[1])), target[2]), "%s links to %s, which has no such heading", file, target[0])
+			}
+		}
+	}
+	require.Positive(t, found)
 }
 
 // Every page of docs/ can be found from its index.

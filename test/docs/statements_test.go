@@ -65,7 +65,10 @@ func TestEveryPathThatIsNamedExists(t *testing.T) {
 }
 
 func TestEveryInstrumentThatIsNamedExists(t *testing.T) {
-	metadata := read(t, "receiver/kmeshreceiver/metadata.yaml")
+	var metadata string
+	for _, file := range files(t, "/metadata.yaml") {
+		metadata += read(t, file)
+	}
 	named := 0
 	for _, file := range files(t, ".md") {
 		for _, found := range instrument.FindAllStringSubmatch(read(t, file), -1) {
@@ -76,4 +79,40 @@ func TestEveryInstrumentThatIsNamedExists(t *testing.T) {
 		}
 	}
 	require.Positive(t, named)
+}
+
+// A newcomer installs what .ci/run would install, but for what every machine of a developer has.
+func TestTheListOfPackagesIsThatOfTheCheck(t *testing.T) {
+	base := []string{"make", "git", "curl", "ca-certificates", "util-linux"}
+	_, list, found := strings.Cut(read(t, ".ci/run"), "<<-LIST\n")
+	require.True(t, found)
+	list, _, _ = strings.Cut(list, "\n\tLIST")
+	var checked []string
+	for line := range strings.Lines(list) {
+		if name := strings.Fields(line)[0]; !slices.Contains(base, name) {
+			checked = append(checked, name)
+		}
+	}
+	_, listed, found := strings.Cut(read(t, "CONTRIBUTING.md"), "apt-get install ")
+	require.True(t, found)
+	listed, _, _ = strings.Cut(listed, "```")
+	assert.ElementsMatch(t, checked, strings.Fields(strings.ReplaceAll(listed, "\\", "")))
+}
+
+func TestTheReferenceHasEveryFieldOfTheAccessLog(t *testing.T) {
+	var written, documented []string
+	for _, found := range regexp.MustCompile(`(?m)^\t\{name: "([^"]+)"`).FindAllStringSubmatch(read(t, "internal/accesslog/fields.go"), -1) {
+		written = append(written, found[1])
+	}
+	require.Greater(t, len(written), 20)
+	for _, row := range rows(read(t, "receiver/kmeshreceiver/README.md"), "Access log")[1:] {
+		for _, found := range span.FindAllStringSubmatch(row[0], -1) {
+			documented = append(documented, found[1])
+		}
+	}
+	assert.Equal(t, written, documented)
+}
+
+func TestTheReadmeIsShort(t *testing.T) {
+	assert.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 200)
 }
