@@ -52,6 +52,7 @@ type Settings struct {
 	IncludeLoopback             bool
 	AggregationCardinalityLimit int
 	SeriesExpiration            time.Duration
+	InitialZero                 bool
 	CgroupPath                  string
 	TraceSalt                   string // empty: trace ids are those of the contract
 }
@@ -121,6 +122,7 @@ func (s *Settings) series() series.Settings {
 		CardinalityLimit:      s.AggregationCardinalityLimit,
 		UnknownAddresses:      s.Identity.unknownAddresses(),
 		Expiration:            s.SeriesExpiration,
+		InitialZero:           s.InitialZero,
 		Networks:              s.Identity.Networks,
 	}
 }

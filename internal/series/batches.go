@@ -42,7 +42,7 @@ func (s *Snapshot) write() (pmetric.Metrics, int) {
 	scope := resource.ScopeMetrics().AppendEmpty()
 	s.format.scope.CopyTo(scope.Scope())
 
-	w := writer{metrics: scope.Metrics(), at: s.At}
+	w := writer{metrics: scope.Metrics(), at: s.At, before: s.before}
 	w.live(s.format.service, s.Service.Live)
 	w.live(s.format.workload, s.Workload.Live)
 	w.live(s.format.connection, s.Connection.Live)
@@ -58,6 +58,7 @@ func (s *Snapshot) write() (pmetric.Metrics, int) {
 type writer struct {
 	metrics pmetric.MetricSlice
 	at      pcommon.Timestamp
+	before  pcommon.Timestamp // of the snapshot before
 	points  int
 }
 
@@ -77,10 +78,24 @@ func (w *writer) live(metrics []metric, series []Point) {
 		points.EnsureCapacity(count)
 		for j := range series {
 			if p := &series[j]; m.appliesTo(p) {
+				w.zero(points, p, m)
 				w.point(points, p).SetIntValue(p.Values[m.counter])
 			}
 		}
 	}
+}
+
+// zero writes the point that a metric of a series starts with.
+func (w *writer) zero(points pmetric.NumberDataPointSlice, p *Point, m *metric) {
+	switch {
+	case p.Zero:
+		w.point(points, p).SetTimestamp(p.Start)
+	case p.startsNow(m): // a sample at Start may be too old for a backend
+		w.point(points, p).SetTimestamp(max(p.Start, w.before))
+	default:
+		return
+	}
+	points.At(points.Len() - 1).SetIntValue(0)
 }
 
 func (w *writer) ended(metrics []metric, series []Point) {

@@ -37,7 +37,8 @@ func (s *series) step(m moment) phase {
 		}
 		return phaseEnded
 	}
-	idle := m.expiration > 0 && m.elapsed-s.active > m.expiration
+	// A connection that is open and idle will close: opened less closed must be right then, too.
+	idle := m.expiration > 0 && m.elapsed-s.active > m.expiration && s.open <= 0
 	if (s.final || idle) && s.fresh <= m.delivered {
 		s.ended = m.id
 		return phaseEnded

@@ -8,7 +8,7 @@ import "iter"
 // of many series need not be in memory as a whole.
 func (s *Snapshot) parts(n int) iter.Seq[*Snapshot] {
 	return func(yield func(*Snapshot) bool) {
-		part, room := &Snapshot{id: s.id, format: s.format, At: s.At}, n
+		part, room := &Snapshot{id: s.id, format: s.format, At: s.At, before: s.before}, n
 		for _, list := range pointLists {
 			for points := *list(s); len(points) > 0; {
 				taken := min(room, len(points))
@@ -20,7 +20,7 @@ func (s *Snapshot) parts(n int) iter.Seq[*Snapshot] {
 				if !yield(part) {
 					return
 				}
-				part, room = &Snapshot{id: s.id, format: s.format, At: s.At}, n
+				part, room = &Snapshot{id: s.id, format: s.format, At: s.At, before: s.before}, n
 			}
 		}
 		if !part.Empty() {

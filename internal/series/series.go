@@ -22,6 +22,9 @@ type series struct {
 	sum     flow.Counters // may fall by a byte when a delta is negative
 	emitted flow.Counters // the highest sums in a snapshot: what is emitted never falls
 
+	open   int64  // connections of it that are open, as far as their reports show
+	zeroed uint64 // the first snapshot with the zero that it starts at; 0: none yet
+
 	fresh  uint64        // the first snapshot that contains, or will contain, the present sum
 	ended  uint64        // the first snapshot that marks it as ended; 0: it lives
 	active time.Duration // since the sets' epoch: when it was last added to
@@ -37,7 +40,20 @@ func (s *series) renew() {
 }
 
 // point returns the series as it is in a snapshot.
-func (s *series) point() Point {
+func (s *series) point(m moment) Point {
+	p := Point{Attributes: s.attributes, Start: pcommon.Timestamp(s.start), Failure: s.failure}
+	if m.zeros && (s.zeroed == 0 || s.zeroed > m.delivered) {
+		if s.zeroed == 0 {
+			s.zeroed = m.id
+		}
+		p.Zero = true
+	}
+	for i, n := range s.sum {
+		if m.zeros && s.emitted[i] == 0 && n > 0 {
+			p.first |= 1 << i
+		}
+	}
 	s.emitted.Raise(s.sum)
-	return Point{Attributes: s.attributes, Start: pcommon.Timestamp(s.start), Values: s.emitted, Failure: s.failure}
+	p.Values = s.emitted
+	return p
 }

@@ -122,6 +122,7 @@ type moment struct {
 	delivered  uint64        // the newest snapshot that was delivered
 	elapsed    time.Duration // since the sets' epoch
 	expiration time.Duration // how long a series may be idle; 0: for ever
+	zeros      bool          // a series starts with a point of value 0
 }
 
 // snapshot returns the points of all series, and removes those that are over.
@@ -131,9 +132,9 @@ func (s *set[K]) snapshot(m moment) Points {
 		e := s.entries[i]
 		switch e.step(m) {
 		case phaseLive:
-			points.Live = append(points.Live, e.point())
+			points.Live = append(points.Live, e.point(m))
 		case phaseEnded:
-			points.Ended = append(points.Ended, e.point())
+			points.Ended = append(points.Ended, e.point(m))
 		case phaseOver:
 			s.remove(e) // another entry is at i now
 			continue

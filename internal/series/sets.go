@@ -111,6 +111,7 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 		one.start = s.clock.begin(now)
 	}
 	one.sum.Add(delta)
+	one.open += delta[flow.Opened] - delta[flow.Closed]
 	one.fresh = s.clock.next
 	one.active = now.Sub(s.epoch)
 }

@@ -24,7 +24,9 @@ type Settings struct {
 	// UnknownAddresses bounds the addresses in labels of the service and workload set that are there because no known
 	// workload has them; `other` stands for the rest. 0: 1,000. Negative: none.
 	UnknownAddresses int
-	// Expiration ends a series that was idle for longer. 0: never.
+	// InitialZero lets a series start with a point of value 0 at its start time.
+	InitialZero bool
+	// Expiration ends a series that was idle for longer, and of which no connection is open. 0: never.
 	Expiration time.Duration
 	// Networks are those that name ends; see Sets.EndGone.
 	Networks *identity.Networks

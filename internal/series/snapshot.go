@@ -16,6 +16,7 @@ type Snapshot struct {
 	id     uint64
 	format *format
 	At     pcommon.Timestamp
+	before pcommon.Timestamp // of the snapshot before; 0: none
 
 	Service    Points
 	Workload   Points
@@ -38,6 +39,15 @@ type Point struct {
 	Start      pcommon.Timestamp
 	Values     flow.Counters
 	Failure    bool // the series is one of failed connects
+	// Zero says that a point of value 0 at Start comes first, because none was delivered: Prometheus knows no start times,
+	// and rate() needs a value to start from.
+	Zero  bool
+	first uint8 // a bit for each counter that counts for the first time
+}
+
+// startsNow returns whether the series has the metric for the first time, although others are older.
+func (p *Point) startsNow(m *metric) bool {
+	return (m.counter == flow.Failed) != p.Failure && p.first&(1<<m.counter) != 0
 }
 
 // Empty returns whether there is nothing to deliver.
@@ -53,13 +63,18 @@ func (s *Snapshot) Empty() bool {
 // Snapshot takes the state of all series. Call Delivered when it was delivered: the next snapshot repeats the marks of
 // ended series of one that was not. A snapshot must not be delivered after a newer one.
 func (s *Sets) Snapshot(now time.Time) *Snapshot {
+	before := s.clock.at
 	id, at := s.clock.snapshot(now)
-	m := moment{id: id, delivered: s.clock.delivered, elapsed: now.Sub(s.epoch), expiration: s.settings.Expiration}
+	m := moment{
+		id: id, delivered: s.clock.delivered, elapsed: now.Sub(s.epoch), expiration: s.settings.Expiration,
+		zeros: s.settings.InitialZero,
+	}
 	s.pending = s.counted
 	return &Snapshot{
 		id:         id,
 		format:     s.format,
 		At:         pcommon.Timestamp(at),
+		before:     pcommon.Timestamp(before),
 		Service:    s.service.snapshot(m),
 		Workload:   s.workload.snapshot(m),
 		Connection: s.connection.snapshot(m),

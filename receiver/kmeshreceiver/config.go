@@ -40,6 +40,8 @@ type Config struct {
 	AggregationCardinalityLimit int `mapstructure:"aggregation_cardinality_limit"`
 	// SeriesExpiration is how long a series may rest before it is ended.
 	SeriesExpiration time.Duration `mapstructure:"series_expiration"`
+	// InitialZero lets a series start with a point of value 0, so that Prometheus' rate() sees its first value.
+	InitialZero bool `mapstructure:"initial_zero"`
 	// CgroupPath is the cgroup v2 folder to attach to; empty: the mount that is there.
 	CgroupPath string `mapstructure:"cgroup_path"`
 	// TraceSalt is a secret that all agents share, which trace ids are made with; empty: they are made without.
@@ -104,6 +106,7 @@ func createDefaultConfig() component.Config {
 		ConnectionSecurityPolicy:    "auto",
 		AggregationCardinalityLimit: 50_000,
 		SeriesExpiration:            10 * time.Minute,
+		InitialZero:                 true,
 		ErrorMode:                   errorModePropagate,
 	}
 }
@@ -157,6 +160,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		IncludeLoopback:             c.IncludeLoopback,
 		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
 		SeriesExpiration:            c.SeriesExpiration,
+		InitialZero:                 c.InitialZero,
 		CgroupPath:                  c.CgroupPath,
 		TraceSalt:                   string(c.TraceSalt),
 	}, nil

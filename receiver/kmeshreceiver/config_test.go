@@ -102,6 +102,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ConnectionSecurityPolicy:    "auto",
 		AggregationCardinalityLimit: 50000,
 		SeriesExpiration:            10 * time.Minute,
+		InitialZero:                 true,
 		ErrorMode:                   "propagate",
 	}
 	want.ResourceAttributes = metadata.DefaultResourceAttributesConfig()
