@@ -13,6 +13,15 @@ bool seek_listeners;
 /* The address of the kernel's table of sockets; 0: not known. */
 __u64 socket_table;
 
+/* Any socket leads to the table. User space opens one to have its address. Linux 5.19 to 6.0 keep
+ * it elsewhere.
+ */
+static __always_inline void scan_learn_table(const struct sock *sk)
+{
+	if (!socket_table && bpf_core_field_exists(((struct net *)0)->ipv4.tcp_death_row.hashinfo))
+		socket_table = (__u64)sk->__sk_common.skc_net.net->ipv4.tcp_death_row.hashinfo;
+}
+
 /* Numbers the entries of sockets that have no cookie. */
 __u64 numbered;
 

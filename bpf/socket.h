@@ -115,12 +115,17 @@ static __always_inline void sock_endpoints(struct endpoint *local, struct endpoi
 	remote->port = sock_remote_port(sk, typed);
 }
 
+static __always_inline bool ip4_is_loopback(__be32 ip4)
+{
+	return (bpf_ntohl(ip4) >> 24) == 127;
+}
+
 static __always_inline bool endpoint_is_loopback(const struct endpoint *endpoint)
 {
 	if (endpoint->addr[0] || endpoint->addr[1])
 		return false;
 	if (endpoint->addr[2] == bpf_htonl(0xffff))
-		return (bpf_ntohl(endpoint->addr[3]) >> 24) == 127;
+		return ip4_is_loopback(endpoint->addr[3]);
 	return !endpoint->addr[2] && endpoint->addr[3] == bpf_htonl(1);
 }
 

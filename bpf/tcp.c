@@ -197,12 +197,14 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (newstate == TCP_ESTABLISHED || tcp_used_in_handshake(sk, oldstate, newstate))
 		conn_established(sk, oldstate);
-	if (newstate == TCP_CLOSE)
+	if (newstate == TCP_CLOSE) {
 		conn_closed(sk, oldstate);
-	else if (newstate == TCP_SYN_SENT)
+	} else if (newstate == TCP_SYN_SENT) {
 		conn_connecting(sk);
-	else if (newstate == TCP_LISTEN)
+	} else if (newstate == TCP_LISTEN) {
 		listener_opened(sk);
+		scan_learn_table(sk);
+	}
 	return 0;
 }
 
@@ -337,8 +339,6 @@ int older_sockets(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_MPTCP))
 		return 0;
-	if (!socket_table && sk->sk_protocol == IPPROTO_TCP)
-		socket_table = (__u64)sk->__sk_common.skc_net.net->ipv4.tcp_death_row.hashinfo;
 	if (seek_listeners)
 		older_listener(sk, task);
 	else if (sk->sk_protocol == IPPROTO_TCP)
@@ -400,17 +400,17 @@ static __always_inline bool ask_listens(struct bpf_sock_addr *ctx, struct bpf_so
 	return listens;
 }
 
-static __always_inline void conn_insert_asked(struct bpf_sock_addr *ctx, const struct sock *sk,
+static __always_inline long conn_insert_asked(struct bpf_sock_addr *ctx, const struct sock *sk,
 					      const struct endpoint *original, enum direction direction)
 {
 	struct connection fresh = { .phase = ASKED, .direction = direction };
 
 	fresh.cookie = bpf_get_socket_cookie(ctx);
 	fresh.original = *original;
-	conn_insert_anew(sk, &fresh, true); /* without room, SYN_SENT counts it */
+	return conn_insert(sk, &fresh, true); /* without room, SYN_SENT counts it */
 }
 
-/* Notes what connect(2) was asked for. */
+/* Notes what connect(2) was asked for. Mostly it is the socket's first. */
 static __always_inline void conn_asked(struct bpf_sock_addr *ctx, const struct endpoint *original,
 				       enum direction direction)
 {
@@ -426,8 +426,11 @@ static __always_inline void conn_asked(struct bpf_sock_addr *ctx, const struct e
 	if (!tp)
 		return;
 	sk = (struct sock *)tp;
+	if (conn_insert_asked(ctx, sk, original, direction) != -EEXIST)
+		return;
 	conn = conn_lookup(sk, true);
 	if (!conn) {
+		conn_evict_stale(sk);
 		conn_insert_asked(ctx, sk, original, direction);
 		return;
 	}

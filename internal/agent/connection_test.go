@@ -41,7 +41,10 @@ func TestARecordIsDecodedInTheContractsUnits(t *testing.T) {
 	}, probe.Clock{})
 	assert.Equal(t, [2]uint32{51, 52}, [2]uint32{c.ClientISN, c.ServerISN})
 	assert.Equal(t, 53*time.Nanosecond, c.Connect)
-	assert.Equal(t, flow.TCPInfo{61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74}, c.TCPInfo)
+	assert.Equal(t, flow.TCPInfo{
+		SndCwnd: 61, SndSsthresh: 62, MSS: 63, SegsIn: 64, SegsOut: 65, DataSegsIn: 66, DataSegsOut: 67,
+		Delivered: 68, DeliveredCE: 69, DSACKDups: 70, Reordering: 71, RateDelivered: 72, RateIntervalUs: 73, ICSKRetransmits: 74,
+	}, c.TCPInfo)
 	assert.Equal(t, flow.EventClosed, c.Event)
 	assert.Equal(t, flow.Inbound, c.Direction)
 	assert.Equal(t, int64(5<<30), c.Total[flow.Sent])
