@@ -22,11 +22,8 @@ struct asked asked[ASK_PLACES];
 
 static __always_inline struct asked *ask_place(const struct sock *sk)
 {
-	register __u64 low asm("r1") = (__u64)sk; /* see conn_part */
-	__u32 place;
+	__u32 place = sock_hash(sk);
 
-	asm volatile("w1 = w1" : "+r"(low));
-	place = (__u32)low * 0x9e3779b9 >> 16;
 	barrier_var(place);
 	return &asked[place & (ASK_PLACES - 1)];
 }

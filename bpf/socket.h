@@ -18,6 +18,17 @@ extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
 #define bpf_ksym_exists(symbol) (!!(symbol))
 #endif
 
+/* Spreads sockets by their addresses. The verifier forbids arithmetic with a pointer, but the lower
+ * half of one is a number to it. Written in C, the compiler may take the whole pointer first.
+ */
+static __always_inline __u32 sock_hash(const struct sock *sk)
+{
+	register __u64 low asm("r1") = (__u64)sk;
+
+	asm volatile("w1 = w1" : "+r"(low));
+	return (__u32)low * 0x9e3779b9 >> 16;
+}
+
 /* Each defines a function that reads one field of a socket: directly where the verifier knows
  * the type, else by a call of a helper, which costs ten times as much and is not there under
  * lockdown=confidentiality. `typed` is a constant wherever it is used.

@@ -66,6 +66,7 @@ static __always_inline void conn_connecting(struct sock *sk)
 
 	if (!tp)
 		return;
+	closed_was_noted(sk); /* it is open again */
 	conn = conn_lookup(sk, true);
 	if (conn && conn->phase == ASKED) {
 		original = conn->original;

@@ -31,7 +31,6 @@ type TCPClosed struct {
 	_      structs.HostLayout
 	Sk     uint64
 	Cookie uint64
-	_      [48]byte
 }
 
 type TCPConnection struct {
