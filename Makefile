@@ -61,8 +61,8 @@ test: $(TOOLS)/helm ## Runs the unit tests; as root, those against the kernel to
 	for module in internal/identity/istio/conformance internal/tools/grafana; do go -C $$module test ./...; done
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
-KERNELS ?= 5.10 6.1 6.12
-test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
+KERNELS ?= 5.10 6.1 6.12 6.12+confidentiality
+test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12 6.12+confidentiality", emulated (qemu, no root)
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.

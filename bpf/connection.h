@@ -58,15 +58,9 @@ struct {
 	__array(values, struct connections);
 } connection_maps SEC(".maps");
 
-/* The part of a socket. The verifier forbids arithmetic with a pointer, but the lower half of
- * one is a number to it. Written in C, the compiler may take the whole pointer first.
- */
 static __always_inline __u32 conn_part(const struct sock *sk)
 {
-	register __u64 low asm("r1") = (__u64)sk;
-
-	asm volatile("w1 = w1" : "+r"(low));
-	return (__u32)low * 0x9e3779b9 >> 16 & (PARTS - 1);
+	return sock_hash(sk) & (PARTS - 1);
 }
 
 static __always_inline void *conn_map(const struct sock *sk)

@@ -110,10 +110,17 @@ static __always_inline enum verdict filter_endpoints(const struct endpoint *loca
 /* Both ends of a connection see the same two addresses, and come to the same verdict. */
 static __always_inline enum verdict filter_sock(const struct tcp_sock *tp, enum direction direction, bool typed)
 {
+	const struct sock *sk = (const struct sock *)tp;
 	struct endpoint local, remote;
 
-	if (include_loopback && !exclude_rules)
-		return FOLLOWED;
+	if (!exclude_rules) {
+		if (include_loopback)
+			return FOLLOWED;
+		if (sock_family(sk, typed) == AF_INET)
+			return ip4_is_loopback(sock_local_ip4(sk, typed)) || ip4_is_loopback(sock_remote_ip4(sk, typed))
+				       ? LOOPBACK
+				       : FOLLOWED;
+	}
 	sock_endpoints(&local, &remote, tp, typed);
 	return filter_endpoints(&local, &remote, direction);
 }

@@ -250,7 +250,6 @@ enum tcp_state {
 
 /* include/net/sock.h: bits of sk_flags. */
 enum sock_flags {
-	SOCK_DEAD = 0, /* no file leads to it any more */
 	SOCK_DONE = 1, /* only a received FIN sets it */
 	SOCK_LINGER = 4, /* SO_LINGER is on */
 };

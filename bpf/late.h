@@ -21,46 +21,53 @@ bool frees_on_destroy;
 /* True once the mark of a late report found no room. */
 bool late_unmarked;
 
-/* The end that set_state reported last on each CPU, if its socket is destroyed next. */
+/* Ends that set_state has seen close, and whose sockets are still there, by the socket's address: for
+ * them destroy_sock has nothing to do. Where another socket has the place, the entry stays
+ * until then and says so.
+ */
+#define CLOSED_PLACES 4096 /* a power of two */
+
 struct closed {
-	__u64 sk;
+	__u64 sk; /* 0: the place is free */
 	__u64 cookie;
-} __attribute__((aligned(64)));
+};
 
-#define CLOSED_CPUS 512
+struct closed closed[CLOSED_PLACES];
 
-struct closed closed[CLOSED_CPUS];
-
-static __always_inline volatile struct closed *closed_here(void)
+static __always_inline struct closed *closed_place(const struct sock *sk)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 place = sock_hash(sk);
 
-	return cpu < CLOSED_CPUS ? &closed[cpu] : NULL;
+	barrier_var(place);
+	return &closed[place & (CLOSED_PLACES - 1)];
 }
 
-/* Leaves word for destroy_sock that the close was seen; false if it may not come at once, on this
- * CPU and with nothing between. A process that works off what came while it had the socket's lock
- * can be interrupted.
- */
+/* Leaves word for destroy_sock; false where that is not to be had. */
 static __always_inline bool closed_note(const struct sock *sk)
 {
-	volatile struct closed *here = closed_here();
+	struct closed *place = closed_place(sk);
+	__u64 before;
 
-	if (!here || !(sk->__sk_common.skc_flags & (1UL << SOCK_DEAD)) || !sock_lock_is_known() || sk->sk_lock.owned)
+	if (!frees_on_destroy)
 		return false;
-	here->sk = (__u64)sk;
-	here->cookie = sk->__sk_common.skc_cookie.counter;
+	before = __sync_val_compare_and_swap(&place->sk, 0, (__u64)sk);
+	if (before && before != (__u64)sk)
+		return false;
+	place->cookie = sk->__sk_common.skc_cookie.counter;
 	return true;
 }
 
+/* Frees the place too. Another socket that had this address had another cookie. */
 static __always_inline bool closed_was_noted(const struct sock *sk)
 {
-	volatile struct closed *here = closed_here();
+	struct closed *place = closed_place(sk);
+	bool noted;
 
-	if (!here || here->sk != (__u64)sk || here->cookie != sk->__sk_common.skc_cookie.counter)
+	if (place->sk != (__u64)sk)
 		return false;
-	here->sk = 0;
-	return true;
+	noted = place->cookie == sk->__sk_common.skc_cookie.counter;
+	*(volatile __u64 *)&place->sk = 0;
+	return noted;
 }
 
 /* Reports an entry whose socket has closed unseen. */

@@ -13,6 +13,15 @@ bool seek_listeners;
 /* The address of the kernel's table of sockets; 0: not known. */
 __u64 socket_table;
 
+/* Any socket leads to the table. User space opens one to have its address. Linux 5.19 to 6.0 keep
+ * it elsewhere.
+ */
+static __always_inline void scan_learn_table(const struct sock *sk)
+{
+	if (!socket_table && bpf_core_field_exists(((struct net *)0)->ipv4.tcp_death_row.hashinfo))
+		socket_table = (__u64)sk->__sk_common.skc_net.net->ipv4.tcp_death_row.hashinfo;
+}
+
 /* Numbers the entries of sockets that have no cookie. */
 __u64 numbered;
 
@@ -75,7 +84,7 @@ enum found {
  * lock was free afterwards shows that no close had begun.
  */
 static __always_inline enum found conn_find(const struct sock *sk, __u64 cookie, const struct process *process,
-					    bool older, bool typed)
+					    bool older, int tries, bool typed)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
 	struct connection fresh = { .older = older, .opened = !older, .late = !older };
@@ -89,7 +98,7 @@ static __always_inline enum found conn_find(const struct sock *sk, __u64 cookie,
 
 	if (conn_lookup(sk, typed))
 		return FOUND_NOTHING;
-	if (sock_lock_is_known() && !sock_was_unlocked(sk, 4, typed))
+	if (sock_lock_is_known() && !sock_was_unlocked(sk, tries, typed))
 		return FOUND_BUSY;
 	state = sock_state(sk, typed);
 	if (state == TCP_SYN_SENT && older) {
@@ -139,7 +148,7 @@ static __always_inline enum found conn_find(const struct sock *sk, __u64 cookie,
 	if (!conn)
 		return FOUND_NOTHING;
 	/* Closed before the entry was there: nobody else will end it. */
-	if (((sock_lock_is_known() && !sock_was_unlocked(sk, 4, typed)) || sock_state(sk, typed) == TCP_CLOSE) &&
+	if (((sock_lock_is_known() && !sock_was_unlocked(sk, tries, typed)) || sock_state(sk, typed) == TCP_CLOSE) &&
 	    __sync_val_compare_and_swap(&conn->phase, OPEN, ENDED) == OPEN) {
 		conn_delete(sk, conn);
 		return FOUND_BUSY;
@@ -162,7 +171,7 @@ static __always_inline void older_connection(struct sock *sk, struct task_struct
 	if (!tp)
 		return;
 	process_from_task(&process, task);
-	conn_find((struct sock *)tp, bpf_get_socket_cookie(sk), &process, true, true);
+	conn_find((struct sock *)tp, bpf_get_socket_cookie(sk), &process, true, 64, true);
 }
 
 static __always_inline void scan_socket(__u64 address, struct scan *scan, bool typed)
@@ -182,7 +191,7 @@ static __always_inline void scan_socket(__u64 address, struct scan *scan, bool t
 	family = sock_family(sk, typed);
 	if ((family != AF_INET && family != AF_INET6) || sock_protocol(sk, typed) != IPPROTO_TCP)
 		return;
-	found = conn_find(sk, sock_cookie(sk, typed), NULL, scan->older, typed);
+	found = conn_find(sk, sock_cookie(sk, typed), NULL, scan->older, 4, typed);
 	if (found == FOUND_BUSY)
 		scan->busy++;
 }

@@ -18,6 +18,17 @@ extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
 #define bpf_ksym_exists(symbol) (!!(symbol))
 #endif
 
+/* Spreads sockets by their addresses. The verifier forbids arithmetic with a pointer, but the lower
+ * half of one is a number to it. Written in C, the compiler may take the whole pointer first.
+ */
+static __always_inline __u32 sock_hash(const struct sock *sk)
+{
+	register __u64 low asm("r1") = (__u64)sk;
+
+	asm volatile("w1 = w1" : "+r"(low));
+	return (__u32)low * 0x9e3779b9 >> 16;
+}
+
 /* Each defines a function that reads one field of a socket: directly where the verifier knows
  * the type, else by a call of a helper, which costs ten times as much and is not there under
  * lockdown=confidentiality. `typed` is a constant wherever it is used.
@@ -115,12 +126,17 @@ static __always_inline void sock_endpoints(struct endpoint *local, struct endpoi
 	remote->port = sock_remote_port(sk, typed);
 }
 
+static __always_inline bool ip4_is_loopback(__be32 ip4)
+{
+	return (bpf_ntohl(ip4) >> 24) == 127;
+}
+
 static __always_inline bool endpoint_is_loopback(const struct endpoint *endpoint)
 {
 	if (endpoint->addr[0] || endpoint->addr[1])
 		return false;
 	if (endpoint->addr[2] == bpf_htonl(0xffff))
-		return (bpf_ntohl(endpoint->addr[3]) >> 24) == 127;
+		return ip4_is_loopback(endpoint->addr[3]);
 	return !endpoint->addr[2] && endpoint->addr[3] == bpf_htonl(1);
 }
 

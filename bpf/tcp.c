@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "ask.h"
 #include "connection.h"
 #include "filter.h"
 #include "late.h"
@@ -22,47 +23,60 @@ static __always_inline bool tcp_is_restored(const struct tcp_sock *tp)
 	return BPF_CORE_READ_BITFIELD(tp, repair);
 }
 
-/* Makes an entry ready for the socket's next connect. */
-static __always_inline void conn_reset(struct connection *conn)
+/* The entry of a socket that connects now. */
+static __always_inline void conn_fill_connecting(struct connection *conn, const struct tcp_sock *tp,
+						 const struct endpoint *original, __u8 direction)
 {
 	struct counters nothing = {};
-	struct endpoint unknown = {};
 
-	*(volatile enum phase *)&conn->phase = ASKED;
-	conn->direction = OUTBOUND;
+	*(volatile enum phase *)&conn->phase = ASKED; /* until all is there */
 	conn->opened = 0;
 	conn->older = 0;
 	conn->late = 0;
 	conn->told = 0;
-	conn->start = 0;
 	conn->connect = 0;
 	conn->before = nothing;
-	conn->original = unknown;
+	conn->original = *original;
+	process_from_task(&conn->process, bpf_get_current_task_btf());
+	/* The only counter that a socket keeps when it is disconnected. */
+	conn->before.lost = tp->lost;
+	conn_begin(conn, direction, CONNECTING);
+	if (tcp_is_restored(tp))
+		conn->syn = 0;
 }
 
-static __always_inline struct connection *conn_insert_connecting(struct sock *sk)
+static __always_inline bool conn_insert_connecting(struct sock *sk, const struct tcp_sock *tp,
+						   const struct endpoint *original, __u8 direction)
 {
-	struct connection fresh = { .phase = ASKED, .direction = OUTBOUND };
+	struct connection fresh = {};
 
 	fresh.cookie = bpf_get_socket_cookie(sk);
-	return conn_insert_anew(sk, &fresh, true) ? conn_lookup(sk, true) : NULL;
+	conn_fill_connecting(&fresh, tp, original, direction);
+	return conn_insert_anew(sk, &fresh, true);
 }
 
 static __always_inline void conn_connecting(struct sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct connection *conn = conn_lookup(sk, true);
 	struct tally *tally = tally_here();
+	struct endpoint original = {};
+	struct connection *conn;
 	enum verdict verdict;
-	__u8 direction;
+	__u8 direction = OUTBOUND;
 
 	if (!tp)
 		return;
-	if (conn && conn->phase != ASKED) {
+	closed_was_noted(sk); /* it is open again */
+	conn = conn_lookup(sk, true);
+	if (conn && conn->phase == ASKED) {
+		original = conn->original;
+		direction = conn->direction;
+	} else if (conn) {
 		conn_close_missed(sk, tp, conn);
-		conn_reset(conn);
 	}
-	direction = conn && tcp_is_restored(tp) ? conn->direction : OUTBOUND;
+	ask_take(sk, &original, &direction);
+	if (!tcp_is_restored(tp))
+		direction = OUTBOUND;
 	verdict = filter_sock(tp, direction, true);
 	if (verdict != FOLLOWED) {
 		if (conn)
@@ -71,19 +85,10 @@ static __always_inline void conn_connecting(struct sock *sk)
 			tally_add(&tally->excluded, 1);
 		return;
 	}
-	if (!conn) {
-		conn = conn_insert_connecting(sk);
-		if (!conn) {
-			tally_add(&tally->untracked, 1);
-			return;
-		}
-	}
-	process_from_task(&conn->process, bpf_get_current_task_btf());
-	/* The only counter that a socket keeps when it is disconnected. */
-	conn->before.lost = tp->lost;
-	conn_begin(conn, direction, CONNECTING);
-	if (tcp_is_restored(tp))
-		conn->syn = 0;
+	if (conn)
+		conn_fill_connecting(conn, tp, &original, direction);
+	else if (!conn_insert_connecting(sk, tp, &original, direction))
+		tally_add(&tally->untracked, 1);
 }
 
 /* The end of a handshake that the other side began. */
@@ -197,12 +202,14 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (newstate == TCP_ESTABLISHED || tcp_used_in_handshake(sk, oldstate, newstate))
 		conn_established(sk, oldstate);
-	if (newstate == TCP_CLOSE)
+	if (newstate == TCP_CLOSE) {
 		conn_closed(sk, oldstate);
-	else if (newstate == TCP_SYN_SENT)
+	} else if (newstate == TCP_SYN_SENT) {
 		conn_connecting(sk);
-	else if (newstate == TCP_LISTEN)
+	} else if (newstate == TCP_LISTEN) {
 		listener_opened(sk);
+		scan_learn_table(sk);
+	}
 	return 0;
 }
 
@@ -215,7 +222,10 @@ int BPF_PROG(destroy_sock, struct sock *sk)
 	struct connection *conn;
 	struct tcp_sock *tp;
 
-	if (sk->sk_protocol != IPPROTO_TCP || closed_was_noted(sk))
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	ask_forget(sk);
+	if (closed_was_noted(sk))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
@@ -337,8 +347,6 @@ int older_sockets(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || (sk->sk_protocol != IPPROTO_TCP && sk->sk_protocol != IPPROTO_MPTCP))
 		return 0;
-	if (!socket_table && sk->sk_protocol == IPPROTO_TCP)
-		socket_table = (__u64)sk->__sk_common.skc_net.net->ipv4.tcp_death_row.hashinfo;
 	if (seek_listeners)
 		older_listener(sk, task);
 	else if (sk->sk_protocol == IPPROTO_TCP)
@@ -400,41 +408,43 @@ static __always_inline bool ask_listens(struct bpf_sock_addr *ctx, struct bpf_so
 	return listens;
 }
 
-static __always_inline void conn_insert_asked(struct bpf_sock_addr *ctx, const struct sock *sk,
-					      const struct endpoint *original, enum direction direction)
+static __always_inline void conn_insert_asked(const struct sock *sk, __u64 cookie, const struct endpoint *original,
+					      enum direction direction)
 {
 	struct connection fresh = { .phase = ASKED, .direction = direction };
 
-	fresh.cookie = bpf_get_socket_cookie(ctx);
+	fresh.cookie = cookie;
 	fresh.original = *original;
 	conn_insert_anew(sk, &fresh, true); /* without room, SYN_SENT counts it */
 }
 
-/* Notes what connect(2) was asked for. */
+/* Notes what connect(2) was asked for, be it loopback: another program may make something else of it. */
 static __always_inline void conn_asked(struct bpf_sock_addr *ctx, const struct endpoint *original,
 				       enum direction direction)
 {
 	struct connection *conn;
 	struct tcp_sock *tp;
 	struct sock *sk;
+	__u64 cookie;
 
 	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
-		return;
-	if (!include_loopback && endpoint_is_loopback(original))
 		return;
 	tp = bpf_skc_to_tcp_sock(ctx->sk);
 	if (!tp)
 		return;
 	sk = (struct sock *)tp;
+	cookie = bpf_get_socket_cookie(ctx);
+	if (ask_put(sk, cookie, original, direction))
+		return;
 	conn = conn_lookup(sk, true);
 	if (!conn) {
-		conn_insert_asked(ctx, sk, original, direction);
+		conn_insert_asked(sk, cookie, original, direction);
 		return;
 	}
 	conn_close_missed(sk, tp, conn);
-	conn_reset(conn);
 	conn->direction = direction;
 	conn->original = *original;
+	*(volatile enum phase *)&conn->phase = ASKED;
 }
 
 static __always_inline bool ask_restores(struct bpf_sock_addr *ctx, struct tcp_sock **tp)

@@ -13,11 +13,24 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TCPAsked struct {
+	_        structs.HostLayout
+	Sk       uint64
+	Cookie   uint64
+	Original struct {
+		_    structs.HostLayout
+		Addr [4]uint32
+		Port uint16
+		_    [2]byte
+	}
+	Direction uint8
+	_         [27]byte
+}
+
 type TCPClosed struct {
 	_      structs.HostLayout
 	Sk     uint64
 	Cookie uint64
-	_      [48]byte
 }
 
 type TCPConnection struct {
@@ -252,6 +265,7 @@ const (
 	TCPProgScanSockets          = "scan_sockets"
 	TCPProgSetState             = "set_state"
 	TCPProgWalkConnections      = "walk_connections"
+	TCPVarAsked                 = "asked"
 	TCPVarClosed                = "closed"
 	TCPVarEntriesWalked         = "entries_walked"
 	TCPVarExcludeAnyAddress     = "exclude_any_address"
@@ -363,6 +377,7 @@ type TCPMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPVariableSpecs struct {
+	Asked                 *ebpf.VariableSpec `ebpf:"asked"`
 	Closed                *ebpf.VariableSpec `ebpf:"closed"`
 	EntriesWalked         *ebpf.VariableSpec `ebpf:"entries_walked"`
 	ExcludeAnyAddress     *ebpf.VariableSpec `ebpf:"exclude_any_address"`
@@ -453,6 +468,7 @@ func (m *TCPMaps) Close() error {
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPVariables struct {
+	Asked                 *ebpf.Variable `ebpf:"asked"`
 	Closed                *ebpf.Variable `ebpf:"closed"`
 	EntriesWalked         *ebpf.Variable `ebpf:"entries_walked"`
 	ExcludeAnyAddress     *ebpf.Variable `ebpf:"exclude_any_address"`

@@ -5,10 +5,11 @@
 package probe
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type objects struct {
 	seekListeners, entriesWalked *ebpf.Variable
 	allFound, freesOnDestroy     *ebpf.Variable
 	listenersRefused             *ebpf.Variable
+	socketTable                  *ebpf.Variable
 }
 
 func (o *objects) ring(name string) *ebpf.Map { return o.core.Maps[name] }
@@ -123,6 +125,8 @@ func specification(options Options, exclude *exclusion) (*ebpf.CollectionSpec, e
 		spec.Maps["spills"].MaxEntries = options.SpillEntries
 		spec.Maps["spilling"].InnerMap.MaxEntries = options.SpillEntries
 	}
+	var salt [4]byte
+	_, _ = rand.Read(salt[:]) // it does not fail
 	if options.MaxConnections != 0 {
 		maps := spec.Maps["connection_maps"]
 		maps.InnerMap.MaxEntries = max(1, (options.MaxConnections+maps.MaxEntries-1)/maps.MaxEntries)
@@ -135,7 +139,7 @@ func specification(options Options, exclude *exclusion) (*ebpf.CollectionSpec, e
 		"name_listeners":   options.NameListeners,
 		"with_detail":      options.Detail,
 		"part_entries":     spec.Maps["connection_maps"].InnerMap.MaxEntries,
-		"owner_salt":       rand.Uint32(),
+		"owner_salt":       binary.NativeEndian.Uint32(salt[:]),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
@@ -203,6 +207,7 @@ func (p *Probe) load(options Options) error {
 	o.seekListeners, o.entriesWalked = o.core.Variables["seek_listeners"], o.core.Variables["entries_walked"]
 	o.allFound, o.freesOnDestroy = o.core.Variables["older_all_found"], o.core.Variables["frees_on_destroy"]
 	o.listenersRefused = o.core.Variables["older_listeners_refused"]
+	o.socketTable = o.core.Variables["socket_table"]
 	p.spill = spec.Maps["spills"].Copy()
 	if err := o.createConnections(spec.Maps["connection_maps"]); err != nil {
 		return err

@@ -7,6 +7,7 @@ package probe
 import (
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -84,6 +85,40 @@ func TestAConnectThatAnotherProgramDeniesIsNotTold(t *testing.T) {
 			assert.Equal(t, "10.244.0.11:80", AddrPort(&records[0].Original).String())
 		})
 	}
+}
+
+// A program that admits no others at its hook costs the original destination, and nothing else.
+func TestAProgramThatAdmitsNoOthersIsNamed(t *testing.T) {
+	cgroup := ownCgroup(t)
+	folder, err := os.Open(cgroup)
+	require.NoError(t, err)
+	defer func() { _ = folder.Close() }()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	})
+	require.NoError(t, err)
+	defer func() { _ = program.Close() }()
+	alone := link.RawAttachProgramOptions{Target: int(folder.Fd()), Program: program, Attach: ebpf.AttachCGroupInet4Connect}
+	require.NoError(t, link.RawAttachProgram(alone))
+	defer func() {
+		assert.NoError(t, link.RawDetachProgram(link.RawDetachProgramOptions{
+			Target: int(folder.Fd()), Program: program, Attach: ebpf.AttachCGroupInet4Connect,
+		}))
+	}()
+
+	p := open(t, Options{CgroupPath: cgroup})
+	missing := map[string]error{}
+	for _, m := range p.Missing() {
+		missing[m.Name] = m.Err
+	}
+	require.ErrorContains(t, missing[partConnect4.Name], "another program is attached there that admits no others")
+	assert.NotContains(t, missing, partConnect6.Name)
+	sleep, httpbin := hosts(t)
+	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
+	exchange(t, client, server, 1, 1)
+	outbound := end(t, readUntil(t, p, toPort(80), atLeast(2)), uint32(Outbound), uint32(KindClosed))
+	assert.Equal(t, uint64(1), outbound.Total.Sent)
 }
 
 // stateWatcher is another program on our tracepoint that keeps its own storage in the

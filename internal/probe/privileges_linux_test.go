@@ -24,6 +24,7 @@ func TestWhatEachCapabilityIsFor(t *testing.T) {
 		"set_state":          {unix.CAP_PERFMON: true},
 		"destroy_sock":       {unix.CAP_PERFMON: true},
 		"scan_sockets":       {unix.CAP_PERFMON: true},
+		"list_locks":         {unix.CAP_PERFMON: true},
 		string(WalkSyscall):  {unix.CAP_PERFMON: true},
 		string(WalkIterator): {unix.CAP_PERFMON: true},
 		"older_sockets":      {unix.CAP_PERFMON: true},

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // Options say where and what to watch. The zero value watches all but loopback.
@@ -198,6 +199,10 @@ func attachFirst(cgroup int, attach ebpf.AttachType, program *ebpf.Program) (l l
 	}
 	options.Flags = 0
 	raw, err := link.AttachRawLink(options)
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: another program is attached there that admits no others (without BPF_F_ALLOW_MULTI): "+
+			"bpftool cgroup tree shows it", err)
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
@@ -19,11 +20,42 @@ const (
 )
 
 // errNoTable means that no socket has shown where the kernel keeps its sockets.
-var errNoTable = errors.New("the kernel's table of sockets is not known: the program older_sockets found no TCP socket")
+var errNoTable = errors.New("the kernel's table of sockets is not known: set_state saw no socket of this process listen")
+
+// learnTable has set_state see a socket, which leads to the table of all of them.
+func (p *Probe) learnTable() error {
+	var table uint64
+	for range scanRounds { // some kernels hide a change now and then
+		if err := p.objects.socketTable.Get(&table); err != nil {
+			return fmt.Errorf("look for the kernel's table of sockets: %w", err)
+		}
+		if table != 0 {
+			return nil
+		}
+		if err := listenOnce(); err != nil {
+			return fmt.Errorf("look for the kernel's table of sockets: %w", err)
+		}
+	}
+	return errNoTable
+}
+
+func listenOnce() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	// For nobody else; a namespace without that address takes any.
+	_ = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	return unix.Listen(fd, 1)
+}
 
 // scanOlder gives those older sockets an entry that no file leads to. From then on an established
 // end without an entry is one whose opening was missed.
 func (p *Probe) scanOlder() error {
+	if err := p.learnTable(); err != nil {
+		return err
+	}
 	before, err := p.Tally()
 	if err != nil {
 		return err

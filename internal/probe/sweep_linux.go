@@ -148,12 +148,6 @@ func (p *Probe) findOlder() error {
 		return fmt.Errorf("attach the iterator over open files: %w", err)
 	}
 	defer func() { _ = sockets.Close() }()
-	// One socket at least shows where the kernel keeps them.
-	own, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open a socket: %w", err)
-	}
-	defer func() { _ = unix.Close(own) }()
 	for _, listeners := range []bool{true, false} {
 		if err := p.objects.seekListeners.Set(listeners); err != nil {
 			return fmt.Errorf("look for older connections: %w", err)

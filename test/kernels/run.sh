@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Boots kernels in emulated machines and runs the tests on them that need one:
-#   run.sh [SERIES[/ARCHITECTURE]...]    as 6.1 or 6.12/arm64
+#   run.sh [SERIES[/ARCHITECTURE][+LOCKDOWN]...]    as 6.1, 6.12/arm64 or 6.12+confidentiality
 # KMESH_TESTS=EXPRESSION runs only the tests of these names.
-# Takes no root and no /dev/kvm. Consoles are kept as .tools/kernels/console-SERIES-ARCHITECTURE.log.
+# Takes no root and no /dev/kvm. Consoles are kept as .tools/kernels/console-SERIES-ARCHITECTURE[+LOCKDOWN].log.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-[ $# -gt 0 ] || set -- 5.10 6.1 6.12
+[ $# -gt 0 ] || set -- 5.10 6.1 6.12 6.12+confidentiality
 
 missing=()
 while read -r tool package; do
@@ -67,9 +67,13 @@ pack() {
 	(cd "$work/root" && find . | cpio --quiet -o -H newc >"$work/initrd")
 }
 
-# emulate ARCHITECTURE KERNEL has the machine run until it ends itself.
+# The tests under lockdown: what they need beside the probe must not be locked too.
+lockdown_tests='^Test(UnderLockdown|EachEndOf|AnOpenConnection|AFailedConnect|AConnectionOlder|AnOlderConnection|EachVariant|BothEnds|TheLock)'
+
+# emulate ARCHITECTURE KERNEL LOCKDOWN has the machine run until it ends itself.
 emulate() {
-	local machine console=ttyS0
+	local machine console=ttyS0 tests=${KMESH_TESTS:-^Test}
+	[ -z "$3" ] || tests=${KMESH_TESTS:-$lockdown_tests}
 	case $1 in
 	amd64) machine='qemu-system-x86_64 -machine q35' ;;
 	arm64) machine='qemu-system-aarch64 -machine virt' console=ttyAMA0 ;;
@@ -78,18 +82,18 @@ emulate() {
 	timeout "${KMESH_KERNEL_TIMEOUT:-900}" nice -n 15 $machine \
 		-accel tcg,thread=multi -cpu max -smp 2 -m 2G -nodefaults -no-reboot -display none -serial stdio \
 		-kernel "$2/vmlinuz" -initrd "$work/initrd" \
-		-append "console=$console quiet loglevel=3 panic=-1 mitigations=off TESTS=${KMESH_TESTS:-^Test}" </dev/null
+		-append "console=$console quiet loglevel=3 panic=-1 mitigations=off ${3:+lockdown=$3} TESTS=$tests" </dev/null
 }
 
-# test_on SERIES ARCHITECTURE MINIMUM PACKAGE... fails unless so many tests passed, at least, and none failed.
+# test_on SERIES ARCHITECTURE LOCKDOWN MINIMUM PACKAGE... fails unless so many tests passed, at least, and none failed.
 test_on() {
-	local series=$1 architecture=$2 minimum=$3 kernel start=$SECONDS
-	local console=.tools/kernels/console-$series-$architecture.log
-	shift 3
-	printf '\n--- Linux %s, %s\n' "$series" "$architecture"
+	local series=$1 architecture=$2 lockdown=$3 minimum=$4 kernel start=$SECONDS
+	local console=.tools/kernels/console-$series-$architecture${lockdown:+"+$lockdown"}.log
+	shift 4
+	printf '\n--- Linux %s, %s%s\n' "$series" "$architecture" "${lockdown:+", lockdown=$lockdown"}"
 	kernel=$(test/kernels/fetch.sh "$series" "$architecture") || return 1
 	pack "$kernel" "$architecture" "$@" || return 1
-	emulate "$architecture" "$kernel" >"$console" 2>&1 || echo "the machine did not end by itself"
+	emulate "$architecture" "$kernel" "$lockdown" >"$console" 2>&1 || echo "the machine did not end by itself"
 	judge "$console" "$minimum" || { echo "Linux $series, $architecture: FAILED, see $console"; return 1; }
 	echo "$((SECONDS - start)) s in all"
 }
@@ -117,11 +121,15 @@ judge() {
 
 failed=0
 for kernel; do
+	lockdown=
+	[[ $kernel != *+* ]] || lockdown=${kernel#*+}
+	kernel=${kernel%+*}
 	series=${kernel%/*} architecture=amd64
 	[ "$series" = "$kernel" ] || architecture=${kernel#*/}
-	case $series in
-	5.10) test_on "$series" "$architecture" 1 test/kernels || failed=1 ;; # below the floor
-	*) test_on "$series" "$architecture" 60 test/{kernels,testhost} internal/{probe,identity/host} || failed=1 ;;
+	case $series+$lockdown in
+	5.10+) test_on "$series" "$architecture" "" 1 test/kernels || failed=1 ;; # below the floor
+	*+) test_on "$series" "$architecture" "" 60 test/{kernels,testhost} internal/{probe,identity/host} || failed=1 ;;
+	*) test_on "$series" "$architecture" "$lockdown" 8 internal/probe || failed=1 ;;
 	esac
 done
 exit $failed
