@@ -29,6 +29,7 @@ export interface Choices {
 export class GraphView {
 	private readonly cy: Core;
 	private readonly places = new Map<string, Point>();
+	private readonly drawn = new Map<string, { element: cytoscape.CollectionReturnValue; look: string }>();
 	private palette: Palette = palette();
 	private view: View = { nodes: new Map(), links: new Map(), found: undefined };
 	private selected = "";
@@ -69,7 +70,7 @@ export class GraphView {
 		});
 		this.cy.on("zoom", () => {
 			clearTimeout(this.sizing);
-			this.sizing = setTimeout(() => this.size(), 120);
+			this.sizing = setTimeout(() => this.size(), 250);
 		});
 		new ResizeObserver(() => {
 			this.cy.resize();
@@ -85,54 +86,64 @@ export class GraphView {
 		this.cy.batch(() => this.values());
 		if (isNew || found !== this.marked) this.mark();
 		this.marked = found;
-		if (this.cy.nodes().length !== this.fitted && !this.touched) this.fit();
+		if (view.nodes.size !== this.fitted && !this.touched) this.fit();
 	}
 
-	/** Adds what is new, removes what is gone; says whether it added any. */
+	/**
+	 * Adds what is new, removes what is gone; says whether it did anything. To ask cytoscape for each element takes longer than all
+	 * the rest, so what is drawn is known here.
+	 */
 	private structure(): boolean {
-		const { cy, view } = this;
-		const count = clusters(view.nodes.values());
-		const spaces = new Set([...view.nodes.values()].map((node) => node.space));
-		const gone = cy.elements().filter((one) => {
-			const id = one.id();
-			if (one.isEdge()) return !view.links.has(id);
-			return one.data("box") ? !spaces.has(one.data("space") as string) : !view.nodes.has(id);
-		});
-		const added = [...view.nodes.values()].filter((node) => cy.getElementById(node.key).empty());
-		cy.batch(() => {
-			gone.filter("edge").remove();
-			gone.filter((one) => one.isNode() && !one.data("box")).remove();
-			gone.remove();
-			for (const space of spaces) {
-				const id = boxID(space);
-				if (cy.getElementById(id).empty()) cy.add({ group: "nodes", data: { id, space, box: true, label: "" }, grabbable: false, pannable: true });
-				cy.getElementById(id).data("label", spaceTitle(space, count));
-			}
-		});
-		const fresh = added.filter((node) => !this.places.has(node.key)).length;
+		const { cy, view, drawn } = this;
+		const gone = [...drawn.keys()].filter((key) => !view.nodes.has(key) && !view.links.has(key));
+		const nodes = [...view.nodes.values()].filter((node) => !drawn.has(node.key));
+		const links = [...view.links.values()].filter((link) => !drawn.has(link.key));
+		if (gone.length + nodes.length + links.length === 0) return false;
+		const fresh = nodes.filter((node) => !this.places.has(node.key)).length;
 		const known = view.nodes.size - fresh;
-		let isNew = added.length > 0;
 		const isArranged = fresh > 0 && fresh >= Math.max(3, known / 2);
 		cy.batch(() => {
-			for (const node of added) this.add(node, isArranged);
-			for (const link of view.links.values()) {
-				if (cy.getElementById(link.key).empty()) {
-					isNew = true;
-					cy.add({ group: "edges", data: { id: link.key, source: link.source.key, target: link.target.key, width: 1, color: this.palette.edge, label: "" } });
-				}
+			for (const key of gone) {
+				drawn.get(key)!.element.remove();
+				drawn.delete(key);
+			}
+			this.frames();
+			for (const node of nodes) drawn.set(node.key, { element: this.add(node, isArranged), look: "" });
+			for (const link of links) {
+				const data = { id: link.key, source: link.source.key, target: link.target.key, width: 1, color: this.palette.edge, label: "" };
+				drawn.set(link.key, { element: cy.add({ group: "edges", data }), look: "" });
 			}
 		});
 		if (isArranged) {
 			this.grown = 0;
 			this.arrange(known > 0);
-		} else if (added.length > 0) {
+		} else if (nodes.length > 0) {
 			this.remember();
 			if (fresh > 0) {
 				this.grown += fresh;
 				this.settle();
 			}
 		}
-		return isNew;
+		return true;
+	}
+
+	/** Adds and removes the boxes. */
+	private frames(): void {
+		const { cy, view } = this;
+		const count = clusters(view.nodes.values());
+		const spaces = new Set([...view.nodes.values()].map((node) => node.space));
+		for (const box of cy.nodes().toArray()) {
+			if (box.data("box") && !spaces.has(box.data("space") as string)) {
+				box.remove();
+			}
+		}
+		for (const space of spaces) {
+			const id = boxID(space);
+			const label = spaceTitle(space, count);
+			const box = cy.getElementById(id);
+			if (box.empty()) cy.add({ group: "nodes", data: { id, space, box: true, label }, grabbable: false, pannable: true });
+			else if (box.data("label") !== label) box.data("label", label);
+		}
 	}
 
 	/** Arranges a young map once more, if nobody touched it and it grew by more than a fifth since. */
@@ -146,7 +157,7 @@ export class GraphView {
 		}, calmFor);
 	}
 
-	private add(node: Node, isArranged: boolean): void {
+	private add(node: Node, isArranged: boolean): cytoscape.CollectionReturnValue {
 		let position = this.places.get(node.key);
 		if (!position && !isArranged) {
 			const near: Point[] = [];
@@ -162,7 +173,7 @@ export class GraphView {
 			group: "nodes", data: { id: node.key, parent: boxID(node.space), kind: node.kind, label: node.title, size: 30 },
 		};
 		if (position) definition.position = { ...position };
-		this.cy.add(definition);
+		return this.cy.add(definition);
 	}
 
 	private placed(): Placed[] {
@@ -176,7 +187,7 @@ export class GraphView {
 
 	/** Gives nodes and links what they look like now. Only what differs is drawn again. */
 	private values(): void {
-		const { cy, view } = this;
+		const { view } = this;
 		const traffic = new Map<string, number>();
 		const failing = new Set<string>();
 		const isMany = view.links.size > manyLinks;
@@ -185,18 +196,24 @@ export class GraphView {
 			const all = link.sent + link.received;
 			for (const end of [link.source.key, link.target.key]) traffic.set(end, (traffic.get(end) ?? 0) + all);
 			if (link.share > 0) failing.add(link.target.key);
-			const edge = cy.getElementById(link.key);
-			set(edge, "width", width(all));
-			set(edge, "color", this.colour(link));
-			set(edge, "label", hasTexts ? text(link) : "");
-			edge.toggleClass("idle", link.idle).toggleClass("failing", link.share > 0).toggleClass("many", isMany);
+			const data = { width: width(all), color: this.colour(link), label: hasTexts ? text(link) : "" };
+			this.look(link.key, data, { idle: link.idle, failing: link.share > 0, many: isMany });
 		}
 		for (const node of view.nodes.values()) {
-			const drawn = cy.getElementById(node.key);
-			set(drawn, "size", node.kind === "namespace" ? 56 : 26 + 2 * Math.round(Math.min(10, 2 * Math.log10(1 + (traffic.get(node.key) ?? 0) / 100))));
-			set(drawn, "label", node.stands > 0 ? `${node.title} (${node.stands})` : node.title);
-			drawn.toggleClass("failing", failing.has(node.key));
+			const size = node.kind === "namespace" ? 56 : 26 + 2 * Math.round(Math.min(10, 2 * Math.log10(1 + (traffic.get(node.key) ?? 0) / 100)));
+			const label = node.stands > 0 ? `${node.title} (${node.stands})` : node.title;
+			this.look(node.key, { size, label }, { failing: failing.has(node.key) });
 		}
+	}
+
+	/** Draws an element anew, if it looks different. */
+	private look(key: string, data: Record<string, string | number>, classes: Record<string, boolean>): void {
+		const drawn = this.drawn.get(key);
+		const look = JSON.stringify([data, classes]);
+		if (!drawn || drawn.look === look) return;
+		drawn.look = look;
+		drawn.element.data(data);
+		for (const [name, isSet] of Object.entries(classes)) drawn.element.toggleClass(name, isSet);
 	}
 
 	private colour(link: Link): string {
@@ -289,7 +306,11 @@ export class GraphView {
 
 	/** Keeps names readable when the map is far away. */
 	private size(): void {
-		const size = Math.round(2 * Math.min(26, Math.max(11.5, 11.5 / this.cy.zoom()))) / 2;
+		const isMany = this.view.links.size > manyLinks;
+		const wanted = Math.min(26, Math.max(11.5, 11.5 / this.cy.zoom()));
+		// All elements get their style anew: with many of them in large steps.
+		const steps = isMany ? 3 : 24;
+		const size = 11.5 * 2 ** (Math.round(Math.log2(wanted / 11.5) * steps) / steps);
 		if (size === this.fontSize) return;
 		this.fontSize = size;
 		this.cy.style(style(this.palette, size));
@@ -308,7 +329,7 @@ export class GraphView {
 	/** Shows all, beside the legend and the buttons that lie on the map. */
 	fit(): void {
 		const { cy } = this;
-		this.fitted = cy.nodes().length;
+		this.fitted = this.view.nodes.size;
 		if (this.fitted === 0) return;
 		const box = cy.elements().boundingBox();
 		const free = { left: 40, right: 62, top: 26, bottom: 74 };
@@ -336,6 +357,7 @@ export class GraphView {
 
 	retheme(): void {
 		this.palette = palette();
+		for (const drawn of this.drawn.values()) drawn.look = "";
 		this.cy.style(style(this.palette, this.fontSize));
 		this.show(this.view);
 	}
@@ -389,10 +411,6 @@ function neighbourhood(chosen: cytoscape.CollectionReturnValue): cytoscape.Colle
 
 function boxID(space: string): string {
 	return `box:${space}`;
-}
-
-function set(of: cytoscape.SingularElementReturnValue, name: string, value: string | number): void {
-	if (of.data(name) !== value) of.data(name, value);
 }
 
 function width(bytesPerSecond: number): number {
