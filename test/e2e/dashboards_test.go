@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -147,7 +148,7 @@ func TestDashboards(t *testing.T) {
 	for range plantedFailures {
 		refusedConnect(t, sleep)
 	}
-	resetConnection(t, client, "10.244.7.11:80")
+	resetConnection(t, client, server, "10.244.7.11:81")
 	hasSeries(fmt.Sprintf(`kmesh_tcp_conntections_failed_total == %d`, 1+plantedFailures), 1)
 	// New since "yesterday": later than everything else.
 	middle := time.Now().Add(2 * time.Second)
@@ -258,12 +259,17 @@ func runLogQL(t *testing.T, l *loki, q query) {
 }
 
 // resetConnection ends a connection with a reset.
-func resetConnection(t *testing.T, from *testhost.Host, to string) {
+func resetConnection(t *testing.T, from, to *testhost.Host, address string) {
 	t.Helper()
-	conn, err := dial(from, to)
+	listener := listen(t, to, address)
+	defer func() { _ = listener.Close() }()
+	conn, err := dial(from, address)
 	require.NoError(t, err)
-	_, err = write(conn, 10)
+	accepted, err := listener.Accept()
 	require.NoError(t, err)
 	require.NoError(t, conn.SetLinger(0))
 	require.NoError(t, conn.Close())
+	_, err = accepted.Read(make([]byte, 1))
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.NoError(t, accepted.Close())
 }

@@ -22,10 +22,10 @@ func TestLokiTakesEveryRecord(t *testing.T) {
 	go func() {
 		defer close(jobs)
 		for i := range connections {
-			jobs <- job{address: targets[i%len(targets)], size: 1 + int64(i)}
+			jobs <- job{address: targets[i%len(targets)], size: mixedSize(uint64(i))}
 		}
 	}()
-	drive(t, client, atOnce, jobs, func(size int64) int64 { return size }, &counted.client)
+	drive(t, client, atOnce, jobs, mixedAnswer, &counted.client)
 
 	eventually(t, func(c *assert.CollectT) {
 		got, err := l.counted()
