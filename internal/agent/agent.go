@@ -17,6 +17,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -75,7 +76,20 @@ type Agent struct {
 	closers []io.Closer // in the order in which they are closed
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+	readTo  time.Time // when the loop ends at the latest; set before cancel
+
+	refusedSince time.Time // when the metrics consumer began to refuse; zero: it accepts
 }
+
+// How long an agent takes to stop: first it reads on while consumers are busy, then it hands over what is left.
+const (
+	drainTimeout    = 2 * time.Second
+	handOverTimeout = 3 * time.Second
+)
+
+// refusalPatience is how long refused snapshots hold back the end of series and the audit. A fan-out refuses when any of
+// its destinations does, and one that is away for days must neither fill the sets nor stop the audit of the others.
+const refusalPatience = time.Minute
 
 // The parts of an agent whose status is reported.
 const (
@@ -98,20 +112,29 @@ func (r *Agent) Start() {
 	r.done.Go(func() { r.loop(ctx) })
 }
 
-// Stop ends the loop, hands over everything that was read, and closes the agent. It must follow Start. The handover ends with
-// ctx at the latest.
+// Stop ends the loop, hands over everything that was read, and closes the agent. It must follow Start.
+//
+// It takes drainTimeout, a reading and handOverTimeout at most, whatever the consumers do, and less if ctx ends earlier.
+// What no consumer accepted by then is logged. It is no error: the collector would not go on with a new configuration.
 func (r *Agent) Stop(ctx context.Context) error {
+	now := time.Now()
+	r.readTo = now.Add(drainTimeout)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Sub(now)/2 < drainTimeout {
+		r.readTo = now.Add(deadline.Sub(now) / 2)
+	}
 	r.cancel()
 	r.done.Wait()
-	now := time.Now()
-	errs := []error{
+	now = time.Now()
+	err := errors.Join(
 		r.probe.Read(now, r.add), // what closed while the loop ended
 		r.collect(now, false),
-	}
+	)
 	r.namer.Drain(now)
 	r.flushLogs()
-	errs = append(errs, r.finish(ctx), r.Close())
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	r.handOver(ctx)
+	return errors.Join(err, r.Close())
 }
 
 // Close frees the probe and the source of an agent that was not started, or whose loop has ended.
@@ -123,32 +146,55 @@ func (r *Agent) Close() error {
 	return errors.Join(errs...)
 }
 
-// finish ends both deliveries at once: one whose consumer blocks must not take the other one's time.
-func (r *Agent) finish(ctx context.Context) error {
+// handOver ends both deliveries at once: one whose consumer blocks must not take the other one's time.
+func (r *Agent) handOver(ctx context.Context) {
 	var ofMetrics, ofLogs error
 	var logs sync.WaitGroup
 	if r.logsOut != nil {
 		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
 	}
 	if r.metricsOut != nil {
-		ofMetrics = r.metricsOut.Shutdown(ctx, r.series.Snapshot(time.Now()))
+		last := r.series.Snapshot(time.Now())
+		if ofMetrics = r.metricsOut.Shutdown(ctx, last); ofMetrics == nil {
+			r.series.Delivered(last.ID())
+		}
 	}
 	logs.Wait()
-	return errors.Join(ofMetrics, ofLogs)
+	r.observe()
+	r.logLosses(ofMetrics, ofLogs)
+}
+
+// logLosses logs what nobody can query any more, as the agent's self telemetry ends with it.
+func (r *Agent) logLosses(ofMetrics, ofLogs error) {
+	o := r.Observation()
+	if ofMetrics != nil {
+		lost := func(c flow.Counter) zap.Field {
+			return zap.Int64(c.String(), o.Series.Counted[c]-o.Series.Exported[c])
+		}
+		r.logger.Warn("the last metrics were not delivered", zap.Error(ofMetrics),
+			lost(flow.Opened), lost(flow.Closed), lost(flow.Failed), lost(flow.Sent), lost(flow.Received))
+	}
+	if ofLogs != nil || o.Logs.DroppedRefused+o.Logs.DroppedQueueFull > 0 {
+		r.logger.Warn("access log records were lost since the start", zap.Error(ofLogs),
+			zap.Uint64("shutdown", o.Logs.DroppedShutdown), zap.Uint64("refused", o.Logs.DroppedRefused),
+			zap.Uint64("queue_full", o.Logs.DroppedQueueFull))
+	}
 }
 
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
 	var failed error
-	for ctx.Err() == nil {
-		now = time.Now()
-		until := now.Add(readInterval)
+	for {
+		until := time.Now().Add(readInterval)
 		if collectAt.Before(until) {
 			until = collectAt
 		}
 		err := r.probe.Read(until, r.add)
 		now = time.Now()
+		if r.ends(ctx, now, err) {
+			return
+		}
 		if r.period > 0 && !now.Before(periodAt) {
 			err = errors.Join(err, r.probe.Sweep(true, r.add))
 			periodAt = later(periodAt, r.period, now)
@@ -158,7 +204,7 @@ func (r *Agent) loop(ctx context.Context) {
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll))
 			r.endGone()
-			r.deliver()
+			r.deliver(now)
 			r.observe()
 			collectAt = later(collectAt, r.interval, now)
 		}
@@ -173,6 +219,19 @@ func (r *Agent) loop(ctx context.Context) {
 		}
 		failed = err
 	}
+}
+
+// ends returns whether the loop is over: it was stopped, and the consumers have what was read or took too long. Connections
+// that close meanwhile are read.
+func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	if failed != nil {
+		return true
+	}
+	busy := r.metricsOut != nil && !r.metricsOut.Idle() || r.logsOut != nil && !r.logsOut.Idle()
+	return !busy || !now.Before(r.readTo)
 }
 
 // later returns the next moment of a regular series after now. Those that were missed are left out.
@@ -218,21 +277,36 @@ func (r *Agent) endGone() {
 }
 
 // deliver takes a snapshot if the one before it is delivered or refused.
-func (r *Agent) deliver() {
+func (r *Agent) deliver(now time.Time) {
 	if r.metricsOut == nil {
 		return
 	}
 	select {
 	case result := <-r.metricsOut.Results():
-		if result.Err == nil {
-			r.series.Delivered(result.ID)
-		}
-		r.status(partMetrics, result.Err)
+		r.settle(result, now)
 	default:
 	}
 	if r.metricsOut.Ready() {
 		r.metricsOut.Offer(r.series.Snapshot(time.Now()))
 	}
+}
+
+// settle takes in the outcome of a snapshot.
+func (r *Agent) settle(result delivery.Result, now time.Time) {
+	if result.Parts > 0 { // else the consumer was not asked
+		r.status(partMetrics, result.Err)
+	}
+	switch {
+	case result.Parts == 0:
+	case result.Err == nil:
+		r.refusedSince = time.Time{}
+	case r.refusedSince.IsZero():
+		r.refusedSince = now
+		return
+	case now.Sub(r.refusedSince) < refusalPatience:
+		return
+	}
+	r.series.Delivered(result.ID)
 }
 
 func (r *Agent) flushLogs() {

@@ -118,7 +118,7 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 	}
 	if settings.Logs != nil {
 		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
-		r.logsOut = delivery.NewLogs(delivery.LogBounds{}, next, settings.LogsReport)
+		r.logsOut = delivery.NewLogs(settings.AccessLog.QueueBytes, next, settings.LogsReport)
 		events := settings.AccessLog.settings()
 		r.logs = accesslog.NewWriter(events, settings.Resource, settings.InstrumentationScope, logBatch, r.logsOut.Offer)
 		if events.Periodic {

@@ -18,7 +18,7 @@ import (
 type Observation struct {
 	Naming   naming.Stats
 	Series   series.Stats
-	Logs     delivery.LogStats
+	Logs     delivery.QueueStats
 	Tally    probe.Tally
 	Counts   probe.Counts
 	Maps     []probe.MapUse

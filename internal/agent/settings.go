@@ -56,7 +56,12 @@ type Settings struct {
 type AccessLogSettings struct {
 	Events []string
 	Period time.Duration // of EventPeriodic
+	// QueueBytes bounds the memory of records that wait for the next consumer; 0: DefaultLogQueueBytes.
+	QueueBytes int
 }
+
+// DefaultLogQueueBytes bounds the queue of access log records.
+const DefaultLogQueueBytes = delivery.DefaultQueueBytes
 
 // IdentitySettings are where the names of the ends come from.
 type IdentitySettings struct {

@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,10 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/plog"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // batchOf has n records whose bodies are numbered from first.
@@ -39,112 +34,45 @@ func bodies(logs plog.Logs) (all []int64) {
 	return all
 }
 
-// refuser refuses as often as it has errors, and keeps what it then takes.
+// downstream that refuses some batches, and keeps what it was given.
 type refuser struct {
 	errors []error
-	tries  []time.Time
-	taken  []int64
-	spoil  bool
+	given  []int64
 }
 
 func (r *refuser) downstream() downstream {
-	return downstream{mutates: r.spoil, logs: func(_ context.Context, logs plog.Logs) error {
-		r.tries = append(r.tries, time.Now())
-		got := bodies(logs)
-		if r.spoil {
-			logs.ResourceLogs().RemoveIf(func(plog.ResourceLogs) bool { return true })
+	return downstream{logs: func(_ context.Context, logs plog.Logs) error {
+		r.given = append(r.given, bodies(logs)...)
+		if len(r.errors) == 0 {
+			return nil
 		}
-		if len(r.errors) > 0 {
-			err := r.errors[0]
-			r.errors = r.errors[1:]
-			return err
-		}
-		r.taken = append(r.taken, got...)
-		return nil
+		err := r.errors[0]
+		r.errors = r.errors[1:]
+		return err
 	}}
 }
 
-func repeat(err error, n int) (all []error) {
-	for range n {
-		all = append(all, err)
-	}
-	return all
-}
-
-func TestRefusedLogs(t *testing.T) {
-	partial := consumererror.NewLogs(errRefused, batchOf(2, 1))
-	for name, tt := range map[string]struct {
-		errors          []error
-		taken           []int64
-		tries           int
-		dropped         uint64
-		accept, refused int
-	}{
-		"taken at once":                {nil, []int64{1, 2, 3}, 1, 0, 3, 0},
-		"taken at the third try":       {repeat(errRefused, 2), []int64{1, 2, 3}, 3, 0, 3, 0},
-		"refused for good":             {[]error{consumererror.NewPermanent(errRefused)}, nil, 1, 3, 0, 3},
-		"refused for good, later":      {[]error{errRefused, consumererror.NewPermanent(errRefused)}, nil, 2, 3, 0, 3},
-		"bad request":                  {[]error{consumererror.NewOTLPHTTPError(errRefused, 400)}, nil, 1, 3, 0, 3},
-		"too many requests":            {[]error{consumererror.NewOTLPHTTPError(errRefused, 429)}, []int64{1, 2, 3}, 2, 0, 3, 0},
-		"in part, the rest taken":      {[]error{partial}, []int64{2}, 2, 0, 3, 0},
-		"in part, the rest for good":   {[]error{partial, consumererror.NewPermanent(errRefused)}, nil, 2, 1, 2, 1},
-		"in part, permanently, as one": {[]error{consumererror.NewPermanent(partial)}, nil, 1, 1, 2, 1},
-	} {
-		for _, spoil := range []bool{false, true} {
-			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					r, report := &refuser{errors: tt.errors, spoil: spoil}, &tally{}
-					d := NewLogs(LogBounds{}, r.downstream(), report)
-					d.Start()
-					d.Offer(batchOf(1, 3), 3)
-					require.NoError(t, d.Shutdown(t.Context()))
-					require.Equal(t, tt.taken, r.taken)
-					require.Len(t, r.tries, tt.tries)
-					require.Equal(t, LogStats{Delivered: 3 - tt.dropped, DroppedRefused: tt.dropped}, d.Stats())
-					require.Equal(t, tally{accepted: tt.accept, refused: tt.refused}, *report)
-				})
-			})
-		}
-	}
-}
-
-func TestRetriesGrowRarerAndEndInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &refuser{errors: repeat(errRefused, 1000)}
-		d := NewLogs(LogBounds{
-			InitialInterval: 100 * time.Millisecond, MaxInterval: 2 * time.Second, MaxElapsed: time.Minute,
-		}, r.downstream(), &tally{})
-		begun := time.Now()
-		d.Start()
-		d.Offer(batchOf(1, 3), 3)
-		require.NoError(t, d.Shutdown(t.Context()))
-		require.LessOrEqual(t, time.Since(begun), time.Minute)
-		require.Greater(t, time.Since(begun), 55*time.Second)
-		require.Less(t, r.tries[1].Sub(r.tries[0]), 200*time.Millisecond)
-		n := len(r.tries)
-		require.Greater(t, r.tries[n-1].Sub(r.tries[n-2]), 900*time.Millisecond)
-		require.InDelta(t, 35, n, 15)
-		require.Equal(t, LogStats{DroppedRefused: 3}, d.Stats())
-	})
-}
-
-func TestTheDownstreamSaysWhenToTryAgain(t *testing.T) {
-	busy, err := status.New(codes.Unavailable, "busy").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(17 * time.Second)})
-	require.NoError(t, err)
+// A second try of a batch would duplicate it in the destinations of a fan-out that accepted it.
+func TestARefusedBatchIsCountedAndNotTriedAgain(t *testing.T) {
 	for name, refusal := range map[string]error{
-		"plain gRPC": busy.Err(),
-		"classified": consumererror.NewOTLPGRPCError(errRefused, busy),
-		"wrapped":    errors.Join(errRefused, busy.Err()),
+		"for now":       errRefused,
+		"for good":      consumererror.NewPermanent(errRefused),
+		"in part":       consumererror.NewLogs(errRefused, batchOf(2, 1)),
+		"wait, it says": consumererror.NewOTLPHTTPError(errRefused, 429),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &refuser{errors: []error{refusal}}
-				d := NewLogs(LogBounds{}, r.downstream(), &tally{})
+				r, report := &refuser{errors: []error{refusal}}, &tally{}
+				d := NewLogs(0, r.downstream(), report)
 				d.Start()
-				d.Offer(batchOf(1, 1), 1)
+				begun := time.Now()
+				d.Offer(batchOf(1, 3), 3)
+				d.Offer(batchOf(4, 2), 2)
 				require.NoError(t, d.Shutdown(t.Context()))
-				require.Len(t, r.tries, 2)
-				require.Equal(t, 17*time.Second, r.tries[1].Sub(r.tries[0]))
+				require.Zero(t, time.Since(begun), "the batch behind it does not wait")
+				require.Equal(t, []int64{1, 2, 3, 4, 5}, r.given)
+				require.Equal(t, QueueStats{Delivered: 2, DroppedRefused: 3}, d.Stats())
+				require.Equal(t, tally{accepted: 2, refused: 3}, *report)
 			})
 		})
 	}
@@ -152,24 +80,32 @@ func TestTheDownstreamSaysWhenToTryAgain(t *testing.T) {
 
 func TestBatchesArriveInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &refuser{errors: repeat(errRefused, 3)}
-		d := NewLogs(LogBounds{}, r.downstream(), &tally{})
+		release, r := make(chan struct{}), &refuser{}
+		d := NewLogs(0, downstream{logs: func(ctx context.Context, logs plog.Logs) error {
+			<-release
+			return r.downstream().ConsumeLogs(ctx, logs)
+		}}, &tally{})
 		d.Start()
+		require.True(t, d.Idle())
 		for i := range 5 {
 			d.Offer(batchOf(2*i, 2), 2)
 			synctest.Wait()
 		}
 		require.Equal(t, 10, d.Stats().Queued)
+		require.False(t, d.Idle())
+		close(release)
 		require.NoError(t, d.Shutdown(t.Context()))
-		require.Equal(t, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, r.taken)
+		require.Equal(t, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, r.given)
+		require.Equal(t, QueueStats{Delivered: 10}, d.Stats())
 	})
 }
 
 func TestAFullQueueDropsAndCountsAndNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		delivered := 0
-		d := NewLogs(LogBounds{QueueRecords: 10}, downstream{
+		delivered, four := 0, logsMemory(batchOf(0, 4))
+		require.Equal(t, 4*recordMemory, four)
+		d := NewLogs(2*four+1, downstream{
 			logs: func(_ context.Context, logs plog.Logs) error {
 				<-release
 				delivered += logs.LogRecordCount()
@@ -181,25 +117,28 @@ func TestAFullQueueDropsAndCountsAndNeverBlocks(t *testing.T) {
 			d.Offer(batchOf(0, 4), 4)
 			synctest.Wait()
 		}
-		require.Equal(t, LogStats{Queued: 8, DroppedQueueFull: 12}, d.Stats())
+		require.Equal(t, QueueStats{Queued: 8, QueuedBytes: 2 * four, DroppedQueueFull: 12}, d.Stats())
 		close(release)
 		synctest.Wait()
-		d.Offer(batchOf(0, 40), 40) // an empty queue takes any batch
+		d.Offer(batchOf(0, 400), 400) // an empty queue takes any batch
 		require.NoError(t, d.Shutdown(t.Context()))
-		require.Equal(t, 48, delivered)
-		require.Equal(t, LogStats{Delivered: 48, DroppedQueueFull: 12}, d.Stats())
+		require.Equal(t, 408, delivered)
+		require.Equal(t, QueueStats{Delivered: 408, DroppedQueueFull: 12}, d.Stats())
 	})
 }
 
 func TestLogShutdownEndsAtItsDeadlineAndCountsWhatIsLeft(t *testing.T) {
-	for name, block := range map[string]bool{"a downstream that refuses": false, "a downstream that blocks": true} {
+	for name, heeds := range map[string]bool{"the consumer heeds its context": true, "the consumer does not": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := NewLogs(LogBounds{}, downstream{logs: func(ctx context.Context, _ plog.Logs) error {
-					if block {
+				release := make(chan struct{})
+				d := NewLogs(0, downstream{logs: func(ctx context.Context, _ plog.Logs) error {
+					if heeds {
 						<-ctx.Done()
+						return ctx.Err()
 					}
-					return errRefused
+					<-release
+					return nil
 				}}, &tally{})
 				d.Start()
 				d.Offer(batchOf(0, 4), 4)
@@ -207,35 +146,24 @@ func TestLogShutdownEndsAtItsDeadlineAndCountsWhatIsLeft(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				begun := time.Now()
-				require.ErrorIs(t, d.Shutdown(ctx), context.DeadlineExceeded)
+				err := d.Shutdown(ctx)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorContains(t, err, "deliver the last 6 access log records")
 				require.Equal(t, 3*time.Second, time.Since(begun))
-				synctest.Wait()
-				require.Equal(t, LogStats{DroppedShutdown: 6}, d.Stats())
+				require.Equal(t, QueueStats{DroppedShutdown: 6}, d.Stats(), "at once: nobody waits for the consumer")
 				d.Offer(batchOf(0, 1), 1)
-				require.Equal(t, LogStats{DroppedShutdown: 7}, d.Stats())
+				require.Equal(t, QueueStats{DroppedShutdown: 7}, d.Stats())
 				require.NoError(t, d.Shutdown(ctx), "a second time does nothing")
+				close(release)
+				synctest.Wait()
+				require.Equal(t, QueueStats{DroppedShutdown: 7}, d.Stats(), "what ends later is not counted twice")
 			})
 		})
 	}
 }
 
-func TestLogShutdownReturnsThoughTheConsumerHeedsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		d := NewLogs(LogBounds{}, downstream{
-			logs: func(context.Context, plog.Logs) error { <-release; return nil },
-		}, &tally{})
-		d.Start()
-		d.Offer(batchOf(0, 4), 4)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		require.ErrorIs(t, d.Shutdown(ctx), context.DeadlineExceeded)
-		close(release)
-	})
-}
-
 func TestLogShutdownBeforeStartDoesNothing(t *testing.T) {
-	d := NewLogs(LogBounds{}, downstream{}, &tally{})
+	d := NewLogs(0, downstream{}, &tally{})
 	require.NoError(t, d.Shutdown(t.Context()))
 	d.Start() // must not begin any more
 }

@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -29,8 +30,9 @@ type MetricsReport interface {
 
 // Result is the outcome of a snapshot.
 type Result struct {
-	ID  uint64 // of the snapshot
-	Err error  // nil: delivered
+	ID    uint64 // of the snapshot
+	Parts int    // that were handed over; 0: there was nothing to deliver
+	Err   error  // nil: delivered; else the error of the first part that was refused
 }
 
 // Metrics hands snapshots to the next consumer on a goroutine of its own, one at a time.
@@ -91,35 +93,41 @@ func (d *Metrics) Offer(snapshot Snapshot) bool {
 	return true
 }
 
+// Idle returns whether no snapshot is in flight. Safe on any goroutine.
+func (d *Metrics) Idle() bool { return !d.busy.Load() }
+
 // Results receives the outcome of each snapshot that Offer accepted.
 func (d *Metrics) Results() <-chan Result { return d.results }
 
 func (d *Metrics) run() {
 	defer close(d.done)
 	for snapshot := range d.work {
-		d.lastErr = d.deliver(snapshot)
+		result := d.deliver(snapshot)
+		d.lastErr = result.Err
 		select {
-		case d.results <- Result{ID: snapshot.ID(), Err: d.lastErr}:
+		case d.results <- result:
 		default: // only at the end: nobody receives the result of the snapshot before the last one any more
 		}
 		d.busy.Store(false)
 	}
 }
 
-// deliver hands over the snapshot part by part; the first part that is refused ends it.
-func (d *Metrics) deliver(snapshot Snapshot) error {
+// deliver hands over the snapshot part by part, each once. A part that is refused does not end it: behind a fan-out the
+// other destinations accepted that part, and need the rest.
+func (d *Metrics) deliver(snapshot Snapshot) Result {
+	result := Result{ID: snapshot.ID()}
 	for metrics, points := range snapshot.Batches() {
-		if err := d.ctx.Err(); err != nil {
-			return err // shut down meanwhile
+		if err := d.ctx.Err(); err != nil { // shut down meanwhile
+			result.Err = cmp.Or(result.Err, err)
+			break
 		}
 		ctx := d.report.StartMetricsOp(d.ctx)
 		err := d.next.ConsumeMetrics(ctx, metrics)
 		d.report.EndMetricsOp(ctx, format, points, err)
-		if err != nil {
-			return err
-		}
+		result.Parts++
+		result.Err = cmp.Or(result.Err, err)
 	}
-	return nil
+	return result
 }
 
 // Shutdown waits for the snapshot in flight, delivers last (which may be nil), and ends. When ctx ends first, what is in

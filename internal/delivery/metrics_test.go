@@ -28,12 +28,9 @@ var errRefused = errors.New("the next consumer refuses")
 type downstream struct {
 	metrics func(context.Context, pmetric.Metrics) error
 	logs    func(context.Context, plog.Logs) error
-	mutates bool
 }
 
-func (d downstream) Capabilities() consumer.Capabilities {
-	return consumer.Capabilities{MutatesData: d.mutates}
-}
+func (downstream) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
 func (d downstream) ConsumeMetrics(ctx context.Context, m pmetric.Metrics) error {
 	return d.metrics(ctx, m)
@@ -102,7 +99,7 @@ func TestASnapshotIsDeliveredAndReported(t *testing.T) {
 		d.Start()
 		snap := snapshotOf(8)
 		require.True(t, d.Offer(snap))
-		require.Equal(t, Result{ID: 1}, <-d.Results())
+		require.Equal(t, Result{ID: 1, Parts: 1}, <-d.Results())
 		require.Equal(t, 8, points)
 		require.Equal(t, tally{accepted: 8}, *report)
 		require.NoError(t, d.Shutdown(t.Context(), nil))
@@ -119,16 +116,20 @@ func TestAnEmptySnapshotIsDeliveredWithoutACall(t *testing.T) {
 	})
 }
 
-func TestARefusedSnapshotIsReportedAsRefused(t *testing.T) {
+// Behind a fan-out one destination refuses and the others accept: they need all parts.
+func TestAPartThatIsRefusedDoesNotEndTheSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		report, calls := &tally{}, 0
-		d := deliverMetrics(report, func(context.Context, pmetric.Metrics) error { calls++; return errRefused })
+		report, calls, second := &tally{}, 0, errors.New("another one")
+		d := deliverMetrics(report, func(context.Context, pmetric.Metrics) error {
+			calls++
+			return []error{nil, errRefused, second, nil}[calls-1]
+		})
 		d.Start()
-		require.True(t, d.Offer(snapshotOf(4096, 4096)))
+		require.True(t, d.Offer(snapshotOf(1000, 200, 30, 4)))
 		r := <-d.Results()
-		require.ErrorIs(t, r.Err, errRefused)
-		require.Equal(t, 1, calls, "the parts that follow are not tried")
-		require.Equal(t, 4096, report.refused)
+		require.Equal(t, errRefused, r.Err, "the first one")
+		require.Equal(t, 4, calls, "each part once")
+		require.Equal(t, tally{accepted: 1004, refused: 230}, *report)
 		require.NoError(t, d.Shutdown(t.Context(), nil))
 	})
 }

@@ -63,6 +63,8 @@ type AccessLogConfig struct {
 	Events []string `mapstructure:"events"`
 	// Period is that of `periodic`.
 	Period time.Duration `mapstructure:"period"`
+	// QueueLimitMiB bounds the memory of the records that wait for the next consumer.
+	QueueLimitMiB int `mapstructure:"queue_limit_mib"`
 }
 
 // The values of error_mode.
@@ -71,13 +73,19 @@ const (
 	errorModeIgnore    = "ignore"
 )
 
+const mebibyte = 1 << 20
+
 func createDefaultConfig() component.Config {
 	return &Config{
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 		CollectionInterval:   5 * time.Second,
 		ServiceMetrics:       SetConfig{Enabled: true},
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
-		AccessLog:            AccessLogConfig{Events: []string{agent.EventClosed, agent.EventFailed}, Period: 5 * time.Second},
+		AccessLog: AccessLogConfig{
+			Events:        []string{agent.EventClosed, agent.EventFailed},
+			Period:        5 * time.Second,
+			QueueLimitMiB: agent.DefaultLogQueueBytes / mebibyte,
+		},
 		Identity: IdentityConfig{
 			Source:                   sources.Auto,
 			Sources:                  sources.NewDefaultConfigs(),
@@ -125,7 +133,9 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		CollectionInterval:    c.CollectionInterval,
 		EnabledMetrics:        enabledMetrics(c.Metrics),
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
-		AccessLog:             agent.AccessLogSettings{Events: c.AccessLog.Events, Period: c.AccessLog.Period},
+		AccessLog: agent.AccessLogSettings{
+			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
+		},
 		Identity: agent.IdentitySettings{
 			Source:                   c.Identity.source(),
 			Settle:                   c.Identity.Settle,

@@ -81,7 +81,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ServiceMetrics:     SetConfig{Enabled: true},
 		WorkloadMetrics:    SetConfig{Enabled: false},
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
-		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second},
+		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, QueueLimitMiB: 32},
 		Identity: IdentityConfig{
 			Source: "auto",
 			Sources: map[string]identity.SourceConfig{
@@ -131,7 +131,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		ServiceMetrics:     SetConfig{Enabled: false},
 		WorkloadMetrics:    SetConfig{Enabled: true},
 		ConnectionMetrics:  ConnectionSetConfig{Enabled: true, MinDuration: time.Minute},
-		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
+		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueLimitMiB: 8},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -246,6 +246,8 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"access_log: {events: [finished]}", []string{`access_log.events is "finished": it must be one of closed, failed, opened, periodic`}},
 		{"access_log: {events: {closed: true}}", []string{"access_log.events"}},
 		{"access_log: {period: 0s}", []string{"access_log.period is 0s: it must be at least 100ms"}},
+		{"access_log: {queue_limit_mib: 0}", []string{"access_log.queue_limit_mib is 0: it must be 1 to 1024, the default is 32"}},
+		{"access_log: {queue_limit_mib: 33554432}", []string{"access_log.queue_limit_mib is 33554432: it must be 1 to 1024"}},
 		{"access_log: {event: [closed]}", []string{"access_log", "invalid keys: event"}},
 		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, file, host, istio, kubernetes`}},
 		{"identity: {source: file, file: {path: ''}}", []string{"identity.file.path is empty: write the path of the identity file"}},

@@ -157,7 +157,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, agent.Settings{
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
-		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
+		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20},
 		Identity: agent.IdentitySettings{
 			Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,
@@ -169,7 +169,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	config, _ = fromFile(t, "kmesh")
 	settings, err = config.agentSettings()
 	require.NoError(t, err)
-	assert.Equal(t, agent.AccessLogSettings{Events: []string{"closed", "failed"}, Period: 5 * time.Second}, settings.AccessLog)
+	assert.Equal(t, agent.AccessLogSettings{Events: []string{"closed", "failed"}, Period: 5 * time.Second, QueueBytes: 32 << 20}, settings.AccessLog)
 	assert.ElementsMatch(t, serviceSetNames, slices.Collect(maps.Keys(settings.EnabledMetrics)))
 
 	config, _ = fromFile(t, "kmesh/one_of_workload")

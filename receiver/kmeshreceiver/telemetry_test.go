@@ -43,7 +43,7 @@ var observation = &agent.Observation{
 		Workload:   series.SetStats{Series: 13, Refused: 14},
 		Connection: series.SetStats{Series: 15, Refused: 16},
 	},
-	Logs: delivery.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Logs: delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
@@ -114,6 +114,8 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshUnknownAddresses, one(39)},
 		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
 		{metadatatest.AssertEqualKmeshTranslations, by("kind", map[string]int64{"answered": 39, "missed": 40, "failed": 41, "refused": 42})},
+		{metadatatest.AssertEqualKmeshLogQueueRecords, one(43)},
+		{metadatatest.AssertEqualKmeshLogQueueMemory, one(44)},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},

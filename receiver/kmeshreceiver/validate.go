@@ -13,6 +13,8 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
+const maxQueueLimitMiB = 1024
+
 // Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
 	return errors.Join(
@@ -45,6 +47,9 @@ func (c *AccessLogConfig) validate() error {
 		errs = append(errs, oneOf("access_log.events", event, agent.EventClosed, agent.EventFailed, agent.EventOpened, agent.EventPeriodic))
 	}
 	errs = append(errs, atLeast("access_log.period", c.Period, 100*time.Millisecond))
+	if c.QueueLimitMiB < 1 || c.QueueLimitMiB > maxQueueLimitMiB {
+		errs = append(errs, fmt.Errorf("access_log.queue_limit_mib is %d: it must be 1 to %d, the default is 32", c.QueueLimitMiB, maxQueueLimitMiB))
+	}
 	return errors.Join(errs...)
 }
 

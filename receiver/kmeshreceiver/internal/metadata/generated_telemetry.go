@@ -40,6 +40,8 @@ type TelemetryBuilder struct {
 	KmeshConnectionsUntracked    metric.Int64ObservableCounter
 	KmeshIdentities              metric.Int64ObservableGauge
 	KmeshIdentityInSync          metric.Int64ObservableGauge
+	KmeshLogQueueMemory          metric.Int64ObservableGauge
+	KmeshLogQueueRecords         metric.Int64ObservableGauge
 	KmeshLookupsUnknown          metric.Int64ObservableCounter
 	KmeshRecordsLost             metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope       metric.Int64ObservableCounter
@@ -237,6 +239,36 @@ func (builder *TelemetryBuilder) RegisterKmeshIdentityInSyncCallback(cb metric.I
 		cb(ctx, &observerInt64{inst: builder.KmeshIdentityInSync, obs: o})
 		return nil
 	}, builder.KmeshIdentityInSync)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshLogQueueMemoryCallback sets callback for observable KmeshLogQueueMemory metric.
+func (builder *TelemetryBuilder) RegisterKmeshLogQueueMemoryCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshLogQueueMemory, obs: o})
+		return nil
+	}, builder.KmeshLogQueueMemory)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshLogQueueRecordsCallback sets callback for observable KmeshLogQueueRecords metric.
+func (builder *TelemetryBuilder) RegisterKmeshLogQueueRecordsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshLogQueueRecords, obs: o})
+		return nil
+	}, builder.KmeshLogQueueRecords)
 	if err != nil {
 		return err
 	}
@@ -539,6 +571,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_identity_in_sync",
 		metric.WithDescription("1 while the identity source is in sync, else 0. [Alpha]"),
 		metric.WithUnit("{source}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshLogQueueMemory, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_log_queue_memory",
+		metric.WithDescription("Memory of the access log records that wait for the next consumer, approximately; access_log.queue_limit_mib bounds it. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshLogQueueRecords, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_log_queue_records",
+		metric.WithDescription("Access log records that wait for the next consumer, those in flight included. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshLookupsUnknown, err = builder.meter.Int64ObservableCounter(
