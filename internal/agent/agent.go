@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -30,27 +28,10 @@ const readInterval = 500 * time.Millisecond
 // logBatch bounds the access log records that go to the next consumer at once. They go at every reading, too.
 const logBatch = 1000
 
-// reader is what the loop reads from.
-type reader interface {
-	Read(until time.Time, handle func(*probe.Record)) error
-	Sweep(all bool, handle func(*probe.Record)) error
-	Drain(handle func(*probe.Spilled)) error
-	Clock() probe.Clock
-}
-
-// usage is what the kernel's part counts and costs.
-type usage interface {
-	Tally() (probe.Tally, error)
-	Counts() probe.Counts
-	Maps() []probe.MapUse
-	Programs() []probe.ProgramUse
-}
-
 // Agent is the one goroutine between the probe and the deliveries: records in, series and access log records out. It never
 // waits for a consumer.
 type Agent struct {
-	probe  reader
-	usage  usage
+	probe  Probe
 	source identity.Source
 	// listed is nil where the source does not list its workloads: then no series ends because one is gone.
 	listed func(unique.Handle[identity.Names]) bool
@@ -73,19 +54,13 @@ type Agent struct {
 	logger *zap.Logger
 	newest atomic.Pointer[Observation]
 
-	closers []io.Closer // in the order in which they are closed
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	readTo  time.Time // when the loop ends at the latest; set before cancel
+	earlier Audit                   // of the agents that had the probe before
+	keep    func(audit Audit) error // keeps the probe for the next agent; nil: it is closed
+	closers []io.Closer             // all but the probe, in the order in which they are closed
 
+	lifecycle
 	refusedSince time.Time // when the metrics consumer began to refuse; zero: it accepts
 }
-
-// How long an agent takes to stop: first it reads on while consumers are busy, then it hands over what is left.
-const (
-	drainTimeout    = 2 * time.Second
-	handOverTimeout = 3 * time.Second
-)
 
 // refusalPatience is how long refused snapshots hold back the end of series and the audit. A fan-out refuses when any of
 // its destinations does, and one that is away for days must neither fill the sets nor stop the audit of the others.
@@ -99,88 +74,6 @@ const (
 	partLogs     = "logs consumer"
 )
 
-// Start begins to read, until Stop.
-func (r *Agent) Start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel = cancel
-	if r.metricsOut != nil {
-		r.metricsOut.Start()
-	}
-	if r.logsOut != nil {
-		r.logsOut.Start()
-	}
-	r.done.Go(func() { r.loop(ctx) })
-}
-
-// Stop ends the loop, hands over everything that was read, and closes the agent. It must follow Start.
-//
-// It takes drainTimeout, a reading and handOverTimeout at most, whatever the consumers do, and less if ctx ends earlier.
-// What no consumer accepted by then is logged. It is no error: the collector would not go on with a new configuration.
-func (r *Agent) Stop(ctx context.Context) error {
-	now := time.Now()
-	r.readTo = now.Add(drainTimeout)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Sub(now)/2 < drainTimeout {
-		r.readTo = now.Add(deadline.Sub(now) / 2)
-	}
-	r.cancel()
-	r.done.Wait()
-	now = time.Now()
-	err := errors.Join(
-		r.probe.Read(now, r.add), // what closed while the loop ended
-		r.collect(now, false),
-	)
-	r.namer.Drain(now)
-	r.flushLogs()
-	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
-	defer cancel()
-	r.handOver(ctx)
-	return errors.Join(err, r.Close())
-}
-
-// Close frees the probe and the source of an agent that was not started, or whose loop has ended.
-func (r *Agent) Close() error {
-	var errs []error
-	for _, c := range r.closers {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// handOver ends both deliveries at once: one whose consumer blocks must not take the other one's time.
-func (r *Agent) handOver(ctx context.Context) {
-	var ofMetrics, ofLogs error
-	var logs sync.WaitGroup
-	if r.logsOut != nil {
-		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
-	}
-	if r.metricsOut != nil {
-		last := r.series.Snapshot(time.Now())
-		if ofMetrics = r.metricsOut.Shutdown(ctx, last); ofMetrics == nil {
-			r.series.Delivered(last.ID())
-		}
-	}
-	logs.Wait()
-	r.observe()
-	r.logLosses(ofMetrics, ofLogs)
-}
-
-// logLosses logs what nobody can query any more, as the agent's self telemetry ends with it.
-func (r *Agent) logLosses(ofMetrics, ofLogs error) {
-	o := r.Observation()
-	if ofMetrics != nil {
-		lost := func(c flow.Counter) zap.Field {
-			return zap.Int64(c.String(), o.Series.Counted[c]-o.Series.Exported[c])
-		}
-		r.logger.Warn("the last metrics were not delivered", zap.Error(ofMetrics),
-			lost(flow.Opened), lost(flow.Closed), lost(flow.Failed), lost(flow.Sent), lost(flow.Received))
-	}
-	if ofLogs != nil || o.Logs.DroppedRefused+o.Logs.DroppedQueueFull > 0 {
-		r.logger.Warn("access log records were lost since the start", zap.Error(ofLogs),
-			zap.Uint64("shutdown", o.Logs.DroppedShutdown), zap.Uint64("refused", o.Logs.DroppedRefused),
-			zap.Uint64("queue_full", o.Logs.DroppedQueueFull))
-	}
-}
-
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
@@ -193,6 +86,7 @@ func (r *Agent) loop(ctx context.Context) {
 		err := r.probe.Read(until, r.add)
 		now = time.Now()
 		if r.ends(ctx, now, err) {
+			r.failed = err
 			return
 		}
 		if r.period > 0 && !now.Before(periodAt) {
@@ -219,19 +113,6 @@ func (r *Agent) loop(ctx context.Context) {
 		}
 		failed = err
 	}
-}
-
-// ends returns whether the loop is over: it was stopped, and the consumers have what was read or took too long. Connections
-// that close meanwhile are read.
-func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
-	if ctx.Err() == nil {
-		return false
-	}
-	if failed != nil {
-		return true
-	}
-	busy := r.metricsOut != nil && !r.metricsOut.Idle() || r.logsOut != nil && !r.logsOut.Idle()
-	return !busy || !now.Before(r.readTo)
 }
 
 // later returns the next moment of a regular series after now. Those that were missed are left out.

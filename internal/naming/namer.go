@@ -4,6 +4,7 @@ package naming
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -64,6 +65,11 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 		waiting:    newQueue(settings.SettleLimit),
 		generation: resolver.Generation(),
 	}
+}
+
+// Remove ends the flows to a sink.
+func (n *Namer) Remove(sink Sink) {
+	n.sinks = slices.DeleteFunc(slices.Clone(n.sinks), func(s Sink) bool { return s == sink })
 }
 
 // Add names c and passes it on, or lets it wait for its identities: a source is a moment behind a new connection, not
