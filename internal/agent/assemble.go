@@ -44,6 +44,8 @@ type openers struct {
 	probe     func(probe.Options) (Probe, error)
 	conntrack func(*zap.Logger) (Translation, error)
 	handover  *Handover
+	// pidNamespace is where this process's PID namespace is seen.
+	pidNamespace string
 }
 
 // Option replaces a part of an agent, for tests without a kernel.
@@ -71,6 +73,8 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 		probe:     func(o probe.Options) (Probe, error) { return probe.Open(o) },
 		conntrack: func(logger *zap.Logger) (Translation, error) { return conntrack.Open(logger) },
 		handover:  &handover,
+
+		pidNamespace: "/proc/self/ns/pid",
 	}
 	for _, option := range options {
 		option(&open)
@@ -102,14 +106,16 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 		r.logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +
 			"where such a program rewrites a destination, that is what counts as the original one (Linux 6.15 and newer can)")
 	}
+	r.logSurroundings(&settings, open.pidNamespace, p.continues)
 	return r, nil
 }
 
 // opened is a probe, and what becomes of it when its agent stops.
 type opened struct {
-	probe   Probe
-	earlier Audit                   // of the agents that had it before
-	keep    func(audit Audit) error // nil: it is closed
+	probe     Probe
+	earlier   Audit                   // of the agents that had it before
+	continues bool                    // there was one
+	keep      func(audit Audit) error // nil: it is closed
 }
 
 // openProbe returns the probe that the agent before left, or a new one.
@@ -121,7 +127,8 @@ func (o *openers) openProbe(options probe.Options) (opened, error) {
 			return p, fmt.Errorf("close the programs of the configuration before: %w", err)
 		}
 	}
-	if p.probe == nil {
+	p.continues = p.probe != nil
+	if !p.continues {
 		var err error
 		if p.probe, err = o.probe(options); err != nil {
 			return p, err

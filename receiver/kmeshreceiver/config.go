@@ -137,6 +137,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
 		},
 		Identity: agent.IdentitySettings{
+			Name:                     sources.Select(c.Identity.Source),
 			Source:                   c.Identity.source(),
 			Settle:                   c.Identity.Settle,
 			Retain:                   c.Identity.Retain,

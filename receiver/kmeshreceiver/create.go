@@ -14,12 +14,12 @@ import (
 
 func (s *instances) createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
 	i := s.of(config.(*Config))
-	i.metrics = &pipeline[consumer.Metrics]{settings, next}
+	i.metrics = &pipeline[consumer.Metrics]{withoutStacks(settings), next}
 	return i.signal(runner.StopMetrics), nil
 }
 
 func (s *instances) createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
 	i := s.of(config.(*Config))
-	i.logs = &pipeline[consumer.Logs]{settings, next}
+	i.logs = &pipeline[consumer.Logs]{withoutStacks(settings), next}
 	return i.signal(runner.StopLogs), nil
 }

@@ -55,6 +55,12 @@ type pipeline[C any] struct {
 	next     C
 }
 
+// withoutStacks keeps Go stacks out of the log: the Collector's logger adds one to every error, and ours name a remedy.
+func withoutStacks(settings receiver.Settings) receiver.Settings {
+	settings.Logger = settings.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
+	return settings
+}
+
 // runner is what an instance starts and stops.
 type runner interface {
 	Start()

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
@@ -194,6 +196,23 @@ func TestAnIgnoredFailureShowsInTheStatusOfBothSignals(t *testing.T) {
 	assert.Equal(t, [3]int32{1, 0, 0}, r.counts())
 	require.NoError(t, metrics.Shutdown(t.Context()))
 	require.NoError(t, logs.Shutdown(t.Context()))
+}
+
+func TestAnErrorForTheOperatorHasNoStack(t *testing.T) {
+	core, logged := observer.New(zap.InfoLevel)
+	settings := receivertest.NewNopSettings(metadata.Type)
+	settings.Logger = zap.New(core, zap.AddStacktrace(zap.ErrorLevel)) // as the Collector's
+	config := createDefaultConfig().(*Config)
+	config.ErrorMode = errorModeIgnore
+	both := newSignals()
+	both.all.newAgent = (&countingRunner{startError: errNoStart}).newAgent
+	metrics, err := both.factory.CreateMetrics(t.Context(), settings, config, consumertest.NewNop())
+	require.NoError(t, err)
+	require.NoError(t, metrics.Start(t.Context(), newHost()))
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	errs := logged.FilterLevelExact(zap.ErrorLevel).All()
+	require.Len(t, errs, 1)
+	require.Empty(t, errs[0].Stack)
 }
 
 func TestShutdownIsSafeBeforeStartAndTwice(t *testing.T) {
