@@ -34,6 +34,7 @@ type lifecycle struct {
 	cancel context.CancelFunc // nil: the loop does not run
 	done   sync.WaitGroup
 	readTo time.Time // when the loop ends at the latest; set before cancel
+	handTo time.Time // when the last signal has handed over at the latest
 	failed error     // of the loop's last reading
 }
 
@@ -135,6 +136,7 @@ func (r *Agent) halt(ctx context.Context) error {
 	r.done.Wait()
 	r.cancel = nil
 	now = time.Now()
+	r.handTo = now.Add(handOverTimeout)
 	err := errors.Join(
 		r.probe.Read(now, r.add), // what closed while the loop ended
 		r.collect(now, false),
@@ -154,9 +156,10 @@ func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
 	return failed != nil || !busy || !now.Before(r.readTo)
 }
 
-// handOver ends the deliveries of signals at once: one whose consumer blocks must not take the other one's time.
+// handOver ends the deliveries of signals at once: one whose consumer blocks must not take the other one's time. Signals that
+// stop one after the other share the time, too: the later ones delivered all the while.
 func (r *Agent) handOver(ctx context.Context, metrics, logs bool) (ofMetrics, ofLogs error) {
-	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	ctx, cancel := context.WithDeadline(ctx, r.handTo)
 	defer cancel()
 	var queue sync.WaitGroup
 	if logs && r.logsOut != nil {

@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
@@ -148,6 +152,27 @@ func TestOneSignalIsLostAndTheOtherGoesOn(t *testing.T) {
 		require.Len(t, records(logs), 1)
 		require.NotContains(t, s.kernel.swept(), true, "nobody needs idle connections any more")
 		require.NoError(t, s.Stop(t.Context()))
+	})
+}
+
+// The collector stops the signals one after the other.
+func TestSignalsWhoseConsumersBlockShareTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		metrics, err := consumer.NewMetrics(func(context.Context, pmetric.Metrics) error { <-release; return nil })
+		require.NoError(t, err)
+		logs, err := consumer.NewLogs(func(context.Context, plog.Logs) error { <-release; return nil })
+		require.NoError(t, err)
+		s := newSubject(t, nil, metrics, logs)
+		s.Start()
+		s.kernel.give(closed(1))
+		after(6 * time.Second)
+		begun := time.Now()
+		require.NoError(t, s.StopMetrics(context.Background()))
+		require.NoError(t, s.Stop(context.Background()))
+		require.LessOrEqual(t, time.Since(begun), drainTimeout+readInterval+handOverTimeout)
+		require.Equal(t, 2, s.logged.Len())
+		close(release)
 	})
 }
 
