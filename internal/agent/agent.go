@@ -8,8 +8,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -17,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -30,27 +27,10 @@ const readInterval = 500 * time.Millisecond
 // batchRecords bounds the records of a signal that go to the next consumer at once. They go at every reading, too.
 const batchRecords = 1000
 
-// reader is what the loop reads from.
-type reader interface {
-	Read(until time.Time, handle func(*probe.Record)) error
-	Sweep(all bool, handle func(*probe.Record)) error
-	Drain(handle func(*probe.Spilled)) error
-	Clock() probe.Clock
-}
-
-// usage is what the kernel's part counts and costs.
-type usage interface {
-	Tally() (probe.Tally, error)
-	Counts() probe.Counts
-	Maps() []probe.MapUse
-	Programs() []probe.ProgramUse
-}
-
 // Agent is the one goroutine between the probe and the deliveries: records in, series, access log records and spans out. It never
 // waits for a consumer.
 type Agent struct {
-	probe  reader
-	usage  usage
+	probe  Probe
 	source identity.Source
 	// listed is nil where the source does not list its workloads: then no series ends because one is gone.
 	listed func(unique.Handle[identity.Names]) bool
@@ -74,19 +54,13 @@ type Agent struct {
 	logger *zap.Logger
 	newest atomic.Pointer[Observation]
 
-	closers []io.Closer // in the order in which they are closed
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	readTo  time.Time // when the loop ends at the latest; set before cancel
+	earlier Audit                   // of the agents that had the probe before
+	keep    func(audit Audit) error // keeps the probe for the next agent; nil: it is closed
+	closers []io.Closer             // all but the probe, in the order in which they are closed
 
+	lifecycle
 	refusedSince time.Time // when the metrics consumer began to refuse; zero: it accepts
 }
-
-// How long an agent takes to stop: first it reads on while consumers are busy, then it hands over what is left.
-const (
-	drainTimeout    = 2 * time.Second
-	handOverTimeout = 3 * time.Second
-)
 
 // refusalPatience is how long refused snapshots hold back the end of series and the audit. A fan-out refuses when any of
 // its destinations does, and one that is away for days must neither fill the sets nor stop the audit of the others.
@@ -101,92 +75,6 @@ const (
 	partTraces   = "traces consumer"
 )
 
-// Start begins to read, until Stop.
-func (r *Agent) Start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel = cancel
-	if r.metricsOut != nil {
-		r.metricsOut.Start()
-	}
-	for _, s := range r.signals {
-		s.queue.Start()
-	}
-	r.done.Go(func() { r.loop(ctx) })
-}
-
-// Stop ends the loop, hands over everything that was read, and closes the agent. It must follow Start.
-//
-// It takes drainTimeout, a reading and handOverTimeout at most, whatever the consumers do, and less if ctx ends earlier.
-// What no consumer accepted by then is logged. It is no error: the collector would not go on with a new configuration.
-func (r *Agent) Stop(ctx context.Context) error {
-	now := time.Now()
-	r.readTo = now.Add(drainTimeout)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Sub(now)/2 < drainTimeout {
-		r.readTo = now.Add(deadline.Sub(now) / 2)
-	}
-	r.cancel()
-	r.done.Wait()
-	now = time.Now()
-	err := errors.Join(
-		r.probe.Read(now, r.add), // what closed while the loop ended
-		r.collect(now, false),
-	)
-	r.namer.Drain(now)
-	r.flush()
-	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
-	defer cancel()
-	r.handOver(ctx)
-	return errors.Join(err, r.Close())
-}
-
-// Close frees the probe and the source of an agent that was not started, or whose loop has ended.
-func (r *Agent) Close() error {
-	var errs []error
-	for _, c := range r.closers {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// handOver ends all deliveries at once: one whose consumer blocks must not take the others' time.
-func (r *Agent) handOver(ctx context.Context) {
-	var ofMetrics error
-	failed := make([]error, len(r.signals))
-	var others sync.WaitGroup
-	for i, s := range r.signals {
-		others.Go(func() { failed[i] = s.queue.Shutdown(ctx) })
-	}
-	if r.metricsOut != nil {
-		last := r.series.Snapshot(time.Now())
-		if ofMetrics = r.metricsOut.Shutdown(ctx, last); ofMetrics == nil {
-			r.series.Delivered(last.ID())
-		}
-	}
-	others.Wait()
-	r.observe()
-	r.logLosses(ofMetrics, failed)
-}
-
-// logLosses logs what nobody can query any more, as the agent's self telemetry ends with it.
-func (r *Agent) logLosses(ofMetrics error, failed []error) {
-	o := r.Observation()
-	if ofMetrics != nil {
-		lost := func(c flow.Counter) zap.Field {
-			return zap.Int64(c.String(), o.Series.Counted[c]-o.Series.Exported[c])
-		}
-		r.logger.Warn("the last metrics were not delivered", zap.Error(ofMetrics),
-			lost(flow.Opened), lost(flow.Closed), lost(flow.Failed), lost(flow.Sent), lost(flow.Received))
-	}
-	for i, signal := range r.signals {
-		s := signal.queue.Stats()
-		if failed[i] != nil || s.DroppedRefused+s.DroppedQueueFull > 0 {
-			r.logger.Warn(signal.what+" were lost since the start", zap.Error(failed[i]),
-				zap.Uint64("shutdown", s.DroppedShutdown), zap.Uint64("refused", s.DroppedRefused),
-				zap.Uint64("queue_full", s.DroppedQueueFull))
-		}
-	}
-}
-
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
@@ -199,6 +87,7 @@ func (r *Agent) loop(ctx context.Context) {
 		err := r.probe.Read(until, r.add)
 		now = time.Now()
 		if r.ends(ctx, now, err) {
+			r.failed = err
 			return
 		}
 		if r.period > 0 && !now.Before(periodAt) {
@@ -225,20 +114,6 @@ func (r *Agent) loop(ctx context.Context) {
 		}
 		failed = err
 	}
-}
-
-// ends returns whether the loop is over: it was stopped, and the consumers have what was read or took too long. Connections
-// that close meanwhile are read.
-func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
-	if ctx.Err() == nil {
-		return false
-	}
-	if failed != nil {
-		return true
-	}
-	busy := r.metricsOut != nil && !r.metricsOut.Idle() ||
-		slices.ContainsFunc(r.signals, func(s *signal) bool { return !s.queue.Idle() })
-	return !busy || !now.Before(r.readTo)
 }
 
 // later returns the next moment of a regular series after now. Those that were missed are left out.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -23,8 +24,14 @@ import (
 
 // Probe is everything that an agent needs of a probe.Probe.
 type Probe interface {
-	reader
-	usage
+	Read(until time.Time, handle func(*probe.Record)) error
+	Sweep(all bool, handle func(*probe.Record)) error
+	Drain(handle func(*probe.Spilled)) error
+	Clock() probe.Clock
+	Tally() (probe.Tally, error)
+	Counts() probe.Counts
+	Maps() []probe.MapUse
+	Programs() []probe.ProgramUse
 	FirstAtConnect() bool
 	Missing() []probe.Missing
 	io.Closer
@@ -34,14 +41,22 @@ type Probe interface {
 type openers struct {
 	probe     func(probe.Options) (Probe, error)
 	conntrack func(*zap.Logger) (Translation, error)
+	handover  *Handover
+	// pidNamespace is where this process's PID namespace is seen.
+	pidNamespace string
 }
 
 // Option replaces a part of an agent, for tests without a kernel.
 type Option func(*openers)
 
-// WithProbe replaces the programs in the kernel.
+// WithProbe replaces the programs in the kernel. They are closed with the agent, unless WithHandover follows.
 func WithProbe(open func(probe.Options) (Probe, error)) Option {
-	return func(o *openers) { o.probe = open }
+	return func(o *openers) { o.probe, o.handover = open, nil }
+}
+
+// WithHandover replaces what keeps the probe for the next agent.
+func WithHandover(h *Handover) Option {
+	return func(o *openers) { o.handover = h }
 }
 
 // WithConntrack replaces the kernel's connection tracking.
@@ -55,6 +70,9 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	open := openers{
 		probe:     func(o probe.Options) (Probe, error) { return probe.Open(o) },
 		conntrack: func(logger *zap.Logger) (Translation, error) { return conntrack.Open(logger) },
+		handover:  &handover,
+
+		pidNamespace: "/proc/self/ns/pid",
 	}
 	for _, option := range options {
 		option(&open)
@@ -70,7 +88,7 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	if err := source.Start(context.Background()); err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
-	p, err := open.probe(probe.Options{
+	p, err := open.openProbe(probe.Options{
 		CgroupPath:      settings.CgroupPath,
 		IncludeLoopback: settings.IncludeLoopback,
 		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
@@ -80,32 +98,63 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
-	r := newAgent(&settings, source, p, newTranslation(&settings, open.conntrack))
+	r := newAgent(&settings, source, p.probe, newTranslation(&settings, open.conntrack))
+	r.earlier, r.keep = p.earlier, p.keep
 	r.decoder.tracer = tracer
-	for _, missing := range p.Missing() {
+	for _, missing := range p.probe.Missing() {
 		r.logger.Warn("the kernel rejected an optional program, and the receiver runs without it; see docs/kernels.md",
 			zap.String("part", missing.Name), zap.String("not_reported", missing.Loss),
 			zap.String("needed_since", "Linux "+missing.Since), zap.Error(missing.Err))
 	}
-	if !p.FirstAtConnect() {
+	if !p.probe.FirstAtConnect() {
 		r.logger.Info("this kernel cannot run the connect hooks before programs that were attached earlier: " +
 			"if such a program rewrites a destination, the result counts as the original destination (Linux 6.15 and newer can)")
 	}
+	r.logSurroundings(&settings, open.pidNamespace, p.continues)
 	return r, nil
+}
+
+// opened is a probe, and what becomes of it when its agent stops.
+type opened struct {
+	probe     Probe
+	earlier   Audit                   // of the agents that had it before
+	continues bool                    // there was one
+	keep      func(audit Audit) error // nil: it is closed
+}
+
+// openProbe returns the probe that the agent before left, or a new one.
+func (o *openers) openProbe(options probe.Options) (opened, error) {
+	var p opened
+	if o.handover != nil {
+		var err error
+		if p.probe, p.earlier, err = o.handover.take(options); err != nil {
+			return p, fmt.Errorf("close the programs of the configuration before: %w", err)
+		}
+	}
+	p.continues = p.probe != nil
+	if !p.continues {
+		var err error
+		if p.probe, err = o.probe(options); err != nil {
+			return p, err
+		}
+	}
+	if o.handover != nil {
+		p.keep = func(audit Audit) error { return o.handover.put(p.probe, options, audit) }
+	}
+	return p, nil
 }
 
 // newAgent joins parts that are open; translation may be nil.
 func newAgent(settings *Settings, source identity.Source, p Probe, translation Translation) *Agent {
 	r := &Agent{
 		probe:       p,
-		usage:       p,
 		source:      source,
 		translation: translation,
 		decoder:     newDecoder(),
 		interval:    settings.CollectionInterval,
 		status:      settings.Status,
 		logger:      settings.Logger,
-		closers:     []io.Closer{source, p},
+		closers:     []io.Closer{source},
 	}
 	r.newest.Store(&Observation{})
 	if settings.Identity.Source.Capabilities().Lists {

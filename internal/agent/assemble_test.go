@@ -7,6 +7,7 @@ package agent
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,12 +118,14 @@ func TestProgramsThatRunBeforeOursAreLogged(t *testing.T) {
 		require.NoError(t, err)
 		r.Start()
 		require.NoError(t, r.Stop(t.Context()))
-		if first {
-			assert.Zero(t, logged.Len())
-			continue
+		const message = "this kernel cannot run the connect hooks before programs that were attached earlier"
+		said := 0
+		for _, entry := range logged.All() {
+			if strings.HasPrefix(entry.Message, message) {
+				said++
+			}
 		}
-		require.Equal(t, 1, logged.Len())
-		assert.Contains(t, logged.All()[0].Message, "this kernel cannot run the connect hooks before programs that were attached earlier")
+		assert.Equal(t, !first, said == 1)
 	}
 }
 

@@ -25,6 +25,19 @@ type Observation struct {
 	Maps     []probe.MapUse
 	Programs []probe.ProgramUse
 	NAT      conntrack.Stats
+	// Earlier is of the agents that had the same programs before; Tally has the ends that they counted, too.
+	Earlier Audit
+}
+
+// Exported returns the ends that delivered metrics hold.
+func (o *Observation) Exported() flow.Counters { return sum(o.Series.Exported, o.Earlier.Exported) }
+
+// Excluded returns the ends that are not reported.
+func (o *Observation) Excluded() flow.Counters { return sum(o.Naming.OutOfScope, o.Earlier.Excluded) }
+
+func sum(a, b flow.Counters) flow.Counters {
+	a.Add(b)
+	return a
 }
 
 // TotalsLost returns what no series counted, because the spill map was full.
@@ -45,16 +58,17 @@ func (r *Agent) InSync() bool { return r.source.InSync() }
 
 // observe takes what self telemetry will show.
 func (r *Agent) observe() {
-	tally, err := r.usage.Tally()
+	tally, err := r.probe.Tally()
 	if err != nil {
 		return // reading will fail with it too
 	}
 	o := &Observation{
 		Naming:   r.namer.Stats(),
 		Tally:    tally,
-		Counts:   r.usage.Counts(),
-		Maps:     r.usage.Maps(),
-		Programs: r.usage.Programs(),
+		Counts:   r.probe.Counts(),
+		Maps:     r.probe.Maps(),
+		Programs: r.probe.Programs(),
+		Earlier:  r.earlier,
 		Logs:     r.logs.stats(),
 		Spans:    r.spans.stats(),
 	}

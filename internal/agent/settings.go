@@ -72,6 +72,7 @@ const DefaultLogQueueBytes = delivery.DefaultQueueBytes
 
 // IdentitySettings are where the names of the ends come from.
 type IdentitySettings struct {
+	Name                     string // of the source, for the log
 	Source                   identity.SourceConfig
 	Settle, Retain           time.Duration
 	Networks                 *identity.Networks // nil: none

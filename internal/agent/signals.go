@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
@@ -68,6 +69,14 @@ func (s *signal) stats() delivery.QueueStats {
 		return delivery.QueueStats{}
 	}
 	return s.queue.Stats()
+}
+
+// logLosses logs what nobody can query any more, as the agent's self telemetry ends with it.
+func (s *signal) logLosses(logger *zap.Logger, err error) {
+	if n := s.queue.Stats(); n.DroppedShutdown+n.DroppedRefused+n.DroppedQueueFull > 0 {
+		logger.Warn(s.what+" were lost since the start", zap.Error(err), zap.Uint64("shutdown", n.DroppedShutdown),
+			zap.Uint64("refused", n.DroppedRefused), zap.Uint64("queue_full", n.DroppedQueueFull))
+	}
 }
 
 // watchedLogs is a consumer whose refusals show in the agent's status.

@@ -4,6 +4,7 @@ package naming
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -66,16 +67,25 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 	}
 }
 
+// Remove ends the flows to a sink.
+func (n *Namer) Remove(sink Sink) {
+	n.sinks = slices.DeleteFunc(slices.Clone(n.sinks), func(s Sink) bool { return s == sink })
+}
+
 // Add names c and passes it on, or lets it wait for its identities: a source is a moment behind a new connection, not
 // behind an old one. now is the moment at which c was read.
 //
 // c is not kept: its owner may use it for the next record. Its Destination may be changed to what is behind a service's
 // address, which is then its Original. A record that need not wait costs no allocation.
 func (n *Namer) Add(c *flow.Connection, now time.Time) {
-	// Records of one end stay in their order, so one that follows a waiting record waits behind it.
+	old := now.Sub(c.Start) >= n.settings.Settle
+	// Records of one end stay in their order. What waits for the end of an old connection is old, too.
+	if old && n.waiting.holds(c.ID) {
+		n.passEnd(c.ID, now)
+	}
 	if !n.waiting.holds(c.ID) {
 		n.flow = flow.Flow{Connection: c, Observed: now}
-		if n.resolve(&n.flow) || now.Sub(c.Start) >= n.settings.Settle {
+		if n.resolve(&n.flow) || old {
 			n.pass(&n.flow, now)
 			return
 		}
@@ -110,9 +120,7 @@ func (n *Namer) pass(f *flow.Flow, now time.Time) {
 // least once before each snapshot of the series.
 func (n *Namer) Settle(now time.Time) {
 	for n.waiting.len() > 0 && !now.Before(n.waiting.oldest().deadline) {
-		if !n.passOldest(now) {
-			n.stats.SettleExpired++
-		}
+		n.expire(n.passOldest(now))
 	}
 	generation := n.resolver.Generation()
 	if generation == n.generation {
@@ -136,15 +144,31 @@ func (n *Namer) Drain(now time.Time) {
 	}
 }
 
-// passOldest passes on the record that waits longest with what is known of it; false when that is not all.
+// passOldest passes on the record that waits longest; false when not all is known of it.
 func (n *Namer) passOldest(now time.Time) (settled bool) {
-	w := n.waiting.oldest()
+	settled = n.passWaiting(n.waiting.oldest(), now)
+	n.waiting.pop()
+	return settled
+}
+
+// passEnd passes on the records that wait for an end whose connection is old.
+func (n *Namer) passEnd(id uint64, now time.Time) {
+	n.waiting.take(id, func(w *waiting) { n.expire(n.passWaiting(w, now)) })
+}
+
+// passWaiting passes on a record with what is known of it; false when that is not all.
+func (n *Namer) passWaiting(w *waiting, now time.Time) (settled bool) {
 	n.flow = flow.Flow{Connection: &w.connection, Observed: w.observed}
 	settled = n.resolve(&n.flow)
 	n.pass(&n.flow, now)
 	n.flow = flow.Flow{} // it points into the queue
-	n.waiting.pop()
 	return settled
+}
+
+func (n *Namer) expire(settled bool) {
+	if !settled {
+		n.stats.SettleExpired++
+	}
 }
 
 // Stats returns the current numbers.

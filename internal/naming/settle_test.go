@@ -4,6 +4,7 @@ package naming
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -149,6 +150,86 @@ func TestAggregatesDoNotWaitForEachOther(t *testing.T) {
 	c.Destination = sleepAddr
 	n.Add(&c, noon)
 	require.Equal(t, 1, n.Stats().Waiting)
+}
+
+// With the defaults an interval is as long as Settle. A record that waited behind the one before it was always an interval
+// late, and so was the next.
+func TestARecordOfAnOldConnectionDoesNotWaitBehindItsPredecessor(t *testing.T) {
+	settings, out := settling(), &sink{}
+	n := New(settings, unsettledWorld(), nil, out)
+	other := closedConnection()
+	other.ID = 9
+	n.Add(other, noon)
+	for interval := range 10 {
+		c := openConnection(7, 1, 0)
+		c.Start = noon
+		c.Total = flow.Counters{flow.Sent: int64(interval)}
+		n.Add(c, noon.Add(200*time.Millisecond+time.Duration(interval)*settings.Settle))
+		if interval > 0 {
+			require.Len(t, out.lines, interval+1, "each at once, the first one before the second")
+			require.Equal(t, 1, n.Stats().Waiting, "the other end's")
+		}
+	}
+	for i, l := range out.lines {
+		require.Equal(t, int64(i), l.connection.Total[flow.Sent])
+	}
+	require.Equal(t, uint64(1), n.Stats().SettleExpired)
+}
+
+// fuzzed ends and steps: what the queue holds is what a plain list would.
+func FuzzQueue(f *testing.F) {
+	f.Add([]byte("aabbccPPaabbTaTbTcS"))
+	f.Add([]byte{1, 2, 3, 1, 2, 3, 'T', 1, 'P', 'S', 1, 1, 1, 'T', 1})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		type item struct{ id, n uint64 }
+		var model []item
+		q := newQueue(1 << 20)
+		number := func(w *waiting) item { return item{w.connection.ID, uint64(w.connection.Total[flow.Sent])} }
+		for i := 0; i < len(steps); i++ {
+			switch step := steps[i]; {
+			case step == 'P' && len(model) > 0:
+				require.Equal(t, model[0], number(q.oldest()))
+				q.pop()
+				model = model[1:]
+			case step == 'T' && i+1 < len(steps):
+				i++
+				id := uint64(steps[i] % 8)
+				var got, want, rest []item
+				q.take(id, func(w *waiting) { got = append(got, number(w)) })
+				for _, one := range model {
+					if one.id == id && id != 0 {
+						want = append(want, one)
+					} else {
+						rest = append(rest, one)
+					}
+				}
+				require.Equal(t, want, got)
+				model = rest
+			case step == 'S':
+				var got []item
+				q.sweep(func(w *waiting) bool {
+					got = append(got, number(w))
+					return w.connection.Total[flow.Sent]%3 == 0
+				})
+				require.Equal(t, append([]item(nil), model...), got)
+				model = slices.DeleteFunc(slices.Clone(model), func(one item) bool { return one.n%3 == 0 })
+			default:
+				id := uint64(step % 8)
+				q.push(&flow.Connection{ID: id, Total: flow.Counters{flow.Sent: int64(i)}}, noon, noon)
+				model = append(model, item{id, uint64(i)})
+			}
+			require.Equal(t, len(model), q.len())
+			for id := range uint64(8) {
+				held := slices.ContainsFunc(model, func(one item) bool { return one.id == id })
+				require.Equal(t, held && id != 0, q.holds(id))
+			}
+		}
+		for _, one := range model {
+			require.Equal(t, one, number(q.oldest()))
+			q.pop()
+		}
+		require.Empty(t, q.ends)
+	})
 }
 
 func TestTheQueueGivesBackWhatItTook(t *testing.T) {

@@ -149,6 +149,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 			NoBody: !c.AccessLog.Body, TCPInfo: c.AccessLog.TCPInfo,
 		},
 		Identity: agent.IdentitySettings{
+			Name:                     sources.Select(c.Identity.Source),
 			Source:                   c.Identity.source(),
 			Settle:                   c.Identity.Settle,
 			Retain:                   c.Identity.Retain,

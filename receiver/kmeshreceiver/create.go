@@ -14,18 +14,18 @@ import (
 
 func (s *instances) createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
 	i := s.of(config.(*Config))
-	i.metrics = &pipeline[consumer.Metrics]{settings, next}
-	return i, nil
+	i.metrics = &pipeline[consumer.Metrics]{withoutStacks(settings), next}
+	return i.signal(runner.StopMetrics), nil
 }
 
 func (s *instances) createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
 	i := s.of(config.(*Config))
-	i.logs = &pipeline[consumer.Logs]{settings, next}
-	return i, nil
+	i.logs = &pipeline[consumer.Logs]{withoutStacks(settings), next}
+	return i.signal(runner.StopLogs), nil
 }
 
 func (s *instances) createTraces(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Traces) (receiver.Traces, error) {
 	i := s.of(config.(*Config))
-	i.traces = &pipeline[consumer.Traces]{settings, next}
-	return i, nil
+	i.traces = &pipeline[consumer.Traces]{withoutStacks(settings), next}
+	return i.signal(runner.StopTraces), nil
 }

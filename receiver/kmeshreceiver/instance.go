@@ -55,13 +55,23 @@ type pipeline[C any] struct {
 	next     C
 }
 
+// withoutStacks keeps Go stacks out of the log: the Collector's logger adds one to every error, and ours name a remedy.
+func withoutStacks(settings receiver.Settings) receiver.Settings {
+	settings.Logger = settings.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
+	return settings
+}
+
 // runner is what an instance starts and stops.
 type runner interface {
 	Start()
 	Stop(context.Context) error
+	// These end one signal, and go on with the others.
+	StopMetrics(context.Context) error
+	StopLogs(context.Context) error
+	StopTraces(context.Context) error
 }
 
-// instance is one receiver. The collector starts and stops it once per signal; only the first start and the first stop count.
+// instance is one receiver. It starts with the first of its signals, and stops with the last.
 type instance struct {
 	config  *Config
 	metrics *pipeline[consumer.Metrics] // nil: no metrics pipeline
@@ -72,8 +82,8 @@ type instance struct {
 	forget   func() // the next signal of the configuration gets another instance
 
 	mu      sync.Mutex
+	signals int // that were created and not shut down
 	started bool
-	stopped bool
 	failure error // of the start, returned to every signal
 	agent   runner
 
@@ -92,19 +102,38 @@ func (i *instance) settings() receiver.Settings {
 	}
 }
 
-// Start implements component.Component.
-func (i *instance) Start(_ context.Context, host component.Host) error {
+// signal is an instance as the collector has it: once for each signal. A partial reload can shut down one of them alone.
+type signal struct {
+	*instance
+	stop func(runner, context.Context) error // ends this signal of the agent
+	host component.Host
+	over bool
+}
+
+func (i *instance) signal(stop func(runner, context.Context) error) *signal {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.status.add(host)
-	if !i.started && !i.stopped {
-		i.started = true
-		i.failure = i.startAgent()
-	}
-	if i.failure != nil && i.config.ErrorMode == errorModeIgnore {
+	i.signals++
+	return &signal{instance: i, stop: stop}
+}
+
+// Start implements component.Component.
+func (s *signal) Start(_ context.Context, host component.Host) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
 		return nil
 	}
-	return i.failure
+	s.host = host
+	s.status.add(host)
+	if !s.started {
+		s.started = true
+		s.failure = s.startAgent()
+	}
+	if s.failure != nil && s.config.ErrorMode == errorModeIgnore {
+		return nil
+	}
+	return s.failure
 }
 
 func (i *instance) startAgent() error {
@@ -122,15 +151,25 @@ func (i *instance) startAgent() error {
 }
 
 // Shutdown implements component.Component. It is safe before Start, and twice.
-func (i *instance) Shutdown(ctx context.Context) error {
-	i.forget()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.stopped = true
-	if i.agent == nil {
+func (s *signal) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
 		return nil
 	}
-	a := i.agent
-	i.agent = nil
+	s.over = true
+	s.status.remove(s.host)
+	s.signals--
+	if s.signals == 0 {
+		s.forget()
+	}
+	switch {
+	case s.agent == nil:
+		return nil
+	case s.signals > 0:
+		return s.stop(s.agent, ctx)
+	}
+	a := s.agent
+	s.agent = nil
 	return a.Stop(ctx)
 }

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
@@ -58,8 +60,15 @@ func (h *watchedHost) reported() []string {
 // countingRunner counts how often it is made, started and stopped.
 type countingRunner struct {
 	made, started, stopped atomic.Int32
+	metricsStopped         atomic.Int32
+	tracesStopped          atomic.Int32
+	logsStopped            atomic.Int32
 	startError, stopError  error
 }
+
+func (r *countingRunner) StopMetrics(context.Context) error { r.metricsStopped.Add(1); return nil }
+func (r *countingRunner) StopLogs(context.Context) error    { r.logsStopped.Add(1); return nil }
+func (r *countingRunner) StopTraces(context.Context) error  { r.tracesStopped.Add(1); return nil }
 
 func (r *countingRunner) Start() { r.started.Add(1) }
 
@@ -137,6 +146,33 @@ func TestTracesShareTheRun(t *testing.T) {
 	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
 }
 
+// A partial reload shuts down the signal that the configuration no longer has.
+func TestTheInstanceStopsWithItsLastSignal(t *testing.T) {
+	for _, first := range []string{"metrics", "logs"} {
+		r := &countingRunner{}
+		metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
+		hosts := map[string]*watchedHost{"metrics": newHost(), "logs": newHost()}
+		require.NoError(t, metrics.Start(t.Context(), hosts["metrics"]))
+		require.NoError(t, logs.Start(t.Context(), hosts["logs"]))
+		one, other, name := metrics, logs, "logs"
+		if first == "logs" {
+			one, other, name = logs, metrics, "metrics"
+		}
+		for range 2 {
+			require.NoError(t, one.Shutdown(t.Context()))
+		}
+		require.Equal(t, [3]int32{1, 1, 0}, r.counts(), "the other one goes on")
+		require.Equal(t, first == "metrics", r.metricsStopped.Load() == 1)
+		require.Equal(t, first == "logs", r.logsStopped.Load() == 1)
+		metrics.(*signal).status.set("reading", errNoStart)
+		require.Empty(t, hosts[first].reported())
+		require.NotEmpty(t, hosts[name].reported())
+		require.NoError(t, one.Start(t.Context(), newHost()), "it was shut down")
+		require.NoError(t, other.Shutdown(t.Context()))
+		require.Equal(t, [3]int32{1, 1, 1}, r.counts())
+	}
+}
+
 func TestTwoConfigurationsRunApart(t *testing.T) {
 	first, second := &countingRunner{}, &countingRunner{}
 	a, b := createDefaultConfig().(*Config), createDefaultConfig().(*Config)
@@ -179,6 +215,23 @@ func TestAnIgnoredFailureShowsInTheStatusOfBothSignals(t *testing.T) {
 	require.NoError(t, logs.Shutdown(t.Context()))
 }
 
+func TestAnErrorForTheOperatorHasNoStack(t *testing.T) {
+	core, logged := observer.New(zap.InfoLevel)
+	settings := receivertest.NewNopSettings(metadata.Type)
+	settings.Logger = zap.New(core, zap.AddStacktrace(zap.ErrorLevel)) // as the Collector's
+	config := createDefaultConfig().(*Config)
+	config.ErrorMode = errorModeIgnore
+	both := newSignals()
+	both.all.newAgent = (&countingRunner{startError: errNoStart}).newAgent
+	metrics, err := both.factory.CreateMetrics(t.Context(), settings, config, consumertest.NewNop())
+	require.NoError(t, err)
+	require.NoError(t, metrics.Start(t.Context(), newHost()))
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	errs := logged.FilterLevelExact(zap.ErrorLevel).All()
+	require.Len(t, errs, 1)
+	require.Empty(t, errs[0].Stack)
+}
+
 func TestShutdownIsSafeBeforeStartAndTwice(t *testing.T) {
 	r := &countingRunner{}
 	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
@@ -197,8 +250,8 @@ func TestAnErrorOfTheStopIsReturnedOnce(t *testing.T) {
 	metrics, logs := newSignals().both(t, createDefaultConfig().(*Config), r)
 	require.NoError(t, metrics.Start(t.Context(), newHost()))
 	require.NoError(t, logs.Start(t.Context(), newHost()))
-	require.ErrorIs(t, metrics.Shutdown(t.Context()), r.stopError)
-	require.NoError(t, logs.Shutdown(t.Context()))
+	require.NoError(t, metrics.Shutdown(t.Context()))
+	require.ErrorIs(t, logs.Shutdown(t.Context()), r.stopError)
 	require.NoError(t, metrics.Shutdown(t.Context()))
 	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
 }

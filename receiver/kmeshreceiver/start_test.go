@@ -159,7 +159,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
 		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
 		Identity: agent.IdentitySettings{
-			Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
+			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true,

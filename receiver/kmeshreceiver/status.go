@@ -5,6 +5,7 @@
 package kmeshreceiver
 
 import (
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
@@ -28,6 +29,13 @@ func (s *status) add(host component.Host) {
 	if s.last != nil {
 		componentstatus.ReportStatus(host, s.last)
 	}
+}
+
+// remove ends the reports to a host.
+func (s *status) remove(host component.Host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts = slices.DeleteFunc(s.hosts, func(h component.Host) bool { return h == host })
 }
 
 func (s *status) report(event *componentstatus.Event) {

@@ -87,10 +87,12 @@ func (t *telemetry) register() error {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Series.Exported.Ends()
+			exported := o.Exported()
+			return exported.Ends()
 		})),
 		b.RegisterKmeshConnectionsExcludedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Naming.OutOfScope.Ends()
+			excluded := o.Excluded()
+			return excluded.Ends()
 		})),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),

@@ -31,6 +31,7 @@ import (
 
 // observation has another number in every place.
 var observation = &agent.Observation{
+	Earlier: agent.Audit{Exported: flow.Counters{flow.Opened: 100}, Excluded: flow.Counters{flow.Failed: 200}},
 	Naming: naming.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
 		SettleExpired: 43, SettleRefused: 44,
@@ -108,8 +109,8 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshConnectionsUntracked, one(24)},
 		{metadatatest.AssertEqualKmeshConnectionsTracked, one(137)},
 		{metadatatest.AssertEqualKmeshConnectionsKernel, kinds(1000, 300, 21)},
-		{metadatatest.AssertEqualKmeshConnectionsExported, kinds(8, 9, 10)},
-		{metadatatest.AssertEqualKmeshConnectionsExcluded, kinds(5, 6, 7)},
+		{metadatatest.AssertEqualKmeshConnectionsExported, kinds(108, 9, 10)},
+		{metadatatest.AssertEqualKmeshConnectionsExcluded, kinds(5, 6, 207)},
 		{metadatatest.AssertEqualKmeshSeries, by("set", map[string]int64{"service": 11, "workload": 13, "connection": 15})},
 		{metadatatest.AssertEqualKmeshSeriesRefused, by("set", map[string]int64{"service": 12, "workload": 14, "connection": 16})},
 		{metadatatest.AssertEqualKmeshLookupsUnknown, by("side", map[string]int64{"source": 2, "destination": 3})},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 )
 
 // examples gives the files in deploy/examples.
@@ -35,13 +36,16 @@ func healthURL(t *testing.T, file string) string {
 	var config struct {
 		Extensions struct {
 			HealthCheck struct {
-				Endpoint string `yaml:"endpoint"`
-			} `yaml:"health_check"`
+				HTTP struct {
+					Endpoint string `yaml:"endpoint"`
+				} `yaml:"http"`
+			} `yaml:"healthcheckv2"`
 		} `yaml:"extensions"`
 	}
 	require.NoError(t, yaml.Unmarshal(content, &config))
-	require.NotEmpty(t, config.Extensions.HealthCheck.Endpoint, "every example has a health check")
-	return "http://" + config.Extensions.HealthCheck.Endpoint
+	endpoint := config.Extensions.HealthCheck.HTTP.Endpoint
+	require.NotEmpty(t, endpoint, "every example has a health check that follows the components' status")
+	return "http://" + endpoint + "/status"
 }
 
 func TestExamplesStartAndStopWithoutTheirBackends(t *testing.T) {
@@ -51,6 +55,25 @@ func TestExamplesStartAndStopWithoutTheirBackends(t *testing.T) {
 			c.requireHealth(t, healthURL(t, file), 200)
 			c.stop(t)
 			require.NotContains(t, strings.ToLower(c.log.String()), "deprecat", "an example uses what is going away")
+		})
+	}
+}
+
+// With error_mode: ignore a receiver that did not start shows nowhere else.
+func TestTheHealthOfTheExamplesShowsAReceiverThatFailedToStart(t *testing.T) {
+	for _, file := range examples(t) {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if !strings.Contains(string(content), "\n  kmesh:\n") {
+			continue // the gateway has none
+		}
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			c := start(t, newHost(t), file, withEnv("KMESH_QUEUE="+t.TempDir()), without(unix.CAP_NET_ADMIN),
+				withArgs("--set", "receivers::kmesh::error_mode=ignore", "--set", "receivers::kmesh::identity::source=host"))
+			c.requireHealth(t, healthURL(t, file), 500)
+			c.stop(t)
+			require.NotContains(t, c.log.String(), "goroutine ", "no stack for an operator")
+			require.NotContains(t, c.log.String(), "runtime.goexit")
 		})
 	}
 }
