@@ -22,10 +22,10 @@ func town(pods int) (*Index, []netip.AddrPort) {
 			x.UpsertService(&Service{
 				Host: host, Name: "s", Namespace: "default", Ports: []Port{{80, 8080}},
 				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, byte(i >> 16), byte(i >> 8), byte(i)})},
-			}, always, noon)
+			}, ever, noon)
 		}
 		w := pod(fmt.Sprintf("p%d", i), a.String()).behind(host, Port{80, 8080})
-		x.Upsert(w, always, noon)
+		x.Upsert(w, ever, noon)
 		ends[i] = netip.AddrPortFrom(a, 8080)
 	}
 	return x, ends

@@ -8,17 +8,21 @@ import (
 	"sync/atomic"
 	"time"
 	"unique"
+
+	"github.com/puzpuzpuz/xsync/v4"
 )
 
 // maxLag bounds how much older than the first report of its holder a connection may be.
 const maxLag = 30 * time.Second
 
-// Index is a Resolver over the workloads and services that a source puts into it.
+// Index is a Resolver over the workloads and services that a source puts into it. docs/identity.md describes the rules by
+// which it decides.
 //
 // An address answers with whoever had it when the connection began, also after they gave it up, until retain is over.
 // Where several workloads had it at once:
 //   - of workloads with an address of their own the one that got it last is right: the report that the other one gave it up
-//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same;
+//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same.
+//     Where it is not certain which of them had it at the time, the place of the local process decides, else nobody is named;
 //   - workloads on the host's network share the node's address with each other and with what is no workload at all. The
 //     one behind whose service the port is answers, else the node. Where the node is not known, one answers that is
 //     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
@@ -27,6 +31,7 @@ const maxLag = 30 * time.Second
 type Index struct {
 	retain, lag time.Duration
 	generation  atomic.Uint64
+	incomplete  atomic.Bool // not everything was listed once
 
 	mu        sync.Mutex // of the writers
 	workloads map[string]*Workload
@@ -34,14 +39,22 @@ type Index struct {
 	named     map[unique.Handle[Names]]int // of how many workloads, those that are retained included
 	gone      []departure                  // in the order of their departure
 
-	holders    *ledger[netip.Addr, Workload]
-	byAddress  *ledger[netip.Addr, Service]
+	holders    *ledger[address, Workload]
+	byAddress  *ledger[address, Service]
 	byIdentity *ledger[ServiceKey, Service]
-	byPod      *ledger[PodUID, Workload]
-	locator    Locator // nil: none
+	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
+	locator    Locator                       // nil: none
+	gap        *Gap                          // nil: there is none
+	// An answer that nothing confirms holds for so long into a gap.
+	trust time.Duration
 }
 
 var _ Resolver = (*Index)(nil)
+
+// address is an IP address as a key without a pointer.
+type address [16]byte
+
+func addressOf(a netip.Addr) address { return a.As16() }
 
 // NewIndex returns an empty index that knows a removed holder for the time retain.
 //
@@ -55,62 +68,101 @@ func NewIndex(retain time.Duration) *Index {
 		services:  make(map[ServiceKey]*Service),
 		named:     make(map[unique.Handle[Names]]int),
 		// The lowest UID comes last: the reader begins there.
-		holders:    newLedger[netip.Addr](func(a, b *Workload) bool { return a.UID < b.UID }),
-		byAddress:  newLedger[netip.Addr](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
+		holders:    newLedger[address](func(a, b *Workload) bool { return a.UID < b.UID }),
+		byAddress:  newLedger[address](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
-		byPod:      newLedger[PodUID](func(_, _ *Workload) bool { return true }),
+		byPod:      xsync.NewMap[PodUID, *Workload](),
 	}
 }
 
 // Locate makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, or that is loopback's. An address of one workload alone needs nothing else: a proxy that speaks for a
-// pod has the pod's address, and a cgroup of its own. Call it before anybody asks.
+// known to have, that passed from one pod to another, or that is loopback's. A proxy that speaks for a pod has the pod's
+// address, and a cgroup of its own. Call it before anybody asks.
 func (x *Index) Locate(by Locator) { x.locator = by }
+
+// Doubt makes answers uncertain that are about a time in the gap. Where nothing else confirms them, nobody is named for
+// connections that began later than trust into it. Call it before anybody asks.
+func (x *Index) Doubt(gap *Gap, trust time.Duration) { x.gap, x.trust = gap, trust }
+
+// Incomplete says whether something was not listed yet: until everything was, no answer is settled.
+func (x *Index) Incomplete(is bool) {
+	if x.incomplete.Swap(is) != is {
+		x.generation.Add(1)
+	}
+}
 
 // Upsert publishes a workload that has its addresses since then (zero: always had). If its UID is known, the workload
 // is its new version: addresses that it lost end now, and those that it keeps have the new names, whenever a
 // connection began.
-func (x *Index) Upsert(w *Workload, since, now time.Time) {
+func (x *Index) Upsert(w *Workload, since, now time.Time) { x.Put(w, Since(since, now), now) }
+
+// Put is Upsert with all that is known of when. A workload whose span is over is retained, and is not there any more.
+func (x *Index) Put(w *Workload, span Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	over := !span.Until.IsZero()
 	old := x.workloads[w.UID]
-	if old != nil && old.Equal(w) {
+	if old != nil && !over && old.Equal(w) {
 		return
 	}
-	var gone []netip.Addr
-	var pod []PodUID
+	var had []address
 	if old != nil {
-		gone, pod = plain(old.Addresses), old.pod()
+		had = plain(old.Addresses)
 	}
-	x.holders.move(old, gone, w, plain(w.Addresses), wall(since), wall(now))
-	x.byPod.move(old, pod, w, w.pod(), wall(since), wall(now))
+	at := momentOf(now)
+	if old != nil && over { // its version before had the addresses since its own beginning
+		x.holders.move(old, had, tenureOf(w, Span{From: span.From}, now), plain(w.Addresses), leave{until: at}, at)
+		x.holders.move(w, plain(w.Addresses), tenure[Workload]{}, nil, leave{momentSeen(span.Until, now), endOf(span)}, at)
+	} else {
+		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leave{until: at}, at)
+	}
+	if w.PodUID != (PodUID{}) {
+		x.byPod.Store(w.PodUID, w)
+	}
 	if old != nil {
-		x.gone = append(x.gone, departure{old.Names, wall(now)})
+		x.depart(old, at, old.PodUID != w.PodUID)
 	}
-	x.workloads[w.UID] = w
 	x.named[w.Names]++
+	if over {
+		delete(x.workloads, w.UID)
+		x.depart(w, at, true)
+	} else {
+		x.workloads[w.UID] = w
+	}
 	x.generation.Add(1)
 }
 
 // Remove ends the workload's tenure of its addresses. It does nothing if there is no such workload.
-func (x *Index) Remove(uid string, now time.Time) {
+func (x *Index) Remove(uid string, now time.Time) { x.RemoveAt(uid, Span{Until: now}, now) }
+
+// RemoveAt is Remove with what is known of the span's end.
+func (x *Index) RemoveAt(uid string, span Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old := x.workloads[uid]
 	if old == nil {
 		return
 	}
-	x.holders.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
-	x.byPod.move(old, old.pod(), nil, nil, time.Time{}, wall(now))
+	at := momentOf(now)
+	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leave{momentSeen(span.Until, now), endOf(span)}, at)
 	delete(x.workloads, uid)
-	x.gone = append(x.gone, departure{old.Names, wall(now)})
+	x.depart(old, at, true)
 	x.generation.Add(1)
 }
 
-// departure is when a workload went, or got other names.
+// departure is when a workload went, or got another version.
 type departure struct {
 	names unique.Handle[Names]
-	at    time.Time
+	pod   PodUID // zero: it is still there
+	at    moment
+}
+
+func (x *Index) depart(w *Workload, at moment, whole bool) {
+	d := departure{names: w.Names, at: at}
+	if whole {
+		d.pod = w.PodUID
+	}
+	x.gone = append(x.gone, d)
 }
 
 // Named returns whether a workload has the names, or had them within retain.
@@ -118,6 +170,34 @@ func (x *Index) Named(names unique.Handle[Names]) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.named[names] > 0
+}
+
+// HolderIn returns the workload of a namespace that has an address of its own now; nil: none.
+func (x *Index) HolderIn(namespace string, a netip.Addr) *Workload {
+	h := x.holders.read(addressOf(plainAddr(a)))
+	if h == nil {
+		return nil
+	}
+	for i := len(h.tenures) - 1; i >= 0; i-- {
+		if t := &h.tenures[i]; t.open() && !t.holder.HostNetwork && t.holder.Namespace == namespace {
+			return t.holder
+		}
+	}
+	return nil
+}
+
+// IsService returns whether a service has the address now.
+func (x *Index) IsService(a netip.Addr) bool {
+	h := x.byAddress.read(addressOf(plainAddr(a)))
+	if h == nil {
+		return false
+	}
+	for i := range h.tenures {
+		if h.tenures[i].open() && !h.tenures[i].holder.external(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // UpsertService is Upsert for a service.
@@ -128,13 +208,15 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	if old != nil && old.equal(s) {
 		return
 	}
-	var gone []netip.Addr
+	var had []address
 	var key []ServiceKey
 	if old != nil {
-		gone, key = plain(old.Addresses), []ServiceKey{s.Key()}
+		had, key = plain(old.Addresses), []ServiceKey{s.Key()}
 	}
-	x.byAddress.move(old, gone, s, plain(s.Addresses), wall(since), wall(now))
-	x.byIdentity.move(old, key, s, []ServiceKey{s.Key()}, wall(since), wall(now))
+	at := momentOf(now)
+	next := tenureOf(s, Since(since, now), now)
+	x.byAddress.move(old, had, next, plain(s.Addresses), leave{until: at}, at)
+	x.byIdentity.move(old, key, next, []ServiceKey{s.Key()}, leave{until: at}, at)
 	x.services[s.Key()] = s
 	x.generation.Add(1)
 }
@@ -147,8 +229,9 @@ func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	if old == nil {
 		return
 	}
-	x.byAddress.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
-	x.byIdentity.move(old, []ServiceKey{key}, nil, nil, time.Time{}, wall(now))
+	at := momentOf(now)
+	x.byAddress.move(old, plain(old.Addresses), tenure[Service]{}, nil, leave{until: at}, at)
+	x.byIdentity.move(old, []ServiceKey{key}, tenure[Service]{}, nil, leave{until: at}, at)
 	delete(x.services, key)
 	x.generation.Add(1)
 }
@@ -157,27 +240,43 @@ func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 func (x *Index) Expire(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	until := wall(now).Add(-x.retain)
-	for len(x.gone) > 0 && !x.gone[0].at.After(until) {
-		names := x.gone[0].names
-		x.gone = x.gone[1:]
+	until := momentOf(now).add(-x.retain)
+	n := 0
+	for ; n < len(x.gone) && x.gone[n].at <= until; n++ {
+		x.expirePod(x.gone[n].pod)
+		names := x.gone[n].names
 		if x.named[names]--; x.named[names] == 0 {
 			delete(x.named, names)
 			x.generation.Add(1) // their series can end
 		}
 	}
+	if n > 0 {
+		x.gone = append([]departure(nil), x.gone[n:]...)
+	}
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)
-	x.byPod.expire(until)
 }
 
-// Generation changes with everything that is published or removed, and with every process that was found.
-func (x *Index) Generation() uint64 {
-	if x.locator != nil {
-		return x.generation.Load() + x.locator.Generation()
+// expirePod forgets a pod unless it is there.
+func (x *Index) expirePod(uid PodUID) {
+	if w, known := x.byPod.Load(uid); known {
+		if now := x.workloads[w.UID]; now == nil || now.PodUID != uid {
+			x.byPod.Delete(uid)
+		}
 	}
-	return x.generation.Load()
+}
+
+// Generation changes with everything that is published or removed, with every process that was found, and with the gap.
+func (x *Index) Generation() uint64 {
+	g := x.generation.Load()
+	if x.locator != nil {
+		g += x.locator.Generation()
+	}
+	if x.gap != nil {
+		g += x.gap.count.Load()
+	}
+	return g
 }
 
 // Held counts what is there now, without what is retained.
@@ -188,15 +287,15 @@ func (x *Index) Held() Held {
 }
 
 // plain returns the addresses as the index has them, and the probe: IPv4 not mapped to IPv6, and without a zone.
-func plain(addresses []netip.Addr) []netip.Addr {
-	all := make([]netip.Addr, len(addresses))
+func plain(addresses []netip.Addr) []address {
+	if len(addresses) == 0 {
+		return nil
+	}
+	all := make([]address, len(addresses))
 	for i, a := range addresses {
-		all[i] = plainAddr(a)
+		all[i] = addressOf(plainAddr(a))
 	}
 	return all
 }
 
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-// wall drops the monotonic clock: connections begin at times that have none.
-func wall(t time.Time) time.Time { return t.Round(0) }

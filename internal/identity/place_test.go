@@ -16,8 +16,11 @@ import (
 type places struct {
 	of         map[uint64]PodUID
 	sought     map[uint64]bool
+	presence   map[PodUID]Presence
 	generation uint64
 }
+
+func (p *places) Present(uid PodUID, _ time.Time) Presence { return p.presence[uid] }
 
 func (p *places) Locate(process Process, _ time.Time) (PodUID, Place) {
 	if p.sought[process.Cgroup] {
@@ -178,7 +181,7 @@ func BenchmarkResolveLocal(b *testing.B) {
 		p.of[uint64(i)] = PodUID{1, byte(i)}
 		w := pod(string(rune('a'+i)), "192.0.2.1").onHostNetwork().inPod(1)
 		w.PodUID[1] = byte(i)
-		x.Upsert(w, always, noon)
+		x.Upsert(w, ever, noon)
 	}
 	b.ReportAllocs()
 	i := 0
