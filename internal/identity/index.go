@@ -32,6 +32,7 @@ type Index struct {
 	retain, lag time.Duration
 	generation  atomic.Uint64
 	incomplete  atomic.Bool // not everything was listed once
+	placed      atomic.Bool // Elsewhere is certain
 
 	mu        sync.Mutex // of the writers
 	workloads map[string]*Workload
@@ -87,6 +88,13 @@ func (x *Index) Doubt(gap *Gap, trust time.Duration) { x.gap, x.trust = gap, tru
 // Incomplete says whether something was not listed yet: until everything was, no answer is settled.
 func (x *Index) Incomplete(is bool) {
 	if x.incomplete.Swap(is) != is {
+		x.generation.Add(1)
+	}
+}
+
+// Placed says that the node of this process is known to the source: only then it is certain who is elsewhere.
+func (x *Index) Placed() {
+	if !x.placed.Swap(true) {
 		x.generation.Add(1)
 	}
 }

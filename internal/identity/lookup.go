@@ -59,7 +59,7 @@ func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
 	moment, known, _ := q.moment()
 	if known && local.Cgroup <= RootCgroup && q.x.gapInto(q.at) < 0 {
 		// Only /proc could tell more, which is not asked about every connection.
-		if owner, _ := ownerOf(q.history, moment); owner != nil && !owner.Elsewhere {
+		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) {
 			return owner, true
 		}
 	}
@@ -93,7 +93,7 @@ func (q *question) byPod(uid PodUID, moment moment, known bool) (w *Workload, se
 		return nil, false
 	case pod != nil && len(pod.Addresses) == 0 && (owner == nil || q.x.locator.Present(owner.PodUID, q.time) != PresenceHere):
 		return pod, true // it was gone before anybody reported its address, or is new
-	case owner != nil && owner.Elsewhere:
+	case owner != nil && q.x.isElsewhere(owner):
 		return nil, true
 	case owner != nil: // a proxy speaks for it
 		return q.confirmed(owner)
@@ -133,9 +133,11 @@ func (q *question) confirmed(owner *Workload) (w *Workload, settled bool) {
 
 // elsewhere returns whether the owner of an address cannot be who is in a place of this node.
 func (q *question) elsewhere(owner *Workload, place Place) bool {
-	return q.local && owner.Elsewhere ||
+	return q.local && q.x.isElsewhere(owner) ||
 		place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
 }
+
+func (x *Index) isElsewhere(w *Workload) bool { return w.Elsewhere && x.placed.Load() }
 
 func (x *Index) gapInto(at moment) time.Duration {
 	if x.gap == nil {

@@ -157,6 +157,8 @@ func TestAnAddressAloneDoesNotNameWhoIsElsewhere(t *testing.T) {
 	remote := pod("remote", "10.244.1.5").inPod(88)
 	remote.Elsewhere = true
 	x.Upsert(remote, after(0), after(0))
+	require.Equal(t, "remote", local(x, "10.244.1.5:80", inGone, after(1)), "our own node is not known")
+	x.Placed()
 	require.Equal(t, "remote", who(x, "10.244.1.5:80", after(1)), "the far end")
 	require.Equal(t, "nobody", local(x, "10.244.1.5:80", inGone, after(1)), "an end of this node cannot be")
 	require.Equal(t, "nobody", local(x, "10.244.1.5:80", inProxy, after(1)))

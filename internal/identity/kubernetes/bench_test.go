@@ -118,7 +118,7 @@ func startBig(b *testing.B, server *httptest.Server) *Source {
 		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
 	})
 	require.NoError(b, err)
-	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute}, client)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute}, client, neverHeard)
 	require.NoError(b, source.Start(context.Background()))
 	for !source.InSync() {
 		time.Sleep(time.Millisecond)
@@ -167,13 +167,13 @@ func BenchmarkSync(b *testing.B) {
 // replaced by another at its address.
 func BenchmarkResolveUnderChanges(b *testing.B) {
 	r := newTestRegistry()
-	source := &Source{Resolver: r.index, gap: new(watchGap)}
+	source := &Source{Resolver: r.index}
 	pods := make([]*corev1.Pod, manyPods)
 	ends := make([]netip.AddrPort, manyPods)
 	for i := range pods {
 		pods[i] = nthPod(i)
 		ends[i] = netip.MustParseAddrPort(addressOf(i) + ":8080")
-		r.setPod(testCluster.pod(pods[i]), true, noon)
+		r.setPod(testCluster.pod(pods[i]), theFirst, noon)
 	}
 	lookup := func(i int) {
 		if w, _ := source.Resolve(identity.End{Address: ends[i%manyPods]}, noon); w == nil {
@@ -201,11 +201,11 @@ func BenchmarkResolveUnderChanges(b *testing.B) {
 				p := pods[changes%manyPods].DeepCopy()
 				p.Labels[labelVersion] = fmt.Sprint(changes)
 				if changes%10 == 0 {
-					r.removePod(testCluster.pod(p), now)
+					r.removePod("default/"+p.Name, now)
 					p.Name += "x"
 				}
 				pods[changes%manyPods] = p
-				r.setPod(testCluster.pod(p), false, now)
+				r.setPod(testCluster.pod(p), nil, now)
 				changes++
 			}
 			r.tick(now)
