@@ -106,6 +106,11 @@ func (x *Index) Upsert(w *Workload, since, now time.Time) { x.Put(w, Since(since
 
 // Put is Upsert with all that is known of when. A workload whose span is over is retained, and is not there any more.
 func (x *Index) Put(w *Workload, span Span, now time.Time) {
+	x.Replace(w, span, Span{Until: now}, now)
+}
+
+// Replace is Put where it is known, too, when the version before gave up the addresses that this one does not have.
+func (x *Index) Replace(w *Workload, span, left Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	over := !span.Until.IsZero()
@@ -119,10 +124,10 @@ func (x *Index) Put(w *Workload, span Span, now time.Time) {
 	}
 	at := momentOf(now)
 	if old != nil && over { // its version before had the addresses since its own beginning
-		x.holders.move(old, had, tenureOf(w, Span{From: span.From}, now), plain(w.Addresses), leave{until: at}, at)
-		x.holders.move(w, plain(w.Addresses), tenure[Workload]{}, nil, leave{momentSeen(span.Until, now), endOf(span)}, at)
+		x.holders.move(old, had, tenureOf(w, Span{From: span.From}, now), plain(w.Addresses), leaveAt(left, now), at)
+		x.holders.move(w, plain(w.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	} else {
-		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leave{until: at}, at)
+		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leaveAt(left, now), at)
 	}
 	if w.PodUID != (PodUID{}) {
 		x.byPod.Store(w.PodUID, w)
@@ -152,7 +157,7 @@ func (x *Index) RemoveAt(uid string, span Span, now time.Time) {
 		return
 	}
 	at := momentOf(now)
-	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leave{momentSeen(span.Until, now), endOf(span)}, at)
+	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	delete(x.workloads, uid)
 	x.depart(old, at, true)
 	x.generation.Add(1)

@@ -2,7 +2,11 @@
 
 package identity
 
-import "github.com/puzpuzpuz/xsync/v4"
+import (
+	"time"
+
+	"github.com/puzpuzpuz/xsync/v4"
+)
 
 // ledger keeps the history of each key. Reading takes no lock; writers take turns by their own means.
 type ledger[K comparable, T any] struct {
@@ -30,6 +34,8 @@ type leave struct {
 	until moment
 	ends  vagueness
 }
+
+func leaveAt(s Span, now time.Time) leave { return leave{momentSeen(s.Until, now), endOf(s)} }
 
 // move makes the keys of holder those of next. holder may be nil, with no keys; next may have no holder, and no keys.
 func (l *ledger[K, T]) move(holder *T, keys []K, next tenure[T], nextKeys []K, left leave, now moment) {

@@ -125,7 +125,7 @@ func (q *question) confirmed(owner *Workload) (w *Workload, settled bool) {
 			return nil, false
 		}
 	}
-	if into > q.x.trust {
+	if into >= q.x.trust {
 		return nil, false
 	}
 	return owner, false

@@ -34,6 +34,12 @@ type SourceConfig interface {
 	NewSource(SourceSettings) (Source, error)
 }
 
+// FilesConfig is a configuration that names files.
+type FilesConfig interface {
+	// CheckFiles reports those that are not there, each with its key and the remedy.
+	CheckFiles() error
+}
+
 // Capabilities are what a source knows.
 type Capabilities struct {
 	Services  bool // it knows services, and which workloads are behind them

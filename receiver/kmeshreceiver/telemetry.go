@@ -22,6 +22,7 @@ type observed interface {
 	Observation() *agent.Observation
 	Held() identity.Held
 	InSync() bool
+	EventsBehind() int
 }
 
 // telemetry shows the newest observation whenever the collector reads its meter.
@@ -215,8 +216,7 @@ func (t *telemetry) inSync() metric.Int64Callback {
 	}
 }
 
-// behind is 0: every source applies an event when it reads it.
 func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
-	to.Observe(0, t.source)
+	to.Observe(int64(t.agent.EventsBehind()), t.source)
 	return nil
 }

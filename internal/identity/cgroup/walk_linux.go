@@ -24,7 +24,7 @@ type walker struct {
 	// present gets each pod, populated those with processes, which takes a file to be read for each. One may be nil.
 	present, populated func(at position)
 	folders            int
-	buffer  [16 << 10]byte
+	buffer             [16 << 10]byte
 }
 
 func (w *walker) walk(root string) error {
