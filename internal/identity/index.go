@@ -34,9 +34,9 @@ type Index struct {
 	incomplete  atomic.Bool // not everything was listed once
 	placed      atomic.Bool // Elsewhere is certain
 
-	mu        sync.Mutex // of the writers
-	workloads map[string]*Workload
-	services  map[ServiceKey]*Service
+	mu        sync.Mutex           // of the writers
+	workloads map[string]*Workload // by UID, but those that their source keeps
+	held      Held
 	named     map[unique.Handle[Names]]int // of how many workloads, those that are retained included
 	gone      []departure                  // in the order of their departure
 
@@ -66,7 +66,6 @@ func NewIndex(retain time.Duration) *Index {
 		retain:    retain,
 		lag:       min(retain, maxLag),
 		workloads: make(map[string]*Workload),
-		services:  make(map[ServiceKey]*Service),
 		named:     make(map[unique.Handle[Names]]int),
 		// The lowest UID comes last: the reader begins there.
 		holders:    newLedger[address](func(a, b *Workload) bool { return a.UID < b.UID }),
@@ -94,9 +93,17 @@ func (x *Index) Incomplete(is bool) {
 
 // Placed says that the node of this process is known to the source: only then it is certain who is elsewhere.
 func (x *Index) Placed() {
-	if !x.placed.Swap(true) {
-		x.generation.Add(1)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.placed.Swap(true) {
+		return
 	}
+	for uid, w := range x.byPod.All() {
+		if w.Elsewhere {
+			x.byPod.Delete(uid)
+		}
+	}
+	x.generation.Add(1)
 }
 
 // Upsert publishes a workload that has its addresses since then (zero: always had). If its UID is known, the workload
@@ -104,7 +111,7 @@ func (x *Index) Placed() {
 // connection began.
 func (x *Index) Upsert(w *Workload, since, now time.Time) { x.Put(w, Since(since, now), now) }
 
-// Put is Upsert with all that is known of when. A workload whose span is over is retained, and is not there any more.
+// Put is Upsert with all that is known of when. Each version is put once. A workload whose span is over is retained, and is not there any more.
 func (x *Index) Put(w *Workload, span Span, now time.Time) {
 	x.Replace(w, span, Span{Until: now}, now)
 }
@@ -113,14 +120,31 @@ func (x *Index) Put(w *Workload, span Span, now time.Time) {
 func (x *Index) Replace(w *Workload, span, left Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.swap(x.workloads[w.UID], w, span, left, now)
+	if span.Until.IsZero() {
+		x.workloads[w.UID] = w
+	} else {
+		delete(x.workloads, w.UID)
+	}
+}
+
+// Swap is Put for a source that keeps its workloads itself: old is the version that it put before; nil: none. A source with many
+// of them saves a map by that.
+func (x *Index) Swap(old, w *Workload, span Span, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.swap(old, w, span, Span{Until: now}, now)
+}
+
+func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) {
 	over := !span.Until.IsZero()
-	old := x.workloads[w.UID]
 	if old != nil && !over && old.Equal(w) {
 		return
 	}
 	var had []address
 	if old != nil {
 		had = plain(old.Addresses)
+		x.held.Workloads--
 	}
 	at := momentOf(now)
 	if old != nil && over { // its version before had the addresses since its own beginning
@@ -129,18 +153,17 @@ func (x *Index) Replace(w *Workload, span, left Span, now time.Time) {
 	} else {
 		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leaveAt(left, now), at)
 	}
-	if w.PodUID != (PodUID{}) {
+	if w.PodUID != (PodUID{}) && !x.isElsewhere(w) {
 		x.byPod.Store(w.PodUID, w)
 	}
 	if old != nil {
-		x.depart(old, at, old.PodUID != w.PodUID)
+		x.depart(old, at)
 	}
 	x.named[w.Names]++
 	if over {
-		delete(x.workloads, w.UID)
-		x.depart(w, at, true)
+		x.depart(w, at)
 	} else {
-		x.workloads[w.UID] = w
+		x.held.Workloads++
 	}
 	x.generation.Add(1)
 }
@@ -152,31 +175,34 @@ func (x *Index) Remove(uid string, now time.Time) { x.RemoveAt(uid, Span{Until: 
 func (x *Index) RemoveAt(uid string, span Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.workloads[uid]
-	if old == nil {
-		return
+	if old := x.workloads[uid]; old != nil {
+		delete(x.workloads, uid)
+		x.drop(old, span, now)
 	}
+}
+
+// Drop is RemoveAt for a workload that Swap put.
+func (x *Index) Drop(w *Workload, span Span, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.drop(w, span, now)
+}
+
+func (x *Index) drop(old *Workload, span Span, now time.Time) {
 	at := momentOf(now)
 	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
-	delete(x.workloads, uid)
-	x.depart(old, at, true)
+	x.held.Workloads--
+	x.depart(old, at)
 	x.generation.Add(1)
 }
 
 // departure is when a workload went, or got another version.
 type departure struct {
-	names unique.Handle[Names]
-	pod   PodUID // zero: it is still there
-	at    moment
+	workload *Workload
+	at       moment
 }
 
-func (x *Index) depart(w *Workload, at moment, whole bool) {
-	d := departure{names: w.Names, at: at}
-	if whole {
-		d.pod = w.PodUID
-	}
-	x.gone = append(x.gone, d)
-}
+func (x *Index) depart(w *Workload, at moment) { x.gone = append(x.gone, departure{w, at}) }
 
 // Named returns whether a workload has the names, or had them within retain.
 func (x *Index) Named(names unique.Handle[Names]) bool {
@@ -191,8 +217,8 @@ func (x *Index) HolderIn(namespace string, a netip.Addr) *Workload {
 	if h == nil {
 		return nil
 	}
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		if t := &h.tenures[i]; t.open() && !t.holder.HostNetwork && t.holder.Namespace == namespace {
+	for t := range h.all {
+		if t.open() && !t.holder.HostNetwork && t.holder.Namespace == namespace {
 			return t.holder
 		}
 	}
@@ -205,8 +231,8 @@ func (x *Index) IsService(a netip.Addr) bool {
 	if h == nil {
 		return false
 	}
-	for i := range h.tenures {
-		if h.tenures[i].open() && !h.tenures[i].holder.external(a) {
+	for t := range h.all {
+		if t.open() && !t.holder.external(a) {
 			return true
 		}
 	}
@@ -217,7 +243,7 @@ func (x *Index) IsService(a netip.Addr) bool {
 func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.services[s.Key()]
+	old := x.serviceNow(s.Key())
 	if old != nil && old.equal(s) {
 		return
 	}
@@ -230,7 +256,9 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	next := tenureOf(s, Since(since, now), now)
 	x.byAddress.move(old, had, next, plain(s.Addresses), leave{until: at}, at)
 	x.byIdentity.move(old, key, next, []ServiceKey{s.Key()}, leave{until: at}, at)
-	x.services[s.Key()] = s
+	if old == nil {
+		x.held.Services++
+	}
 	x.generation.Add(1)
 }
 
@@ -238,15 +266,25 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.services[key]
+	old := x.serviceNow(key)
 	if old == nil {
 		return
 	}
 	at := momentOf(now)
 	x.byAddress.move(old, plain(old.Addresses), tenure[Service]{}, nil, leave{until: at}, at)
 	x.byIdentity.move(old, []ServiceKey{key}, tenure[Service]{}, nil, leave{until: at}, at)
-	delete(x.services, key)
+	x.held.Services--
 	x.generation.Add(1)
+}
+
+// serviceNow is the service that is there; nil: none is.
+func (x *Index) serviceNow(key ServiceKey) *Service {
+	for t := range x.byIdentity.read(key).all {
+		if t.open() {
+			return t.holder
+		}
+	}
+	return nil
 }
 
 // Expire forgets whoever ended more than retain ago. Call it every second or so.
@@ -256,8 +294,11 @@ func (x *Index) Expire(now time.Time) {
 	until := momentOf(now).add(-x.retain)
 	n := 0
 	for ; n < len(x.gone) && x.gone[n].at <= until; n++ {
-		x.expirePod(x.gone[n].pod)
-		names := x.gone[n].names
+		w := x.gone[n].workload
+		if newest, _ := x.byPod.Load(w.PodUID); newest == w { // no version of it came later
+			x.byPod.Delete(w.PodUID)
+		}
+		names := w.Names
 		if x.named[names]--; x.named[names] == 0 {
 			delete(x.named, names)
 			x.generation.Add(1) // their series can end
@@ -269,15 +310,6 @@ func (x *Index) Expire(now time.Time) {
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)
-}
-
-// expirePod forgets a pod unless it is there.
-func (x *Index) expirePod(uid PodUID) {
-	if w, known := x.byPod.Load(uid); known {
-		if now := x.workloads[w.UID]; now == nil || now.PodUID != uid {
-			x.byPod.Delete(uid)
-		}
-	}
 }
 
 // Generation changes with everything that is published or removed, with every process that was found, and with the gap.
@@ -296,7 +328,7 @@ func (x *Index) Generation() uint64 {
 func (x *Index) Held() Held {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Held{Workloads: len(x.workloads), Services: len(x.services)}
+	return x.held
 }
 
 // plain returns the addresses as the index has them, and the probe: IPv4 not mapped to IPv6, and without a zone.

@@ -57,7 +57,7 @@ func (l *ledger[K, T]) move(holder *T, keys []K, next tenure[T], nextKeys []K, l
 		if !h.holds(holder) { // its successor has it
 			continue
 		}
-		l.histories.Store(key, h.end(holder, left.until, left.ends))
+		l.histories.Store(key, h.end(holder, left))
 		l.ended = append(l.ended, ending[K]{key, now})
 	}
 }

@@ -158,8 +158,7 @@ const (
 // ownerOf is the workload with an address of its own; nil: there is none, or it is disputed.
 func ownerOf(h *history[Workload], at moment) (*Workload, verdict) {
 	var newer *tenure[Workload] // which may not have begun yet
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		t := &h.tenures[i]
+	for t := range h.all {
 		switch {
 		case t.holder.HostNetwork || !t.covers(at):
 		case newer == nil && at < t.began():
@@ -188,8 +187,7 @@ func sharerOf(h *history[Workload], at moment, port uint16, noPod bool) *Workloa
 	var sharing, serving, node *Workload
 	var claim *tenure[Workload]
 	shared := 0
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		t := &h.tenures[i]
+	for t := range h.all {
 		w := t.holder
 		switch {
 		case !w.HostNetwork || !t.covers(at) || noPod && w.PodUID != (PodUID{}):
@@ -269,8 +267,7 @@ func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service
 	if !ok {
 		return nil
 	}
-	for i := range h.tenures {
-		t := &h.tenures[i]
+	for t := range h.all {
 		switch {
 		case !t.covers(moment) || !t.holder.listens(asked.Port()):
 		case t.holder.external(a):
@@ -291,7 +288,12 @@ func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service
 
 // clusterIP returns whether the address is a service's own, whatever its ports.
 func (x *Index) clusterIP(h *history[Service], a netip.Addr, at moment) bool {
-	return slices.ContainsFunc(h.tenures, func(t tenure[Service]) bool { return t.covers(at) && !t.holder.external(a) })
+	for t := range h.all {
+		if t.covers(at) && !t.holder.external(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // owned returns whether a workload has the address for itself.
@@ -331,9 +333,9 @@ func (x *Index) service(key ServiceKey, at moment) *Service {
 	if !ok {
 		return nil
 	}
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		if h.tenures[i].covers(at) {
-			return h.tenures[i].holder
+	for t := range h.all {
+		if t.covers(at) {
+			return t.holder
 		}
 	}
 	return nil

@@ -144,7 +144,8 @@ func TestAPodsNewVersionTellsItsNewNames(t *testing.T) {
 	// A static pod that was changed back has the UID that it had.
 	x.Upsert(pod("a", "192.0.2.1").onHostNetwork(), after(60), after(60))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(55)), "the one that was")
-	x.Upsert(w, after(70), after(70))
+	again := *w
+	x.Upsert(&again, after(70), after(70))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(75)))
 	x.Expire(after(200))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(75)))

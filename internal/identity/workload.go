@@ -31,18 +31,18 @@ const (
 // and immutable once it is published.
 type Workload struct {
 	UID         string
-	Kind        Kind
-	PodUID      PodUID // zero: no pod, or unknown
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
 	Names       unique.Handle[Names]
+	Addresses   []netip.Addr
+	Services    []Membership // sorted by service; replicas may share it
+	PodUID      PodUID       // zero: no pod, or unknown
+	Kind        Kind
 	Tunnel      Tunnel
 	HostNetwork bool // its addresses are the node's, which it shares with others
 	Node        bool // it is the node, which answers where nobody is known who is on its network; HostNetwork too
 	Claimed     bool // somebody listed its address behind a service, and nothing shows that it is there; HostNetwork too
 	Elsewhere   bool // it is known to be on another node: no process here has its address
-	Addresses   []netip.Addr
-	Services    []Membership // sorted by service
 }
 
 // Known returns whether it is a workload, not something that an end without one is named after. It is false for nil.

@@ -59,7 +59,7 @@ var objectSeed = maphash.MakeSeed()
 func (c *cluster) pod(p *corev1.Pod) *pod {
 	w := c.workload(p)
 	read := &pod{
-		key: w.UID[len(c.id)+len(uidOfPod):], object: maphash.String(objectSeed, string(p.UID)),
+		key: w.UID[len(uidOfPod):], object: maphash.String(objectSeed, string(p.UID)),
 		workload: w, node: p.Spec.NodeName, created: p.CreationTimestamp.Time,
 		over: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 	}
@@ -125,13 +125,13 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// uidOfPod is in the uid of a pod, as Istio has it.
+// uidOfPod begins the UID of a pod. Istio's has the cluster's ID before it, which all have in common here.
 const uidOfPod = "//Pod/"
 
 // workload names a pod. Its UID, name and key share memory.
 func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 	l := p.Labels
-	uid := c.id + uidOfPod + p.Namespace + "/" + p.Name
+	uid := uidOfPod + p.Namespace + "/" + p.Name
 	return &identity.Workload{
 		UID:    uid,
 		PodUID: podUID(p),

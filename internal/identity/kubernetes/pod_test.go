@@ -137,7 +137,7 @@ func TestTheOtherFieldsOfAPod(t *testing.T) {
 	p := podOf("p", "10.244.0.5", "fd00::5")
 	p.Spec.HostNetwork = true
 	w := testCluster.workload(p)
-	require.Equal(t, "Kubernetes//Pod/default/p", w.UID)
+	require.Equal(t, "//Pod/default/p", w.UID)
 	require.Equal(t, "p", w.Name)
 	require.Equal(t, "default", w.Namespace)
 	require.True(t, w.HostNetwork)

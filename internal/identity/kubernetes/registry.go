@@ -38,7 +38,7 @@ type podEntry struct {
 	key      string
 	workload *identity.Workload // as it is published; nil: the pod is not known
 	object   uint64
-	behind   []*slice
+	behind   sliceSet
 	round    uint32 // the last list that had it
 }
 
@@ -91,6 +91,10 @@ func (r *registry) setPod(p *pod, in *list, now time.Time) {
 	}
 	if e == nil {
 		e = r.entry(p.key)
+	} else if e.workload == nil { // the key that a slice has made is let go: the workload's own is in its UID
+		delete(r.pods, e.key)
+		e.key = p.key
+		r.pods[e.key] = e
 	}
 	e.object = p.object
 	if in != nil {
@@ -116,10 +120,12 @@ func (r *registry) endPod(e *podEntry, p *pod, in *list, now time.Time) {
 			p.workload.Addresses = e.workload.Addresses
 		}
 		p.workload.Elsewhere = r.nodeName != "" && p.node != "" && p.node != r.nodeName
-		r.index.Put(p.workload, span, now)
-		if known {
-			r.forgetPod(e, now)
+		if !known {
+			r.index.Swap(nil, p.workload, span, now)
+			return
 		}
+		r.index.Swap(e.workload, p.workload, span, now)
+		r.forgetPod(e, now)
 	}
 }
 
@@ -141,7 +147,7 @@ func (r *registry) removePod(key string, now time.Time) {
 }
 
 func (r *registry) dropPod(e *podEntry, end identity.Span, now time.Time) {
-	r.index.RemoveAt(e.workload.UID, end, now)
+	r.index.Drop(e.workload, end, now)
 	r.forgetPod(e, now)
 }
 
@@ -158,7 +164,7 @@ func (r *registry) forgetPod(e *podEntry, now time.Time) {
 
 // release forgets an entry that nothing needs.
 func (r *registry) release(e *podEntry) {
-	if e.workload == nil && len(e.behind) == 0 {
+	if e.workload == nil && e.behind == nil {
 		delete(r.pods, e.key)
 	}
 }
@@ -173,7 +179,7 @@ func (r *registry) publish(e *podEntry, w *identity.Workload, span identity.Span
 			return
 		}
 	}
-	r.index.Put(w, span, now)
+	r.index.Swap(old, w, span, now)
 	e.workload = w
 	if old != nil && slices.Equal(old.Addresses, w.Addresses) || w.HostNetwork || len(r.claims) == 0 {
 		return
@@ -211,11 +217,11 @@ func (r *registry) rebind(a netip.Addr, from, to *podEntry, now time.Time) {
 
 // memberships are the services that a pod is behind, sorted. Pods in the same slices share them.
 func (r *registry) memberships(e *podEntry) []identity.Membership {
-	if len(e.behind) == 0 {
+	if e.behind == nil {
 		return nil
 	}
-	all := make([]identity.Membership, 0, len(e.behind))
-	for _, s := range e.behind {
+	all := make([]identity.Membership, 0, len(*e.behind))
+	for _, s := range *e.behind {
 		if !s.known {
 			continue
 		}
@@ -229,10 +235,11 @@ func (r *registry) memberships(e *podEntry) []identity.Membership {
 			all[at].Ports = slices.Compact(ports)
 		}
 	}
-	if first := e.behind[0]; !slices.EqualFunc(first.common, all, sameMembership) {
+	first := (*e.behind)[0]
+	if !slices.EqualFunc(first.common, all, sameMembership) {
 		first.common = all
 	}
-	return e.behind[0].common
+	return first.common
 }
 
 func sameMembership(a, b identity.Membership) bool {

@@ -93,14 +93,14 @@ func (r *registry) replaceSlice(old, s *slice, since identity.Span, now time.Tim
 		delete(r.slices, old.key)
 		drop(r.of, old.service, old)
 		for _, pod := range old.pods {
-			pod.behind = without(pod.behind, old)
+			pod.behind = old.without(pod.behind)
 			touched[pod] = struct{}{}
 		}
 		for i := range old.claims {
 			c := &old.claims[i]
 			drop(r.claims, c.address, old)
 			if c.pod != nil {
-				c.pod.behind = without(c.pod.behind, old)
+				c.pod.behind = old.without(c.pod.behind)
 				touched[c.pod] = struct{}{}
 			} else if s == nil || !slices.ContainsFunc(s.claims, func(d claim) bool { return d.address == c.address }) {
 				r.index.Remove(r.cluster.outsideUID(old, c.address), now)
@@ -114,7 +114,7 @@ func (r *registry) replaceSlice(old, s *slice, since identity.Span, now time.Tim
 		for _, name := range s.names {
 			e := r.entry(name)
 			s.pods = append(s.pods, e)
-			e.behind = append(e.behind, s)
+			e.behind = s.with(e.behind)
 			touched[e] = struct{}{}
 		}
 		s.names = nil
@@ -152,7 +152,7 @@ func (r *registry) podAt(namespace string, a netip.Addr) *podEntry {
 // claim puts an address that a slice lists where it belongs: to a pod, or into the index as nobody's who is known.
 func (r *registry) claim(s *slice, c *claim, since identity.Span, now time.Time) {
 	if c.pod != nil {
-		c.pod.behind = append(c.pod.behind, s)
+		c.pod.behind = s.with(c.pod.behind)
 		return
 	}
 	if of := r.services[s.service]; of != nil {
@@ -163,7 +163,7 @@ func (r *registry) claim(s *slice, c *claim, since identity.Span, now time.Time)
 // unclaim takes it away.
 func (r *registry) unclaim(s *slice, c *claim, now time.Time) {
 	if c.pod != nil {
-		c.pod.behind = without(c.pod.behind, s)
+		c.pod.behind = s.without(c.pod.behind)
 		return
 	}
 	r.index.Remove(r.cluster.outsideUID(s, c.address), now)
@@ -189,10 +189,40 @@ func (r *registry) dropClaims(s *slice, now time.Time) {
 	}
 }
 
-func without(all []*slice, s *slice) []*slice {
-	left := slices.DeleteFunc(all, func(e *slice) bool { return e == s })
-	if len(left) == 0 {
+// with returns the slices of a pod that is in this one too. Pods in the same slices share the answer, which is never changed.
+func (s *slice) with(set sliceSet) sliceSet {
+	var all []*slice
+	if set != nil {
+		all = *set
+	}
+	if s.last != nil {
+		if n := len(*s.last); n == len(all)+1 && slices.Equal((*s.last)[:n-1], all) {
+			return s.last
+		}
+	}
+	more := append(slices.Clip(all), s)
+	s.last = &more
+	return s.last
+}
+
+// without returns the slices of a pod that is not in one of them any more; nil: in none.
+func (s *slice) without(set sliceSet) sliceSet {
+	if set == nil {
 		return nil
+	}
+	left := without(*set, s)
+	if left == nil {
+		return nil
+	}
+	return &left
+}
+
+func without(all []*slice, s *slice) []*slice {
+	var left []*slice
+	for _, e := range all {
+		if e != s {
+			left = append(left, e)
+		}
 	}
 	return left
 }

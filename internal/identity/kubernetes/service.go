@@ -52,7 +52,7 @@ func (c *cluster) service(s *corev1.Service) *service {
 	if len(s.Spec.Ports) > 0 && len(ports) == 0 {
 		return stripped
 	}
-	host := shared(s.Name + "." + s.Namespace + ".svc." + c.domain)
+	host := s.Name + "." + s.Namespace + ".svc." + c.domain
 	own, external := serviceAddresses(s)
 	stripped.published = &identity.Service{
 		Host: host, Name: host[:len(s.Name)], Namespace: shared(s.Namespace),

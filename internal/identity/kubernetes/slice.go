@@ -29,7 +29,11 @@ type slice struct {
 	known  bool
 	// common are the memberships of a pod in this slice; those of its other pods are the same, as a rule.
 	common []identity.Membership
+	last   sliceSet // what with returned last
 }
+
+// sliceSet are the slices that a pod is in; nil: none. Pods share it, and it is never changed.
+type sliceSet *[]*slice
 
 // claim is an address behind a service for which the slice names no pod of its own namespace.
 type claim struct {
@@ -49,7 +53,7 @@ func sliceOf(e *discoveryv1.EndpointSlice) *slice {
 	if of == "" || e.AddressType == discoveryv1.AddressTypeFQDN {
 		return s
 	}
-	s.service = shared(e.Namespace + "/" + of)
+	s.service = e.Namespace + "/" + of
 	for i := range e.Ports {
 		// No number means every port, which does not help.
 		if p := &e.Ports[i]; p.Port != nil && (p.Protocol == nil || isTCP(*p.Protocol)) {
