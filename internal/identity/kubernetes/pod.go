@@ -59,7 +59,7 @@ var objectSeed = maphash.MakeSeed()
 func (c *cluster) pod(p *corev1.Pod) *pod {
 	w := c.workload(p)
 	read := &pod{
-		key: w.UID[len(uidOfPod):], object: maphash.String(objectSeed, string(p.UID)),
+		key: w.UID[len(uidOfPod):], object: maphash.String(objectSeed, string(p.UID)) | 1,
 		workload: w, node: p.Spec.NodeName, created: p.CreationTimestamp.Time,
 		over: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 	}

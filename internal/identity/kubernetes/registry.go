@@ -33,14 +33,18 @@ type registry struct {
 	extra    []netip.Addr            // of this node's interfaces
 }
 
-// podEntry is what is kept of a pod, or of one that only a slice names.
+// podEntry is what is kept of a pod, or of one that only a slice names. There are as many as pods: it has no field to spare.
 type podEntry struct {
-	key      string
-	workload *identity.Workload // as it is published; nil: the pod is not known
-	object   uint64
+	workload *identity.Workload // as it is published; of a pod that is not known it has a UID only
 	behind   sliceSet
+	object   uint64 // distinguishes objects of one name; 0: the pod is not known
 	round    uint32 // the last list that had it
 }
+
+func (e *podEntry) known() bool { return e.object != 0 }
+
+// key is namespace/name.
+func (e *podEntry) key() string { return e.workload.UID[len(uidOfPod):] }
 
 // list is one listing of all objects of a kind.
 type list struct {
@@ -81,7 +85,7 @@ func (r *registry) setPod(p *pod, in *list, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.pods[p.key]
-	if e != nil && e.workload != nil && e.object != p.object {
+	if e != nil && e.known() && e.object != p.object {
 		r.dropPod(e, in.missed(now), now) // it was deleted, and made again
 		e = r.pods[p.key]
 	}
@@ -90,25 +94,26 @@ func (r *registry) setPod(p *pod, in *list, now time.Time) {
 		return
 	}
 	if e == nil {
-		e = r.entry(p.key)
-	} else if e.workload == nil { // the key that a slice has made is let go: the workload's own is in its UID
-		delete(r.pods, e.key)
-		e.key = p.key
-		r.pods[e.key] = e
+		e = &podEntry{}
 	}
+	if !e.known() { // the key that a slice has made is let go: the workload's own is in its UID
+		delete(r.pods, p.key)
+		r.pods[p.key] = e
+	}
+	old := e.published()
 	e.object = p.object
 	if in != nil {
 		e.round = in.round
 	}
 	w := p.workload
 	w.Elsewhere = r.nodeName != "" && p.node != "" && p.node != r.nodeName
-	r.publish(e, w, p.span(in != nil, now), now)
+	r.publish(e, old, w, p.span(in != nil, now), now)
 }
 
 // endPod takes in a pod that ended by itself: its object stays long after it, and may be the first that shows its address.
 func (r *registry) endPod(e *podEntry, p *pod, in *list, now time.Time) {
 	span := p.span(in != nil, now)
-	known := e != nil && e.workload != nil
+	known := e != nil && e.known()
 	switch {
 	case span.Until.IsZero() && known:
 		r.dropPod(e, in.missed(now), now)
@@ -132,16 +137,24 @@ func (r *registry) endPod(e *podEntry, p *pod, in *list, now time.Time) {
 func (r *registry) entry(key string) *podEntry {
 	e := r.pods[key]
 	if e == nil {
-		e = &podEntry{key: key}
-		r.pods[key] = e
+		e = &podEntry{workload: &identity.Workload{UID: uidOfPod + key}}
+		r.pods[e.key()] = e
 	}
 	return e
+}
+
+// published is the workload in the index; nil: there is none.
+func (e *podEntry) published() *identity.Workload {
+	if !e.known() {
+		return nil
+	}
+	return e.workload
 }
 
 func (r *registry) removePod(key string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.pods[key]; e != nil && e.workload != nil {
+	if e := r.pods[key]; e != nil && e.known() {
 		r.dropPod(e, identity.Span{Until: now}, now)
 	}
 }
@@ -154,7 +167,7 @@ func (r *registry) dropPod(e *podEntry, end identity.Span, now time.Time) {
 // forgetPod follows the end of a pod in the index.
 func (r *registry) forgetPod(e *podEntry, now time.Time) {
 	had := e.workload
-	e.workload, e.object = nil, 0
+	e.workload, e.object = &identity.Workload{UID: had.UID}, 0
 	delete(r.leaving, e)
 	for _, a := range had.Addresses {
 		r.rebind(a, e, nil, now)
@@ -164,14 +177,13 @@ func (r *registry) forgetPod(e *podEntry, now time.Time) {
 
 // release forgets an entry that nothing needs.
 func (r *registry) release(e *podEntry) {
-	if e.workload == nil && e.behind == nil {
-		delete(r.pods, e.key)
+	if !e.known() && e.behind == nil {
+		delete(r.pods, e.key())
 	}
 }
 
-// publish puts a pod, or its new version, into the index.
-func (r *registry) publish(e *podEntry, w *identity.Workload, span identity.Span, now time.Time) {
-	old := e.workload
+// publish puts a pod, or its new version, into the index. old is the version before; nil: there is none.
+func (r *registry) publish(e *podEntry, old, w *identity.Workload, span identity.Span, now time.Time) {
 	w.Services = r.memberships(e)
 	if old != nil {
 		w.Services = r.linger(e, old.Services, w.Services, now)
@@ -191,9 +203,9 @@ func (r *registry) publish(e *podEntry, w *identity.Workload, span identity.Span
 
 // republish puts the services of a known pod into the index.
 func (r *registry) republish(e *podEntry, now time.Time) {
-	if e.workload != nil {
+	if e.known() {
 		w := *e.workload
-		r.publish(e, &w, identity.Since(now, now), now)
+		r.publish(e, e.workload, &w, identity.Since(now, now), now)
 	}
 }
 
@@ -294,7 +306,7 @@ func (r *registry) sweepPods(in *list, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.pods {
-		if e.workload != nil && e.round != in.round {
+		if e.known() && e.round != in.round {
 			r.dropPod(e, in.missed(now), now)
 		}
 	}
