@@ -26,6 +26,11 @@ func (h *history[T]) all(yield func(*tenure[T]) bool) {
 	}
 }
 
+// alone returns whether the one holder that is known had the key for itself then, for certain.
+func (h *history[T]) alone(at moment) bool {
+	return h.older == nil && !h.shares() && h.ends == 0 && h.began() <= at && at < h.until
+}
+
 // moment returns the time for which to look at the tenures when a connection began at the time at; ok is false when no
 // tenure can be meant, and settled when that will not change.
 //
@@ -108,6 +113,7 @@ func (h *history[T]) replace(holder *T, next tenure[T], after func(a, b *T) bool
 			return true
 		}
 		t.holder = next.holder
+		t.begins = t.begins&^sharing | next.begins&sharing
 		if !t.begins.mark() || next.begins.mark() || next.from >= t.from {
 			return true
 		}

@@ -10,10 +10,12 @@ import (
 
 // Resolve returns who had the address. An unknown address is not settled: the source may report its holder later.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
-	q := question{
-		x: x, address: plainAddr(end.Address.Addr()), port: end.Address.Port(), local: end.Local != nil, at: momentOf(at), time: at,
+	a, moment := plainAddr(end.Address.Addr()), momentOf(at)
+	h := x.holders.read(addressOf(a))
+	if h != nil && end.Local == nil && h.alone(moment) && x.gapInto(moment) < 0 {
+		return h.holder, !x.incomplete.Load() // nearly always
 	}
-	q.history = x.holders.read(addressOf(q.address))
+	q := question{x: x, address: a, port: end.Address.Port(), local: end.Local != nil, history: h, at: moment, time: at}
 	if end.Local == nil || x.locator == nil {
 		w, settled = q.byAddress(PlaceUnknown)
 	} else {
@@ -160,7 +162,7 @@ func ownerOf(h *history[Workload], at moment) (*Workload, verdict) {
 	var newer *tenure[Workload] // which may not have begun yet
 	for t := range h.all {
 		switch {
-		case t.holder.HostNetwork || !t.covers(at):
+		case t.shares() || !t.covers(at):
 		case newer == nil && at < t.began():
 			newer = t
 		case newer == nil:
@@ -190,7 +192,7 @@ func sharerOf(h *history[Workload], at moment, port uint16, noPod bool) *Workloa
 	for t := range h.all {
 		w := t.holder
 		switch {
-		case !w.HostNetwork || !t.covers(at) || noPod && w.PodUID != (PodUID{}):
+		case !t.shares() || !t.covers(at) || noPod && w.PodUID != (PodUID{}):
 			continue
 		case w.Node:
 			node = w

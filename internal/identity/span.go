@@ -2,10 +2,7 @@
 
 package identity
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // Span is the time in which a workload or a service had its addresses, as far as it is known.
 type Span struct {
@@ -22,15 +19,19 @@ type Span struct {
 // Since is the span of who has its addresses since then; zero: always had them.
 func Since(from, now time.Time) Span { return Span{From: from, Reported: from.Equal(now)} }
 
-// vagueness is how long an edge of a tenure may lie from where it is drawn, in ms, and a mark in the top bit.
+// vagueness is how long an edge of a tenure may lie from where it is drawn, in ms, and marks in the top bits.
 type vagueness uint32
 
-const marked vagueness = 1 << 31
+const (
+	marked  vagueness = 1 << 31
+	sharing vagueness = 1 << 30 // of a beginning: the holder shares the key. A lookup need not look at the holder for it.
+	longest           = sharing - 1
+)
 
 func vague(d time.Duration, mark bool) vagueness {
 	var v vagueness
 	if d > 0 {
-		v = vagueness(min((d+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+		v = vagueness(min((d+time.Millisecond-1)/time.Millisecond, time.Duration(longest)))
 	}
 	if mark {
 		v |= marked
@@ -38,7 +39,7 @@ func vague(d time.Duration, mark bool) vagueness {
 	return v
 }
 
-func (v vagueness) length() time.Duration { return time.Duration(v&^marked) * time.Millisecond }
+func (v vagueness) length() time.Duration { return time.Duration(v&longest) * time.Millisecond }
 func (v vagueness) mark() bool            { return v&marked != 0 }
 
 // tenure is the time [from, until) in which a holder had a key.
@@ -57,6 +58,9 @@ func tenureOf[T any](holder *T, s Span, now time.Time) tenure[T] {
 	if s.Reported {
 		t.begins |= marked
 	}
+	if w, ok := any(holder).(*Workload); ok && w.HostNetwork {
+		t.begins |= sharing
+	}
 	if !s.Until.IsZero() {
 		t.until = momentSeen(s.Until, now)
 		t.ends = endOf(s)
@@ -70,6 +74,9 @@ func endOf(s Span) vagueness {
 	}
 	return vague(s.Until.Sub(s.Last), s.Unwatched)
 }
+
+// shares returns whether the holder shares the key with others.
+func (t *tenure[T]) shares() bool { return t.begins&sharing != 0 }
 
 func (t *tenure[T]) open() bool { return t.until == never }
 
