@@ -1,73 +1,120 @@
 # What a developer does here; `make help` lists it.
+# A line `##@ NAME` begins a group of targets, and `## TEXT` behind a target describes it.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+comma := ,
 BINARY := dist/otelcol-kmesh
 TOOLS := .tools
+WEB := exporter/kmeshmapexporter/web
 # Tools of the pinned versions win over whatever the machine has.
-export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+export PATH := $(abspath $(TOOLS)):$(PATH)
 
-# What ends up in the binary. A tree without a folder yet must not stop make.
-SOURCES := $(shell find bpf internal receiver \
-	-path internal/tools -prune -o \
-	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' \) -print 2>/dev/null)
+# The sources of the binary.
+SOURCES := $(shell find bpf exporter internal receiver \
+	\( -path internal/tools -o -name node_modules \) -prune -o \
+	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' -o -path '*/web/dist/*' -type f \) -print 2>/dev/null)
 SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak bench generate manifests packages lint
+.PHONY: help build run test test-kernels e2e soak screenshot bench limits generate web manifests dashboards packages release lint
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: $(BINARY) ## Builds the distribution into dist/otelcol-kmesh (needs Go only)
+##@ Use
+
+build: $(BINARY) ## Builds the distribution dist/otelcol-kmesh (needs Go only)
 
 # OCB writes sources, go.mod and binary into dist/.
 $(BINARY): builder-config.yaml go.mod go.sum $(SOURCES) | $(TOOLS)/builder
 	$(TOOLS)/builder --config builder-config.yaml
 	@touch $@
 
-# Without root the programs cannot be loaded: say so before the collector does. grep drops the debug exporter's
-# headings; it ignores Ctrl-C, because a collector that loses its reader dies in the middle of its shutdown.
-run: build ## Builds, then shows every TCP connection of this machine
+# Without root the programs cannot be loaded, so the check comes before the start. grep drops the headings of the
+# debug exporter. It ignores Ctrl-C, because a collector that loses its reader dies during its shutdown.
+run: build ## Builds, then shows every TCP connection of this machine, on a map and as lines (root or sudo)
 	@if [ "$$(id -u)" = 0 ]; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
 		echo "make run: loading eBPF programs takes root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and there is no sudo here." >&2; \
 		echo "make run: become root, or: setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(BINARY) and start it yourself." >&2; \
 		exit 1; \
 	fi; \
+	printf '\n  Map: http://127.0.0.1:9465\n\n' >&2; \
 	echo "Metrics: http://127.0.0.1:9464/metrics   Health: http://127.0.0.1:13133   Stop: Ctrl-C" >&2; \
 	$$as $(BINARY) --config deploy/examples/quickstart.yaml | { trap '' INT; grep --line-buffered '^src\.addr=' || true; }
 
-test: $(TOOLS)/helm ## Runs the unit tests; as root those against the kernel too
+PACKAGES ?= dist
+packages: build $(TOOLS)/nfpm ## Builds a Debian and an RPM package in dist/
+	deploy/package/build.sh $(PACKAGES)
+
+##@ Check
+
+test: $(TOOLS)/helm ## Runs the unit tests; as root, those against the kernel too
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel are SKIPPED. Run `make test` as root.\n\n' >&2; fi
 	KMESH_REQUIRE_KERNEL="$${KMESH_REQUIRE_KERNEL:-}" go test $(RACE) -timeout 20m ./...
-	go -C internal/identity/istio/conformance test ./...
+	for module in internal/identity/istio/conformance internal/tools/grafana; do go -C $$module test ./...; done
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
 KERNELS ?= 5.10 6.1 6.12
-test-kernels: ## Runs the tests that need a kernel on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
+test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder $(TOOLS)/helm ## Runs the distribution with a real Prometheus and a real Loki (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod, Chromium (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	test/e2e/servers/build.sh
-	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/...
+	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
+
+# The map's page. Its bundle is committed: building the collector needs no Node.js.
+web: $(WEB)/node_modules ## Bundles the map's page into exporter/kmeshmapexporter/web/dist (needs npm)
+	npm --prefix $(WEB) run --silent check
+	npm --prefix $(WEB) run --silent build
+
+# esbuild and playwright-core come as they are: no script of a package runs.
+$(WEB)/node_modules: $(WEB)/package.json $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "make: npm is missing: apt-get install nodejs npm" >&2; exit 1; }
+	npm --prefix $(WEB) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+PICTURES ?= docs/images
+screenshot: build $(WEB)/node_modules ## Takes the pictures in docs/images from real traffic (root, chromium)
+	@mkdir -p $(PICTURES)
+	KMESH_MAP_PICTURES=$(abspath $(PICTURES)) go test -tags e2e -count=1 -run TestScreenshot -v ./test/map/
 
 SOAK ?= 30m
-soak: build ## Runs mixed traffic for SOAK=30m, and fails on any difference or growth (root)
+soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growth (root)
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 
+LIMITS ?= 10m
+limits: build $(TOOLS)/helm ## Runs the agent with the chart's memory limit under the load that it is for, for LIMITS=10m (root, gcc)
+	test/e2e/servers/build.sh etcd kube-apiserver
+	KMESH_LIMITS=$(LIMITS) go test -tags e2e -run TestMemoryLimit -count=1 -timeout 0 -v ./test/deploy/
+
 ROUNDS ?= 5
-bench: build ## Measures what the receiver costs its host, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
+bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./test/bench -rounds $(ROUNDS)
 
-# Clang is pinned: another one writes other bytes, and the committed objects are compared in CI.
-generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the receiver's metadata
+# Vet runs for every platform that the module must build on.
+lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scripts and workflows
+	golangci-lint run ./...
+	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
+	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
+	go vet -tags 'e2e soak kernels' ./...
+	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
+	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
+	actionlint
+
+##@ Generate
+
+# Clang is pinned, because CI compares the committed objects byte for byte.
+generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang-19) and the metadata packages
 	@for tool in clang-19:clang-19 llvm-strip-19:llvm-19; do \
 		command -v "$${tool%:*}" >/dev/null || { \
 			echo "make generate: $${tool%:*} is missing: apt-get install $${tool#*:}" >&2; exit 1; }; \
@@ -78,19 +125,18 @@ generate: $(TOOLS)/bpf2go $(TOOLS)/mdatagen ## Generates the eBPF objects (clang
 manifests: $(TOOLS)/helm ## Renders deploy/kubernetes/*.yaml from the Helm chart
 	deploy/kubernetes/render.sh
 
-PACKAGES ?= dist
-packages: build $(TOOLS)/nfpm ## Makes a Debian and an RPM package into dist/
-	deploy/package/build.sh $(PACKAGES)
+dashboards: ## Writes deploy/grafana/*.json
+	go -C internal/tools/grafana run . $(CURDIR)/deploy/grafana
 
-# Vet runs for every platform that the module must build on.
-lint: $(TOOLS)/golangci-lint ## Checks style, imports and scripts
-	golangci-lint run ./...
-	for module in . internal/identity/istio/conformance; do go -C $$module mod tidy -diff; done
-	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak kernels' ./...
-	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
-	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: shellcheck is not installed: scripts are not checked" >&2; fi
+##@ Release
+
+# Without a tag at HEAD it is a snapshot. Nothing is published: that is `goreleaser release` with a token, from a tag.
+RELEASE_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null || sed -n 's/^  version: //p' builder-config.yaml)
+release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/goreleaser $(TOOLS)/syft ## Builds archives, checksums, SBOMs and the chart into release/
+	deploy/release/prepare.sh $(RELEASE_VERSION)
+	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) goreleaser release --config deploy/release/goreleaser.yaml --clean --release-notes .release/notes.md \
+		$(if $(shell git describe --tags --exact-match 2>/dev/null),,--snapshot) --skip=publish$(if $(COSIGN_PRIVATE_KEY),,$(comma)sign)
+	cp .release/*.tgz release/
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/builder
@@ -104,7 +150,10 @@ $(TOOLS)/bpf2go: internal/tools/go.mod internal/tools/go.sum
 $(TOOLS)/golangci-lint: internal/tools/lint/go.mod internal/tools/lint/go.sum
 	go -C internal/tools/lint build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-# helm takes its own version, and that of the API it renders for, from the linker.
+$(TOOLS)/actionlint: internal/tools/actionlint/go.mod internal/tools/actionlint/go.sum
+	go -C internal/tools/actionlint build -o $(CURDIR)/$@ github.com/rhysd/actionlint/cmd/actionlint
+
+# helm gets its version, and that of the API it renders for, from the linker.
 HELM := helm.sh/helm/v3
 $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 	go -C internal/tools/helm build -o $(CURDIR)/$@ -ldflags "-s -w -X $(HELM)/internal/version.version=v3.22.0 \
@@ -113,3 +162,9 @@ $(TOOLS)/helm: internal/tools/helm/go.mod internal/tools/helm/go.sum
 
 $(TOOLS)/nfpm: internal/tools/nfpm/go.mod internal/tools/nfpm/go.sum
 	go -C internal/tools/nfpm build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+$(TOOLS)/goreleaser: internal/tools/goreleaser/go.mod internal/tools/goreleaser/go.sum
+	go -C internal/tools/goreleaser build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/goreleaser/goreleaser/v2
+
+$(TOOLS)/syft: internal/tools/syft/go.mod internal/tools/syft/go.sum
+	go -C internal/tools/syft build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft

@@ -15,10 +15,12 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // readInterval is how long records wait in the ring, unless it fills. A wake-up for each would cost more than everything else.
@@ -43,27 +45,24 @@ type usage interface {
 	Programs() []probe.ProgramUse
 }
 
-// names are a source's workloads. A source that cannot list them, as the host cannot list who may call it, ends no series.
-type names interface {
-	Named(names unique.Handle[identity.Names]) bool
-}
-
-// Agent is the one goroutine between the probe and the deliveries: records in, series and access log records out. Nothing in
-// it waits for a downstream.
+// Agent is the one goroutine between the probe and the deliveries: records in, series and access log records out. It never
+// waits for a consumer.
 type Agent struct {
 	probe  reader
 	usage  usage
 	source identity.Source
-	named  names // nil: unknown
-	// generation of the source when series were last held against it.
+	// listed is nil where the source does not list its workloads: then no series ends because one is gone.
+	listed func(unique.Handle[identity.Names]) bool
+	// generation of the source when the series of gone workloads were last ended.
 	generation uint64
-	flows      *flow.Aggregator
 	// translation is nil where none could be opened, or none is wanted.
 	translation Translation
 	decoder     *decoder
-	logs        *otlp.Logs            // nil without a logs pipeline
-	logsOut     *otlp.LogsDelivery    // likewise
-	metrics     *otlp.MetricsDelivery // nil without a metrics pipeline
+	namer       *naming.Namer
+	series      *series.Sets      // nil without a metrics pipeline
+	metricsOut  *delivery.Metrics // likewise
+	logs        *accesslog.Writer // nil without a logs pipeline
+	logsOut     *delivery.Logs    // likewise
 
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
@@ -90,8 +89,8 @@ const (
 func (r *Agent) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	if r.metrics != nil {
-		r.metrics.Start()
+	if r.metricsOut != nil {
+		r.metricsOut.Start()
 	}
 	if r.logsOut != nil {
 		r.logsOut.Start()
@@ -109,7 +108,7 @@ func (r *Agent) Stop(ctx context.Context) error {
 		r.probe.Read(now, r.add), // what closed while the loop ended
 		r.collect(now, false),
 	}
-	r.flows.Drain(now)
+	r.namer.Drain(now)
 	r.flushLogs()
 	errs = append(errs, r.finish(ctx), r.Close())
 	return errors.Join(errs...)
@@ -131,8 +130,8 @@ func (r *Agent) finish(ctx context.Context) error {
 	if r.logsOut != nil {
 		logs.Go(func() { ofLogs = r.logsOut.Shutdown(ctx) })
 	}
-	if r.metrics != nil {
-		ofMetrics = r.metrics.Shutdown(ctx, r.flows.Snapshot(time.Now()))
+	if r.metricsOut != nil {
+		ofMetrics = r.metricsOut.Shutdown(ctx, r.series.Snapshot(time.Now()))
 	}
 	logs.Wait()
 	return errors.Join(ofMetrics, ofLogs)
@@ -154,7 +153,7 @@ func (r *Agent) loop(ctx context.Context) {
 			err = errors.Join(err, r.probe.Sweep(true, r.add))
 			periodAt = later(periodAt, r.period, now)
 		}
-		r.flows.Settle(now)
+		r.namer.Settle(now)
 		r.flushLogs()
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll))
@@ -196,40 +195,43 @@ func pause(ctx context.Context, until time.Time) {
 }
 
 func (r *Agent) add(record *probe.Record) {
-	r.flows.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
+	r.namer.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
 }
 
 // collect reads what is still in the kernel: totals that found the ring full, and those of open connections.
 func (r *Agent) collect(now time.Time, all bool) error {
 	err := r.probe.Drain(func(s *probe.Spilled) {
-		r.flows.Add(r.decoder.spilled(s, r.probe.Clock(), now), now)
+		r.namer.Add(r.decoder.spilled(s, r.probe.Clock(), now), now)
 	})
 	return errors.Join(err, r.probe.Sweep(all, r.add))
 }
 
 // endGone ends the series of workloads that are gone.
 func (r *Agent) endGone() {
-	if generation := r.source.Generation(); r.named != nil && generation != r.generation {
+	if r.series == nil || r.listed == nil {
+		return
+	}
+	if generation := r.source.Generation(); generation != r.generation {
 		r.generation = generation
-		r.flows.EndGone(r.named.Named)
+		r.series.EndGone(r.listed)
 	}
 }
 
 // deliver takes a snapshot if the one before it is delivered or refused.
 func (r *Agent) deliver() {
-	if r.metrics == nil {
+	if r.metricsOut == nil {
 		return
 	}
 	select {
-	case result := <-r.metrics.Results():
+	case result := <-r.metricsOut.Results():
 		if result.Err == nil {
-			r.flows.Delivered(result.ID)
+			r.series.Delivered(result.ID)
 		}
 		r.status(partMetrics, result.Err)
 	default:
 	}
-	if r.metrics.Ready() {
-		r.metrics.Offer(r.flows.Snapshot(time.Now()))
+	if r.metricsOut.Ready() {
+		r.metricsOut.Offer(r.series.Snapshot(time.Now()))
 	}
 }
 

@@ -29,8 +29,8 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // subject is an agent between a fake kernel and the sinks.
@@ -75,20 +75,27 @@ func (s *statuses) reported() []string {
 // newSettings are those of an agent whose source knows services, with a log of what it says.
 func newSettings(metrics consumer.Metrics, logs consumer.Logs) (*Settings, *observer.ObservedLogs) {
 	core, logged := observer.New(zap.InfoLevel)
-	enabled := make(map[string]bool)
-	for _, m := range otlp.Catalog() {
-		enabled[m.Name] = true
-	}
 	return &Settings{
-		HostName: "node-1", Resource: pcommon.NewResource(), Logger: zap.New(core), Status: func(string, error) {},
+		HostName: "node-1", Resource: pcommon.NewResource(), InstrumentationScope: pcommon.NewInstrumentationScope(), Logger: zap.New(core), Status: func(string, error) {},
 		Metrics: metrics, MetricsReport: noReport{}, Logs: logs, LogsReport: noReport{},
-		CollectionInterval: 5 * time.Second, EnabledMetrics: enabled, ServiceMetrics: true, ConnectionMinDuration: 5 * time.Second,
+		CollectionInterval: 5 * time.Second, EnabledMetrics: metricsOf(series.Service), ConnectionMinDuration: 5 * time.Second,
 		AccessLog: AccessLogSettings{Events: []string{EventClosed, EventFailed}, Period: 5 * time.Second},
 		Identity: IdentitySettings{
 			Source: file.NewDefaultConfig(), Settle: 5 * time.Second, Retain: time.Minute, UnknownDestinationsLimit: 1000,
 		},
 		SeriesExpiration: 10 * time.Minute,
 	}, logged
+}
+
+// metricsOf returns the metrics of sets.
+func metricsOf(sets ...series.Set) map[string]bool {
+	enabled := make(map[string]bool)
+	for _, m := range series.Metrics() {
+		if slices.Contains(sets, m.Set) {
+			enabled[m.Name] = true
+		}
+	}
+	return enabled
 }
 
 // noReport is nobody who counts what the consumers took.
@@ -224,7 +231,7 @@ func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
 		s := newSubject(t, func(s *Settings) {
-			s.WorkloadMetrics, s.ConnectionMetrics, s.ConnectionMinDuration = true, true, 0
+			s.EnabledMetrics, s.ConnectionMinDuration = metricsOf(series.Service, series.Workload, series.Connection), 0
 			s.AccessLog = AccessLogSettings{Events: []string{EventClosed, EventFailed, EventOpened, EventPeriodic}, Period: time.Second}
 		}, metrics, logs)
 		s.kernel.ends = []*probe.Record{closed(1), failed(2)}
@@ -516,7 +523,7 @@ func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
 
 func TestWhatIsAskedOfOpenConnections(t *testing.T) {
 	metrics, logs := consumer.Metrics(consumertest.NewNop()), consumer.Logs(consumertest.NewNop())
-	ofConnections := func(s *Settings) { s.ConnectionMetrics = true }
+	ofConnections := func(s *Settings) { s.EnabledMetrics = metricsOf(series.Service, series.Connection) }
 	periodic := func(s *Settings) {
 		s.AccessLog = AccessLogSettings{Events: []string{EventPeriodic}, Period: 3 * time.Second}
 	}

@@ -13,11 +13,13 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // Probe is everything that an agent needs of a probe.Probe.
@@ -48,8 +50,8 @@ func WithConntrack(open func(*zap.Logger) (Translation, error)) Option {
 	return func(o *openers) { o.conntrack = open }
 }
 
-// New assembles the stages: a source of identities, which it starts, the probe, series and access log, and the deliveries of
-// the signals that have a pipeline. When a part fails, those before it are closed.
+// New assembles the stages: a source of identities, which it starts, the probe, naming, and for each signal that has a
+// pipeline a sink and its delivery. When a part fails, those before it are closed.
 func New(settings Settings, options ...Option) (*Agent, error) {
 	open := openers{
 		probe:     func(o probe.Options) (Probe, error) { return probe.Open(o) },
@@ -101,28 +103,30 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 		closers:     []io.Closer{source, p},
 	}
 	r.newest.Store(&Observation{})
-	r.named, _ = source.(names)
-	out := otlp.Settings{Resource: settings.Resource, Version: settings.Version}
-	var sink flow.LogSink
-	if settings.Logs != nil {
-		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
-		r.logsOut = otlp.NewLogsDelivery(otlp.LogBounds{}, next, settings.LogsReport)
-		r.logs = otlp.NewLogs(out, logBatch, r.logsOut.Offer)
-		sink = r.logs
+	if settings.Identity.Source.Capabilities().Lists {
+		r.listed = source.Named
 	}
-	if settings.Metrics != nil {
-		r.metrics = otlp.NewMetricsDelivery(otlp.NewMetrics(out, settings.EnabledMetrics), settings.Metrics, settings.MetricsReport)
-	}
-	flows := settings.flows()
-	r.flows = flow.New(flows, source, sink)
 	if translation != nil {
-		r.flows.TranslateBy(translation)
 		r.closers = append([]io.Closer{translation}, r.closers...)
 	}
-	r.sweepAll = flows.ConnectionMetrics
-	if sink != nil && flows.Log.Periodic {
-		r.period = flows.Log.Period
+	var sinks []naming.Sink
+	if settings.Metrics != nil {
+		r.series = series.New(settings.series(), settings.Resource, settings.InstrumentationScope)
+		r.metricsOut = delivery.NewMetrics(settings.Metrics, settings.MetricsReport)
+		r.sweepAll = r.series.Holds(series.Connection)
+		sinks = append(sinks, r.series)
 	}
+	if settings.Logs != nil {
+		next := watched{settings.Logs, func(err error) { settings.Status(partLogs, err) }}
+		r.logsOut = delivery.NewLogs(delivery.LogBounds{}, next, settings.LogsReport)
+		events := settings.AccessLog.settings()
+		r.logs = accesslog.NewWriter(events, settings.Resource, settings.InstrumentationScope, logBatch, r.logsOut.Offer)
+		if events.Periodic {
+			r.period = events.Period
+		}
+		sinks = append(sinks, r.logs)
+	}
+	r.namer = naming.New(settings.naming(), source, translation, sinks...)
 	return r
 }
 

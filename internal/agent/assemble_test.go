@@ -16,12 +16,16 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 func noConntrack(*zap.Logger) (Translation, error) { return nil, errors.New("not in this test") }
@@ -64,29 +68,44 @@ func TestASourceThatDoesNotStartEndsTheAssembly(t *testing.T) {
 }
 
 func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
-	networks := new(identity.Networks)
+	networks, enabled := new(identity.Networks), metricsOf(series.Workload, series.Connection)
 	settings := &Settings{
-		Metrics: consumertest.NewNop(), WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
+		EnabledMetrics: enabled, ConnectionMinDuration: time.Minute,
 		AccessLog: AccessLogSettings{Events: []string{EventOpened, EventPeriodic}, Period: 30 * time.Second},
 		Identity: IdentitySettings{
 			Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks, UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy: "mutual_tls", Scope: ScopeAll, AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour,
 	}
-	want := flow.Settings{
-		Scope: flow.ScopeAll, SecurityPolicy: "mutual_tls", Settle: 2 * time.Second,
-		WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
-		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, SeriesExpiration: time.Hour,
-		Log: flow.LogSettings{Opened: true, Periodic: true, Period: 30 * time.Second},
-	}
-	assert.Equal(t, want, settings.flows())
+	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Settle: 2 * time.Second, Networks: networks}, settings.naming())
+	assert.Equal(t, series.Settings{
+		Enabled: enabled, SecurityPolicy: "mutual_tls", ConnectionMinDuration: time.Minute,
+		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, Expiration: time.Hour,
+	}, settings.series())
+	assert.Equal(t, accesslog.Settings{Opened: true, Periodic: true, Period: 30 * time.Second}, settings.AccessLog.settings())
 
 	settings.AccessLog.Events = []string{EventClosed, EventFailed}
-	assert.Equal(t, flow.LogSettings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.flows().Log)
+	assert.Equal(t, accesslog.Settings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.AccessLog.settings())
 	settings.Identity.UnknownDestinationsLimit = 0
-	assert.Negative(t, settings.flows().UnknownAddresses, "0 is flow's own default")
-	settings.Metrics = nil
-	assert.False(t, settings.flows().WorkloadMetrics || settings.flows().ConnectionMetrics, "nobody would take the series")
+	assert.Negative(t, settings.series().UnknownAddresses, "0 is the default of series")
+}
+
+func TestASignalWithoutAPipelineHasNoStage(t *testing.T) {
+	s := newSubject(t, nil, nil, consumertest.NewNop())
+	assert.Nil(t, s.series, "nobody would receive the series")
+	assert.Nil(t, s.metricsOut)
+	assert.NotNil(t, s.logs)
+	s = newSubject(t, nil, consumertest.NewNop(), nil)
+	assert.NotNil(t, s.series)
+	assert.Nil(t, s.logs)
+	assert.Nil(t, s.logsOut)
+}
+
+func TestSeriesOfGoneWorkloadsEndOnlyWhereTheSourceListsItsWorkloads(t *testing.T) {
+	for source, want := range map[string]bool{"host": false, "file": true, "kubernetes": true, "istio": true} {
+		s := newSubject(t, func(s *Settings) { s.Identity.Source = sources.NewDefaultConfigs()[source] }, nil, nil)
+		assert.Equal(t, want, s.listed != nil, source)
+	}
 }
 
 func TestProgramsThatRunBeforeOursAreLogged(t *testing.T) {
@@ -143,7 +162,7 @@ func TestTheAgentObservesAtEveryCollection(t *testing.T) {
 		o := s.Observation()
 		assert.Equal(t, uint64(41), o.Counts.Read)
 		assert.Equal(t, uint64(42), o.Tally.Opened)
-		assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Failed: 1, Sent: 100, Received: 2000, Retransmits: 3, Lost: 1}, o.Flows.Exported)
+		assert.Equal(t, flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Failed: 1, flow.Sent: 100, flow.Received: 2000, flow.Retransmits: 3, flow.Lost: 1}, o.Series.Exported)
 		assert.Equal(t, uint64(2), o.Logs.Delivered)
 		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.Maps)
 		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.Programs)

@@ -38,8 +38,7 @@ func TestPodsOnTheHostsNetworkAreToldApart(t *testing.T) {
 	tree, err := cgroup.Open(mount)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, tree.Close()) }()
-	index := identity.NewIndex(time.Minute)
-	index.Locate(tree)
+	index := identity.NewIndex(time.Minute, identity.WithLocator(tree))
 	for name, uid := range map[string]string{
 		"a": "aaaaaaaa-2fa1-11d2-883f-0016d3cca427", "b": "bbbbbbbb-2fa1-11d2-883f-0016d3cca427", "node": "",
 	} {

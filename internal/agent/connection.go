@@ -5,9 +5,11 @@
 package agent
 
 import (
+	"math"
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -43,11 +45,8 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		At:          clock.Wall(r.Now),
 		Duration:    time.Duration(r.Now - r.Start),
 		Opened:      r.Delta.Opened == 1,
-		Sent:        r.Total.Sent,
-		Received:    r.Total.Received,
-		Retransmits: r.Total.Retransmits,
-		Lost:        r.Total.Lost,
-		Delta:       counters(&r.Delta),
+		Total:       totals(&r.Total),
+		Delta:       deltas(&r.Delta),
 		SRTT:        time.Duration(r.SrttUs) * time.Microsecond / 8,
 		State:       flow.StateClose,
 	}
@@ -63,11 +62,11 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		c.State = flow.StateEstablished
 	case probe.KindClosed:
 		c.Event = flow.EventClosed
-		c.Delta.Closed = 1
+		c.Delta[flow.Closed] = 1
 		c.Reason = closeReason(r.State, syscall.Errno(r.Error))
 	case probe.KindFailed:
 		c.Event = flow.EventFailed
-		c.Delta.Failed = 1
+		c.Delta[flow.Failed] = 1
 		c.ErrorType = errorType(syscall.Errno(r.Error), r.Unsent != 0)
 	}
 	return c
@@ -85,13 +84,13 @@ func (d *decoder) spilled(s *probe.Spilled, clock probe.Clock, now time.Time) *f
 		Local:       d.process(&s.Key.Process, s.Key.Cgroup),
 		Start:       clock.Wall(s.Totals.Start),
 		At:          now,
-		Delta:       counters(&s.Totals.Delta),
+		Delta:       deltas(&s.Totals.Delta),
 		State:       flow.StateClose,
 	}
 	if s.Key.Failed != 0 {
-		c.Delta.Failed = int64(s.Totals.Ends)
+		c.Delta[flow.Failed] = int64(s.Totals.Ends)
 	} else {
-		c.Delta.Closed = int64(s.Totals.Ends)
+		c.Delta[flow.Closed] = int64(s.Totals.Ends)
 	}
 	return c
 }
@@ -115,15 +114,28 @@ func direction(d probe.Direction) flow.Direction {
 	return flow.Outbound
 }
 
-// counters reads differences, which are signed though the kernel's type is not.
-func counters(c *probe.Counters) flow.Counters {
-	return flow.Counters{
-		Opened:      int64(c.Opened),
-		Sent:        int64(c.Sent),
-		Received:    int64(c.Received),
-		Retransmits: int64(c.Retransmits),
-		Lost:        int64(c.Lost),
+// kernelCounters are the counters of a record, in flow's order.
+type kernelCounters [flow.KernelCounters]uint64
+
+// This does not compile when flow has another number of them than the kernel.
+var _ [unsafe.Sizeof(kernelCounters{})]byte = [unsafe.Sizeof(probe.Counters{})]byte{}
+
+func valuesOf(c *probe.Counters) *kernelCounters { return (*kernelCounters)(unsafe.Pointer(c)) }
+
+// deltas converts differences, which are signed though the kernel's type is not.
+func deltas(c *probe.Counters) (all flow.Counters) {
+	for i, n := range valuesOf(c) {
+		all[i] = int64(n)
 	}
+	return all
+}
+
+// totals converts totals. One that a signed integer cannot hold (9.2 EB) stays at its maximum.
+func totals(c *probe.Counters) (all flow.Counters) {
+	for i, n := range valuesOf(c) {
+		all[i] = int64(min(n, math.MaxInt64))
+	}
+	return all
 }
 
 // closeReason derives how a connection ended from the state that it left and from the socket's error, which only the kernel sets.

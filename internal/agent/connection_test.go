@@ -5,11 +5,15 @@
 package agent
 
 import (
+	"reflect"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -32,8 +36,8 @@ func TestARecordIsDecodedInTheContractsUnits(t *testing.T) {
 	}, probe.Clock{})
 	assert.Equal(t, flow.EventClosed, c.Event)
 	assert.Equal(t, flow.Inbound, c.Direction)
-	assert.Equal(t, uint64(5<<30), c.Sent)
-	assert.Equal(t, flow.Counters{Opened: 1, Closed: 1, Sent: 5 << 30, Received: -1, Retransmits: 3, Lost: 2}, c.Delta)
+	assert.Equal(t, int64(5<<30), c.Total[flow.Sent])
+	assert.Equal(t, flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Sent: 5 << 30, flow.Received: -1, flow.Retransmits: 3, flow.Lost: 2}, c.Delta)
 	assert.Equal(t, 2500*time.Millisecond, c.Duration)
 	assert.Equal(t, time.Second, c.At.Sub(c.Previous)-500*time.Millisecond)
 	assert.Equal(t, 40515*time.Microsecond, c.SRTT, "the kernel keeps it shifted left by 3")
@@ -53,6 +57,23 @@ func TestARecordIsDecodedInTheContractsUnits(t *testing.T) {
 	assert.Zero(t, c.Delta)
 }
 
+// The kernel's struct is read as an array: its fields must have the names and the order of flow's counters.
+func TestCountersAreInTheKernelsOrder(t *testing.T) {
+	fields := slices.DeleteFunc(reflect.VisibleFields(reflect.TypeFor[probe.Counters]()), func(f reflect.StructField) bool {
+		return f.Type.Size() == 0 // bpf2go's mark of the layout
+	})
+	require.Len(t, fields, flow.KernelCounters)
+	for i, field := range fields {
+		assert.Equal(t, flow.Counter(i).String(), strings.ToLower(field.Name))
+		assert.Equal(t, reflect.Uint64, field.Type.Kind())
+	}
+}
+
+func TestATotalThatNoSignedIntegerHoldsStaysAtItsMaximum(t *testing.T) {
+	total := totals(&probe.Counters{Sent: 5 << 32, Received: 1 << 63})
+	assert.Equal(t, flow.Counters{flow.Sent: 5 << 32, flow.Received: 1<<63 - 1}, total)
+}
+
 func TestTotalsThatCameByTheSpillMapCountTheirEnds(t *testing.T) {
 	d := newDecoder()
 	now := time.Now()
@@ -63,11 +84,11 @@ func TestTotalsThatCameByTheSpillMapCountTheirEnds(t *testing.T) {
 	c := d.spilled(spilled, probe.Clock{}, now)
 	assert.Equal(t, flow.EventRecovered, c.Event)
 	assert.Zero(t, c.ID)
-	assert.Equal(t, flow.Counters{Opened: 11, Closed: 12, Sent: 100, Received: 200}, c.Delta)
+	assert.Equal(t, flow.Counters{flow.Opened: 11, flow.Closed: 12, flow.Sent: 100, flow.Received: 200}, c.Delta)
 
 	spilled.Key.Failed = 1
 	spilled.Totals.Delta = probe.Counters{}
-	assert.Equal(t, flow.Counters{Failed: 12}, d.spilled(spilled, probe.Clock{}, now).Delta)
+	assert.Equal(t, flow.Counters{flow.Failed: 12}, d.spilled(spilled, probe.Clock{}, now).Delta)
 }
 
 func TestWhyAConnectionClosed(t *testing.T) {

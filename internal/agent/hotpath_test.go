@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // hotPath is what a record goes through on its way to series that are known: a real index, and both sets.
@@ -28,11 +30,15 @@ func hotPath(t testing.TB) (*Agent, *probe.Record) {
 		index.Upsert(&known, always, always)
 	}
 	index.UpsertService(httpbinService, always, always)
-	flows := flow.New(flow.Settings{Scope: flow.ScopeKnown, ServiceMetrics: true, WorkloadMetrics: true}, index, nil)
-	r := &Agent{probe: &fakeProbe{}, flows: flows, decoder: newDecoder()}
+	sets := series.New(series.Settings{Enabled: metricsOf(series.Service, series.Workload)},
+		pcommon.NewResource(), pcommon.NewInstrumentationScope())
+	namer := naming.New(naming.Settings{Scope: naming.ScopeKnown}, index, nil, sets)
+	r := &Agent{probe: &fakeProbe{}, namer: namer, decoder: newDecoder()}
 	record := closed(1)
 	r.add(record)
-	require.Zero(t, flows.Stats().UnknownSource+flows.Stats().UnknownDestination, "both ends are known")
+	require.Zero(t, namer.Stats().UnknownSource+namer.Stats().UnknownDestination, "both ends are known")
+	require.Equal(t, 1, sets.Stats().Service.Series)
+	require.Equal(t, 1, sets.Stats().Workload.Series)
 	return r, record
 }
 

@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"unicode/utf8"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // NetworkConfig is an entry of identity.networks: the name of ranges of addresses.
@@ -56,7 +56,7 @@ func validNetworkName(key, name string) error {
 	switch {
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%s is %q, which is not UTF-8: write the value of the labels in UTF-8", key, name)
-	case name == identity.Unknown || name == flow.Other:
+	case name == identity.Unknown || name == series.Other:
 		return fmt.Errorf("%s is %q, which stands for unknown ends: write another name", key, name)
 	case name == "":
 		return fmt.Errorf("%s is empty: write the value of the labels, e.g. corp", key)

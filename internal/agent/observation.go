@@ -6,21 +6,31 @@ package agent
 
 import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // Observation is what self telemetry shows. It is taken at every collection.
 type Observation struct {
-	Flows    flow.Stats
-	Logs     otlp.LogStats
+	Naming   naming.Stats
+	Series   series.Stats
+	Logs     delivery.LogStats
 	Tally    probe.Tally
 	Counts   probe.Counts
 	Maps     []probe.MapUse
 	Programs []probe.ProgramUse
 	NAT      conntrack.Stats
+}
+
+// TotalsLost returns what no series counted, because the spill map was full.
+func (o *Observation) TotalsLost() flow.Counters {
+	lost := deltas(&o.Tally.SpillLost)
+	lost[flow.Closed], lost[flow.Failed] = int64(o.Tally.SpillLostClosed), int64(o.Tally.SpillLostFailed)
+	return lost
 }
 
 // Observation returns the newest one, which is empty before the first collection. It must not be changed.
@@ -47,11 +57,14 @@ func (r *Agent) observe() {
 		return // reading will fail with it too
 	}
 	o := &Observation{
-		Flows:    r.flows.Stats(),
+		Naming:   r.namer.Stats(),
 		Tally:    tally,
 		Counts:   r.usage.Counts(),
 		Maps:     r.usage.Maps(),
 		Programs: r.usage.Programs(),
+	}
+	if r.series != nil {
+		o.Series = r.series.Stats()
 	}
 	if r.logsOut != nil {
 		o.Logs = r.logsOut.Stats()

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 func TestTheOutsideHasItsNamesAndItsBound(t *testing.T) {
@@ -25,7 +26,8 @@ func TestTheOutsideHasItsNamesAndItsBound(t *testing.T) {
 				{Name: "corp", CIDRs: []string{"10.0.0.0/8"}}, {Name: "docs", CIDRs: []string{"192.0.2.0/24"}},
 			})
 			require.NoError(t, err)
-			s.WorkloadMetrics, s.Identity.Networks, s.Identity.UnknownDestinationsLimit = true, networks, 1
+			s.EnabledMetrics = metricsOf(series.Service, series.Workload)
+			s.Identity.Networks, s.Identity.UnknownDestinationsLimit = networks, 1
 		}, metrics, logs)
 		s.Start()
 		var all []*probe.Record
@@ -74,10 +76,10 @@ func TestTheOutsideHasItsNamesAndItsBound(t *testing.T) {
 			"203.0.113.1:443 203.0.113.1 - ", "203.0.113.2:443 203.0.113.2 - ", "203.0.113.3:443 203.0.113.3 - ",
 		}, lines, "the access log keeps the addresses")
 
-		observed := s.Observation().Flows
-		assert.Equal(t, 1, observed.UnknownAddresses)
-		assert.Equal(t, uint64(2), observed.UnknownAddressesRefused)
-		assert.Equal(t, uint64(1), observed.OutOfScopeRecords)
+		observed := s.Observation()
+		assert.Equal(t, 1, observed.Series.UnknownAddresses)
+		assert.Equal(t, uint64(2), observed.Series.UnknownAddressesRefused)
+		assert.Equal(t, uint64(1), observed.Naming.OutOfScopeRecords)
 		require.NoError(t, s.Stop(t.Context()))
 	})
 }

@@ -10,34 +10,35 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // Settings are what the user configured, and where the signals go. The receiver's README.md describes the keys.
 type Settings struct {
 	HostName string
-	NodeName string           // of the Kubernetes node, as the environment has it; empty: unknown
-	Resource pcommon.Resource // of everything that is emitted
-	Version  string           // of the instrumentation scope
+	NodeName string // of the Kubernetes node, as the environment has it; empty: unknown
 	Logger   *zap.Logger
+	// Resource and InstrumentationScope are those of everything that is emitted.
+	Resource             pcommon.Resource
+	InstrumentationScope pcommon.InstrumentationScope
 	// Status gets the error of a part of the agent, and nil when the part recovers. It may be called from several goroutines,
 	// and repeat itself.
 	Status func(part string, err error)
 
 	// Metrics is nil without a metrics pipeline.
 	Metrics       consumer.Metrics
-	MetricsReport otlp.MetricsReport
+	MetricsReport delivery.MetricsReport
 	// Logs is nil without a logs pipeline.
 	Logs       consumer.Logs
-	LogsReport otlp.LogsReport
+	LogsReport delivery.LogsReport
 
 	CollectionInterval time.Duration
 	// EnabledMetrics are the names of the metrics that are emitted.
 	EnabledMetrics map[string]bool
-	// The sets of metrics of which at least one is enabled.
-	ServiceMetrics, WorkloadMetrics, ConnectionMetrics bool
 
 	ConnectionMinDuration time.Duration
 	AccessLog             AccessLogSettings
@@ -79,31 +80,51 @@ const (
 	EventPeriodic = "periodic"
 )
 
-// flows returns the settings of naming, series and access log.
-func (s *Settings) flows() flow.Settings {
-	logged := func(event string) bool { return slices.Contains(s.AccessLog.Events, event) }
-	metrics := s.Metrics != nil // else nobody would take the series
-	return flow.Settings{
-		Scope:                 s.scope(),
+// The sets of metrics.
+const (
+	ServiceSet    = string(series.Service)
+	WorkloadSet   = string(series.Workload)
+	ConnectionSet = string(series.Connection)
+)
+
+// MetricSets returns the set of each metric.
+func MetricSets() map[string]string {
+	sets := make(map[string]string)
+	for _, m := range series.Metrics() {
+		sets[m.Name] = string(m.Set)
+	}
+	return sets
+}
+
+// naming returns the settings of naming.
+func (s *Settings) naming() naming.Settings {
+	return naming.Settings{Scope: s.scope(), Settle: s.Identity.Settle, Networks: s.Identity.Networks}
+}
+
+// series returns the settings of the series.
+func (s *Settings) series() series.Settings {
+	return series.Settings{
+		Enabled:               s.EnabledMetrics,
 		SecurityPolicy:        s.ConnectionSecurityPolicy,
-		Settle:                s.Identity.Settle,
-		ServiceMetrics:        metrics && s.ServiceMetrics,
-		WorkloadMetrics:       metrics && s.WorkloadMetrics,
-		ConnectionMetrics:     metrics && s.ConnectionMetrics,
 		ConnectionMinDuration: s.ConnectionMinDuration,
 		CardinalityLimit:      s.AggregationCardinalityLimit,
-		Networks:              s.Identity.Networks,
 		UnknownAddresses:      s.Identity.unknownAddresses(),
-		SeriesExpiration:      s.SeriesExpiration,
-		Log: flow.LogSettings{
-			Closed: logged(EventClosed), Failed: logged(EventFailed),
-			Opened: logged(EventOpened), Periodic: logged(EventPeriodic),
-			Period: s.AccessLog.Period,
-		},
+		Expiration:            s.SeriesExpiration,
+		Networks:              s.Identity.Networks,
 	}
 }
 
-// unknownAddresses returns the limit for flow, where 0 is the default.
+// settings returns those of the access log.
+func (s *AccessLogSettings) settings() accesslog.Settings {
+	selects := func(event string) bool { return slices.Contains(s.Events, event) }
+	return accesslog.Settings{
+		Closed: selects(EventClosed), Failed: selects(EventFailed),
+		Opened: selects(EventOpened), Periodic: selects(EventPeriodic),
+		Period: s.Period,
+	}
+}
+
+// unknownAddresses returns the limit for series, where 0 is the default.
 func (s *IdentitySettings) unknownAddresses() int {
 	if s.UnknownDestinationsLimit == 0 {
 		return -1
@@ -112,15 +133,15 @@ func (s *IdentitySettings) unknownAddresses() int {
 }
 
 // scope returns which connections count. A host's processes talk to anybody; users of a mesh ask about its workloads.
-func (s *Settings) scope() flow.Scope {
+func (s *Settings) scope() naming.Scope {
 	switch {
 	case s.Scope == ScopeAll:
-		return flow.ScopeAll
+		return naming.ScopeAll
 	case s.Scope == ScopeKnown:
-		return flow.ScopeKnown
+		return naming.ScopeKnown
 	case s.Identity.Source.Capabilities().Services:
-		return flow.ScopeKnown
+		return naming.ScopeKnown
 	default:
-		return flow.ScopeAll
+		return naming.ScopeAll
 	}
 }

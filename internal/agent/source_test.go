@@ -14,13 +14,13 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/cgroup"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 )
 
 // sourceOf makes the source of a configuration, and closes it.
@@ -55,14 +55,14 @@ func TestTheIstioSource(t *testing.T) {
 func TestTheScopeFollowsTheSource(t *testing.T) {
 	for _, test := range []struct {
 		source, scope string
-		want          flow.Scope
+		want          naming.Scope
 	}{
-		{"host", "", flow.ScopeAll},
-		{"file", "", flow.ScopeKnown},
-		{"kubernetes", "", flow.ScopeKnown},
-		{"istio", "", flow.ScopeKnown},
-		{"host", ScopeKnown, flow.ScopeKnown},
-		{"file", ScopeAll, flow.ScopeAll},
+		{"host", "", naming.ScopeAll},
+		{"file", "", naming.ScopeKnown},
+		{"kubernetes", "", naming.ScopeKnown},
+		{"istio", "", naming.ScopeKnown},
+		{"host", ScopeKnown, naming.ScopeKnown},
+		{"file", ScopeAll, naming.ScopeAll},
 	} {
 		settings, _ := newSettings(nil, nil)
 		settings.Identity.Source, settings.Scope = sources.NewDefaultConfigs()[test.source], test.scope

@@ -8,12 +8,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 )
 
 // Translation is where NAT sends the packets of connections, e.g. to the pod behind a service's address.
 type Translation interface {
-	flow.Translator
+	naming.Translator
 	Stats() conntrack.Stats
 	Close() error
 }

@@ -36,18 +36,17 @@ const (
 // headerSize is that of struct nfgenmsg: the family, a version and a resource, both 0.
 const headerSize = 4
 
-var errNoReply = errors.New("conntrack: the answer has no tuple of the reply")
+var errNoReply = errors.New("conntrack: the answer has no reply tuple")
 
-// request asks for the entry of a TCP connection by the addresses that its packets have before NAT. An
-// acknowledgement has to follow the entry: the kernel flags the entry as a part of several messages, and none other would
-// be the last.
+// request returns the query for the entry of a TCP connection, by the addresses of its packets before NAT. It requests an
+// acknowledgement, because the kernel flags the entry as one of several messages, and something must be the last.
 func request(source, destination netip.AddrPort) (netlink.Message, error) {
 	family, ipSource, ipDestination := byte(unix.AF_INET), uint16(attrIPv4Source), uint16(attrIPv4Destination)
 	if source.Addr().Is6() {
 		family, ipSource, ipDestination = unix.AF_INET6, attrIPv6Source, attrIPv6Destination
 	}
 	if source.Addr().Is6() != destination.Addr().Is6() {
-		return netlink.Message{}, fmt.Errorf("conntrack: %s and %s are not of one family", source, destination)
+		return netlink.Message{}, fmt.Errorf("conntrack: %s and %s have different address families", source, destination)
 	}
 	e := netlink.NewAttributeEncoder()
 	e.ByteOrder = binary.BigEndian
@@ -75,7 +74,7 @@ func request(source, destination netip.AddrPort) (netlink.Message, error) {
 	}, nil
 }
 
-// replySource is who answers to a connection: where its packets go after NAT.
+// replySource returns where a connection's packets go after NAT: the source of the replies.
 func replySource(messages []netlink.Message) (netip.AddrPort, error) {
 	if len(messages) == 0 || len(messages[0].Data) < headerSize {
 		return netip.AddrPort{}, errNoReply

@@ -17,8 +17,8 @@ const (
 	hostNamespace = "/proc/1/ns/net"
 )
 
-// Open opens the table of the host's network namespace, where the packets of pods are translated. Where that namespace is unknown or
-// cannot be entered, it opens the process's own: a process on the host's network is there already.
+// Open opens the table of the host's network namespace, where the packets of pods are translated. If that namespace is unknown
+// or cannot be entered, it opens the process's own, which is the same for a process on the host's network.
 //
 // The error names what is missing: CAP_NET_ADMIN, or the kernel's modules.
 func Open(logger *zap.Logger) (*Table, error) {
@@ -62,7 +62,7 @@ func open(namespace int, logger *zap.Logger) (*Table, error) {
 	return t, err
 }
 
-// elsewhere returns whether the process is certainly not in the host's network namespace.
+// elsewhere returns true if the process is certainly not in the host's network namespace.
 func elsewhere() bool {
 	own, err := os.Stat(ownNamespace)
 	if err != nil {

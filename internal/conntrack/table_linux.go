@@ -17,14 +17,13 @@ import (
 )
 
 const (
-	// A question takes some 20 µs of the goroutine that reads all records: these bounds make that 4 % of a core, and
-	// 10 ms at once.
+	// A query takes about 20 µs of the goroutine that reads all records. With these limits that is 4 % of a core, and at
+	// most 10 ms at once.
 	questionsPerSecond = 2000
 	questionsAtOnce    = 500
-	// patience is how long an answer may take. The kernel gives it within the call that asks, so none takes longer but one
-	// that is lost.
+	// patience is the timeout of an answer. The kernel answers within the call, so only a lost answer takes longer.
 	patience = 5 * time.Millisecond
-	// pause is how long nothing is asked after a failure.
+	// pause is the time without queries after a failure.
 	pause = time.Second
 )
 
@@ -35,32 +34,31 @@ type conn interface {
 	Close() error
 }
 
-// Table answers from the connection tracking of one network namespace, and is asked about each connection once. It is
-// not safe for concurrent use.
+// Table queries the connection tracking of one network namespace, once per connection. It is not safe for concurrent use.
 type Table struct {
 	dial   func() (conn, error)
 	conn   conn // nil after a failure
 	logger *zap.Logger
 	now    func() time.Time
-	// namespace is the file of the one that is asked; nil: the process's own.
+	// namespace is the file of the network namespace; nil: the process's own.
 	namespace io.Closer
 
 	answers *freelru.LRU[uint64, netip.AddrPort]
 	budget  *rate.Limiter
-	resume  time.Time // nothing is asked before
+	resume  time.Time // no query before
 	warned  bool
 	stats   Stats
 }
 
 // Stats are totals.
 type Stats struct {
-	Asked   uint64 // questions to the kernel
-	Missed  uint64 // of these, without an entry in its table
+	Asked   uint64 // queries to the kernel
+	Missed  uint64 // of these, without an entry
 	Failed  uint64 // of these, without an answer
-	Refused uint64 // questions that the bounds did not allow; most are put again later
+	Refused uint64 // queries past the rate limit; most are repeated later
 }
 
-// newTable returns a table that has been asked once, so that an error of this machine shows at the start.
+// newTable returns a table after a first query, so that a missing capability or module shows at start.
 func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	c, err := dial()
 	if err != nil {
@@ -72,13 +70,13 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 	}
 	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	if _, err := t.ask(nobody, nobody); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("ask for a connection: %w", err), c.Close())
+		return nil, errors.Join(fmt.Errorf("query a connection: %w", err), c.Close())
 	}
 	return t, nil
 }
 
-// Translate returns where the packets of a connection go whose socket has the two addresses; end is the ID of the connection's end.
-// False: to the socket's destination, as far as is known.
+// Translate returns where the packets of a connection go, by the addresses of its socket; end is the ID of the connection end.
+// False: to the socket's destination, as far as known.
 func (t *Table) Translate(end uint64, source, destination netip.AddrPort) (netip.AddrPort, bool) {
 	to, known := t.answers.Get(end)
 	if !known {
@@ -89,8 +87,8 @@ func (t *Table) Translate(end uint64, source, destination netip.AddrPort) (netip
 	return to, to.IsValid()
 }
 
-// learn asks the kernel. An invalid address is an answer, too: the packets go to the socket's destination, or the kernel has
-// forgotten where they went.
+// learn queries the kernel. An invalid address is an answer too: the packets go to the socket's destination, or the kernel
+// has forgotten the entry.
 func (t *Table) learn(source, destination netip.AddrPort) (to netip.AddrPort, known bool) {
 	now := t.now()
 	if now.Before(t.resume) || !t.budget.AllowN(now, 1) {
@@ -135,7 +133,7 @@ func (t *Table) ask(source, destination netip.AddrPort) (netip.AddrPort, error) 
 	return replySource(messages)
 }
 
-// fail drops the socket: an answer that comes late would be taken for that to the next question.
+// fail closes the socket, because a late answer would pass for the answer to the next query.
 func (t *Table) fail(err error, now time.Time) {
 	if t.conn != nil {
 		_ = t.conn.Close()
@@ -144,7 +142,7 @@ func (t *Table) fail(err error, now time.Time) {
 	t.resume = now.Add(pause)
 	if !t.warned {
 		t.warned = true
-		t.logger.Warn("connection tracking does not answer; until it does, connections to a service's address do not have the pod behind it",
+		t.logger.Warn("connection tracking does not answer; until it does, connections to a service address do not show the pod",
 			zap.Error(err))
 	}
 }

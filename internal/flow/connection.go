@@ -32,9 +32,8 @@ type Connection struct {
 	// report of its close.  An end that is older than the receiver is never Opened.
 	Opened bool
 
-	// Totals since open.
-	Sent, Received    uint64 // payload bytes
-	Retransmits, Lost uint64 // segments
+	// Total is what the kernel counted since open.
+	Total Counters
 
 	// Delta is what this report adds to the reports before it.  One may be negative: a FIN is counted as a byte for
 	// a moment in an open socket, and is taken back by the report of the close.
@@ -45,33 +44,4 @@ type Connection struct {
 	State     State
 	Reason    CloseReason // how it closed; ReasonNone while open and on EventFailed
 	ErrorType string      // on EventFailed, one of the Error constants or an errno's name; else ""
-}
-
-// Counters are the numbers of the metrics, as a delta or as a sum.
-type Counters struct {
-	Opened, Closed, Failed int64 // connections
-	Sent, Received         int64 // payload bytes
-	Retransmits, Lost      int64 // segments
-}
-
-// Add adds the counters of d to c.
-func (c *Counters) Add(d Counters) {
-	c.Opened += d.Opened
-	c.Closed += d.Closed
-	c.Failed += d.Failed
-	c.Sent += d.Sent
-	c.Received += d.Received
-	c.Retransmits += d.Retransmits
-	c.Lost += d.Lost
-}
-
-// raise lifts every counter of c to at least that of d.
-func (c *Counters) raise(d Counters) {
-	c.Opened = max(c.Opened, d.Opened)
-	c.Closed = max(c.Closed, d.Closed)
-	c.Failed = max(c.Failed, d.Failed)
-	c.Sent = max(c.Sent, d.Sent)
-	c.Received = max(c.Received, d.Received)
-	c.Retransmits = max(c.Retransmits, d.Retransmits)
-	c.Lost = max(c.Lost, d.Lost)
 }

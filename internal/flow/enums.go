@@ -86,28 +86,3 @@ const (
 	ErrorReset              = "reset"
 	ErrorCancelled          = "cancelled"
 )
-
-// LogEvent is what an access log record tells.
-type LogEvent uint8
-
-// The events of the access log.
-const (
-	LogClosed LogEvent = iota
-	LogFailed
-	LogOpened
-	LogPeriodic
-)
-
-// String gives the access log's and the configuration's spelling.
-func (e LogEvent) String() string {
-	switch e {
-	case LogClosed:
-		return "closed"
-	case LogFailed:
-		return "failed"
-	case LogOpened:
-		return "opened"
-	default:
-		return "periodic"
-	}
-}

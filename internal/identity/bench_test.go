@@ -12,8 +12,8 @@ import (
 )
 
 // town is an index of so many pods, all behind services of ten pods each.
-func town(pods int) (*Index, []netip.AddrPort) {
-	x := NewIndex(time.Minute)
+func town(pods int, options ...IndexOption) (*Index, []netip.AddrPort) {
+	x := NewIndex(time.Minute, options...)
 	ends := make([]netip.AddrPort, pods)
 	for i := range pods {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})

@@ -61,8 +61,8 @@ func addressOf(a netip.Addr) address { return a.As16() }
 //
 // A connection may be older than the first report of its holder by 30 s, but not by more than retain: that is how it is
 // certain that nobody who was forgotten meanwhile had the address.
-func NewIndex(retain time.Duration) *Index {
-	return &Index{
+func NewIndex(retain time.Duration, options ...IndexOption) *Index {
+	x := &Index{
 		retain:    retain,
 		lag:       min(retain, maxLag),
 		workloads: make(map[string]*Workload),
@@ -73,16 +73,25 @@ func NewIndex(retain time.Duration) *Index {
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
 		byPod:      xsync.NewMap[PodUID, *Workload](),
 	}
+	for _, option := range options {
+		option(x)
+	}
+	return x
 }
 
-// Locate makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, that passed from one pod to another, or that is loopback's. A proxy that speaks for a pod has the pod's
-// address, and a cgroup of its own. Call it before anybody asks.
-func (x *Index) Locate(by Locator) { x.locator = by }
+// IndexOption is an optional part of an Index.
+type IndexOption func(*Index)
 
-// Doubt makes answers uncertain that are about a time in the gap. Where nothing else confirms them, nobody is named for
-// connections that began later than trust into it. Call it before anybody asks.
-func (x *Index) Doubt(gap *Gap, trust time.Duration) { x.gap, x.trust = gap, trust }
+// WithLocator makes the place of a process decide where its address does not: at an address that is shared, that nobody is
+// known to have, that passed from one pod to another, or that is loopback's. A proxy that speaks for a pod has the pod's
+// address, and a cgroup of its own. nil: no locator.
+func WithLocator(by Locator) IndexOption { return func(x *Index) { x.locator = by } }
+
+// WithGap makes answers uncertain that are about a time in the gap. Where nothing else confirms them, nobody is named for
+// connections that began later than trust into it.
+func WithGap(gap *Gap, trust time.Duration) IndexOption {
+	return func(x *Index) { x.gap, x.trust = gap, trust }
+}
 
 // Incomplete says whether something was not listed yet: until everything was, no answer is settled.
 func (x *Index) Incomplete(is bool) {
@@ -120,26 +129,28 @@ func (x *Index) Put(w *Workload, span Span, now time.Time) {
 func (x *Index) Replace(w *Workload, span, left Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.swap(x.workloads[w.UID], w, span, left, now)
-	if span.Until.IsZero() {
+	switch {
+	case !x.swap(x.workloads[w.UID], w, span, left, now):
+	case span.Until.IsZero():
 		x.workloads[w.UID] = w
-	} else {
+	default:
 		delete(x.workloads, w.UID)
 	}
 }
 
-// Swap is Put for a source that keeps its workloads itself: old is the version that it put before; nil: none. A source with many
-// of them saves a map by that.
+// Swap is Put for a source that keeps its workloads itself: old is the version that it put before; nil: none. It differs from w. A
+// source with many of them saves a map by that.
 func (x *Index) Swap(old, w *Workload, span Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.swap(old, w, span, Span{Until: now}, now)
 }
 
-func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) {
+// swap returns false, and keeps the old version, where that is equal.
+func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	over := !span.Until.IsZero()
 	if old != nil && !over && old.Equal(w) {
-		return
+		return false
 	}
 	var had []address
 	if old != nil {
@@ -166,6 +177,7 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) {
 		x.held.Workloads++
 	}
 	x.generation.Add(1)
+	return true
 }
 
 // Remove ends the workload's tenure of its addresses. It does nothing if there is no such workload.

@@ -269,3 +269,12 @@ func TestNamesAreKnownUntilTheLastOfThemIsForgotten(t *testing.T) {
 		t.Fatal("nobody was told")
 	}
 }
+
+func TestTheSameAgainCanBeRemoved(t *testing.T) {
+	x := NewIndex(time.Minute)
+	x.Upsert(pod("a", "10.244.0.5"), ever, noon)
+	x.Upsert(pod("a", "10.244.0.5"), ever, noon)
+	x.Remove("a", after(1))
+	require.Equal(t, "nobody, yet", who(x, "10.244.0.5:80", after(1)))
+	require.Equal(t, Held{}, x.Held())
+}

@@ -51,10 +51,9 @@ const (
 func (w *Workload) inPod(n byte) *Workload { w.PodUID = PodUID{n}; return w }
 
 // node is an index in which the pods a and b share the node's address 192.0.2.1.
-func node() (*Index, *places) {
-	x := NewIndex(time.Minute)
+func node(options ...IndexOption) (*Index, *places) {
 	p := &places{of: map[uint64]PodUID{inHost: {}, inA: {inA}, inB: {inB}, inProxy: {inProxy}, inStranger: {inStranger}}, sought: map[uint64]bool{}}
-	x.Locate(p)
+	x := NewIndex(time.Minute, append(options, WithLocator(p))...)
 	n := pod("node", "192.0.2.1").onHostNetwork()
 	n.Node = true
 	for _, w := range []*Workload{
@@ -175,9 +174,8 @@ func TestAProcessInItsPlaceAllocatesNothing(t *testing.T) {
 
 // BenchmarkResolveLocal asks for processes of 30 pods on the host's network of one node, in a cluster of 10,000 others.
 func BenchmarkResolveLocal(b *testing.B) {
-	x, _ := town(10_000)
 	p := &places{of: map[uint64]PodUID{}}
-	x.Locate(p)
+	x, _ := town(10_000, WithLocator(p))
 	for i := range 30 {
 		p.of[uint64(i)] = PodUID{1, byte(i)}
 		w := pod(string(rune('a'+i)), "192.0.2.1").onHostNetwork().inPod(1)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"time"
+	"unique"
 
 	"go.uber.org/zap"
 
@@ -20,6 +21,9 @@ type Source interface {
 	Start(context.Context) error
 	// Close may be called without Start, and twice.
 	Close() error
+	// Named returns whether a workload has the names, or had them within retain. A source that does not list its workloads
+	// returns true.
+	Named(names unique.Handle[Names]) bool
 	Held() Held
 	// InSync is true while the source knows the present state of what it reads.
 	InSync() bool
@@ -45,6 +49,7 @@ type Capabilities struct {
 	Services  bool // it knows services, and which workloads are behind them
 	Processes bool // it names the process at an end
 	Cgroups   bool // it distinguishes pods at one address by the cgroup at an end
+	Lists     bool // it lists its workloads: see Source.Named
 }
 
 // SourceSettings are what every source gets, whatever its own configuration.

@@ -105,9 +105,8 @@ func TestWhenItBeganIsPutRight(t *testing.T) {
 }
 
 func TestAGap(t *testing.T) {
-	x, p := node()
 	gap := NewGap()
-	x.Doubt(gap, 10*time.Second)
+	x, p := node(WithGap(gap, 10*time.Second))
 	p.presence = map[PodUID]Presence{{77}: PresenceHere}
 	x.Upsert(pod("remote", "10.244.1.5").inPod(88), after(0), after(0))
 	before := x.Generation()

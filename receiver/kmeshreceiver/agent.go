@@ -61,7 +61,9 @@ func (i *instance) agentSettings() (agent.Settings, error) {
 	settings.HostName = hostName
 	settings.NodeName = os.Getenv("K8S_NODE_NAME")
 	settings.Resource = i.config.resource(hostName)
-	settings.Version = i.settings().BuildInfo.Version
+	settings.InstrumentationScope = pcommon.NewInstrumentationScope()
+	settings.InstrumentationScope.SetName(metadata.ScopeName)
+	settings.InstrumentationScope.SetVersion(i.settings().BuildInfo.Version)
 	settings.Logger = i.settings().Logger
 	settings.Status = i.status.set
 	if i.metrics != nil {

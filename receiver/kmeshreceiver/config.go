@@ -103,13 +103,14 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := conf.Unmarshal(&switches, confmap.WithIgnoreUnused()); err != nil {
 		return err
 	}
-	on := map[set]bool{
-		serviceSet:    switches.Service.Enabled,
-		workloadSet:   switches.Workload.Enabled,
-		connectionSet: switches.Connection.Enabled,
+	on := map[string]bool{
+		agent.ServiceSet:    switches.Service.Enabled,
+		agent.WorkloadSet:   switches.Workload.Enabled,
+		agent.ConnectionSet: switches.Connection.Enabled,
 	}
+	sets := agent.MetricSets()
 	for name, enabled := range switchesOf(&c.Metrics) {
-		*enabled = on[setOf(name)]
+		*enabled = on[sets[name]]
 	}
 	return errors.Join(c.Identity.takeSections(conf), conf.Unmarshal(c))
 }
@@ -120,13 +121,9 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 	if err != nil {
 		return agent.Settings{}, err // Validate reports it too
 	}
-	on, sets := enabledMetrics(c.Metrics)
 	return agent.Settings{
 		CollectionInterval:    c.CollectionInterval,
-		EnabledMetrics:        on,
-		ServiceMetrics:        sets[serviceSet],
-		WorkloadMetrics:       sets[workloadSet],
-		ConnectionMetrics:     sets[connectionSet],
+		EnabledMetrics:        enabledMetrics(c.Metrics),
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		AccessLog:             agent.AccessLogSettings{Events: c.AccessLog.Events, Period: c.AccessLog.Period},
 		Identity: agent.IdentitySettings{

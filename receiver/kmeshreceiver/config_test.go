@@ -47,8 +47,7 @@ func withoutMetrics(c Config) Config {
 
 // metricsOn lists the metrics that are on.
 func metricsOn(c *Config) []string {
-	on, _ := enabledMetrics(c.Metrics)
-	return slices.Sorted(maps.Keys(on))
+	return slices.Sorted(maps.Keys(enabledMetrics(c.Metrics)))
 }
 
 var (
@@ -200,11 +199,18 @@ func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
 
 func TestASetIsOnWhenOneOfItsMetricsIs(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/one_of_workload")
-	_, sets := enabledMetrics(config.Metrics)
-	assert.Equal(t, map[set]bool{serviceSet: true, workloadSet: true}, sets)
+	assert.Equal(t, map[string]bool{agent.ServiceSet: true, agent.WorkloadSet: true}, setsOn(config.Metrics))
 	config, _ = fromFile(t, "kmesh/no_service")
-	_, sets = enabledMetrics(config.Metrics)
-	assert.Empty(t, sets)
+	assert.Empty(t, setsOn(config.Metrics))
+}
+
+// setsOn lists the sets of which a metric is on.
+func setsOn(metrics metadata.MetricsConfig) map[string]bool {
+	on := make(map[string]bool)
+	for name := range enabledMetrics(metrics) {
+		on[agent.MetricSets()[name]] = true
+	}
+	return on
 }
 
 // load reads a configuration that is given as YAML.
@@ -268,7 +274,7 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"scope: everything", []string{`scope is "everything": it must be one of known, all`}},
 		{"include_loopback: [yes, no]", []string{"include_loopback", "expected type 'bool'"}},
 		{"aggregation_cardinality_limit: -1", []string{"aggregation_cardinality_limit is -1: it must be at least 2"}},
-		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, the default is 50000"}},
+		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, as one is the overflow series"}},
 		{"aggregation_cardinality_limit: many", []string{"'aggregation_cardinality_limit' expected type 'int'"}},
 		{"series_expiration: -1s", []string{"series_expiration is -1s: it must be at least twice collection_interval (5s)"}},
 		{"series_expiration: 9s", []string{"series_expiration is 9s: it must be at least twice collection_interval (5s)"}},

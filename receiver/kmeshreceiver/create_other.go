@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 )
 
-// instances are none here.
+// instances creates no receiver on this platform.
 type instances struct{}
 
 func newInstances() *instances { return nil }
@@ -28,6 +28,6 @@ func (*instances) createLogs(context.Context, receiver.Settings, component.Confi
 }
 
 func unsupported() error {
-	return fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: take it out of this collector's pipelines",
+	return fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: remove it from this collector's pipelines",
 		runtime.GOOS, runtime.GOARCH)
 }

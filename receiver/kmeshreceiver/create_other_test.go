@@ -20,7 +20,7 @@ func TestAnotherPlatformIsRefusedWhenASignalIsCreated(t *testing.T) {
 	_, metricsError := factory.CreateMetrics(t.Context(), settings, factory.CreateDefaultConfig(), consumertest.NewNop())
 	_, logsError := factory.CreateLogs(t.Context(), settings, factory.CreateDefaultConfig(), consumertest.NewNop())
 	want := "the receiver kmesh runs on Linux on amd64 and arm64, this is " + runtime.GOOS + " on " + runtime.GOARCH +
-		": take it out of this collector's pipelines"
+		": remove it from this collector's pipelines"
 	assert.EqualError(t, metricsError, want)
 	assert.EqualError(t, logsError, want)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// NewFactory returns the factory of the receiver `kmesh`: metrics and logs, from one running instance for both.
+// NewFactory returns the factory of the receiver `kmesh`. Metrics and logs share one running instance.
 func NewFactory() receiver.Factory { return newFactory(newInstances()) }
 
 func newFactory(all *instances) receiver.Factory {

@@ -16,25 +16,25 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
-// IdentityConfig is the section `identity`: where the names of the ends come from.
+// IdentityConfig is the section `identity`: the source of the names, and how it is used.
 type IdentityConfig struct {
 	// Source is the name of a source, or auto.
 	Source string `mapstructure:"source"`
-	// Sources has the section of each source under the source's name. A section counts only where Source selects it.
+	// Sources has the section of each source by name. Only the section of the selected source is used.
 	Sources map[string]identity.SourceConfig `mapstructure:"-"`
 	// Settle is how long a record waits for an identity that is not known yet.
 	Settle time.Duration `mapstructure:"settle"`
-	// Retain is how long a removed workload still answers for its last connections.
+	// Retain is how long a removed workload still names its last connections.
 	Retain time.Duration `mapstructure:"retain"`
-	// Networks name ends that no workload has.
+	// Networks name address ranges without workloads.
 	Networks []agent.NetworkConfig `mapstructure:"networks"`
-	// UnknownDestinationsLimit bounds the addresses of unknown ends in labels; 0: none.
+	// UnknownDestinationsLimit bounds the addresses without a workload in labels; 0: no such address is a label.
 	UnknownDestinationsLimit int `mapstructure:"unknown_destinations_limit"`
 }
 
 var _ confmap.Marshaler = IdentityConfig{}
 
-// takeSections takes the sources' sections out of the receiver's configuration, and has each source read its own.
+// takeSections removes the sources' sections from the receiver's configuration, and unmarshals each into its source.
 func (c *IdentityConfig) takeSections(conf *confmap.Conf) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
@@ -73,7 +73,7 @@ func (c IdentityConfig) Marshal(conf *confmap.Conf) error {
 	return nil
 }
 
-// source returns the selected source's section. Validate has found out that there is one.
+// source returns the section of the selected source. Validate ensures that there is one.
 func (c *IdentityConfig) source() identity.SourceConfig {
 	return c.Sources[sources.Select(c.Source)]
 }

@@ -15,9 +15,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// instances are the receivers of one factory: one for each configuration, however many signals it has.
+// instances are the receivers of one factory: one per configuration, whatever the number of signals.
 type instances struct {
-	// newAgent makes what an instance runs, with everything that can fail.
+	// newAgent creates what an instance runs. All that can fail at start fails here.
 	newAgent func(*instance) (runner, error)
 
 	mu  sync.Mutex
@@ -28,7 +28,7 @@ func newInstances() *instances {
 	return &instances{all: make(map[*Config]*instance), newAgent: func(i *instance) (runner, error) { return newAgent(i) }}
 }
 
-// of returns the instance of a configuration, which it makes at the first call.
+// of returns the instance of a configuration, and creates it at the first call.
 func (s *instances) of(config *Config) *instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *instances) forget(i *instance) {
 	}
 }
 
-// pipeline is where one signal goes to.
+// pipeline is the destination of one signal.
 type pipeline[C any] struct {
 	settings receiver.Settings
 	next     C
@@ -61,25 +61,25 @@ type runner interface {
 	Stop(context.Context) error
 }
 
-// instance is one receiver. The collector starts and stops it once for each signal; the first start counts, and the first stop.
+// instance is one receiver. The collector starts and stops it once per signal; only the first start and the first stop count.
 type instance struct {
 	config  *Config
 	metrics *pipeline[consumer.Metrics] // nil: no metrics pipeline
 	logs    *pipeline[consumer.Logs]    // nil: no logs pipeline
 
 	newAgent func(*instance) (runner, error)
-	forget   func() // so that the configuration's next signal gets another instance
+	forget   func() // the next signal of the configuration gets another instance
 
 	mu      sync.Mutex
 	started bool
 	stopped bool
-	failure error // of the start; every signal returns it
+	failure error // of the start, returned to every signal
 	agent   runner
 
 	status status
 }
 
-// settings are those of the one signal, or of the first of two.
+// settings returns the settings of the first signal.
 func (i *instance) settings() receiver.Settings {
 	if i.metrics != nil {
 		return i.metrics.settings

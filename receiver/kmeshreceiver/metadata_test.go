@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // metadataFile is what the tests read of metadata.yaml.
@@ -48,7 +49,7 @@ func readMetadata(t *testing.T) (m metadataFile) {
 func TestMetadataSaysWhatIsWritten(t *testing.T) {
 	described := readMetadata(t).Metrics
 	var written []string
-	for _, m := range otlp.Catalog() {
+	for _, m := range series.Metrics() {
 		written = append(written, m.Name)
 		d := described[m.Name]
 		assert.Equal(t, m.Unit, d.Unit, m.Name)
@@ -56,7 +57,7 @@ func TestMetadataSaysWhatIsWritten(t *testing.T) {
 		assert.Equal(t, "int", d.Sum.ValueType, m.Name)
 		assert.True(t, d.Sum.Monotonic, m.Name)
 		assert.Equal(t, "cumulative", d.Sum.Temporality, m.Name)
-		assert.Equal(t, setOf(m.Name) == serviceSet, d.Enabled, m.Name)
+		assert.Equal(t, m.Set == series.Service, d.Enabled, m.Name)
 	}
 	assert.ElementsMatch(t, written, slices.Collect(maps.Keys(described)))
 	assert.ElementsMatch(t, written, sorted(serviceSetNames, workloadSetNames, connectionSetNames))
@@ -72,17 +73,17 @@ func TestMetadataHasTheContractsLabels(t *testing.T) {
 			"destination_workload_namespace destination_principal destination_app destination_version destination_cluster " +
 			"request_protocol response_flags connection_security_policy "
 	)
-	labels := map[set][]string{
-		serviceSet:    strings.Fields(before + service + after),
-		workloadSet:   strings.Fields(before + pod + after),
-		connectionSet: strings.Fields(before + service + after + "start_time source_address destination_address " + pod),
+	labels := map[string][]string{
+		agent.ServiceSet:    strings.Fields(before + service + after),
+		agent.WorkloadSet:   strings.Fields(before + pod + after),
+		agent.ConnectionSet: strings.Fields(before + service + after + "start_time source_address destination_address " + pod),
 	}
-	require.Len(t, labels[serviceSet], 23)
-	require.Len(t, labels[workloadSet], 23)
-	require.Len(t, labels[connectionSet], 29)
-	m := readMetadata(t)
+	require.Len(t, labels[agent.ServiceSet], 23)
+	require.Len(t, labels[agent.WorkloadSet], 23)
+	require.Len(t, labels[agent.ConnectionSet], 29)
+	m, sets := readMetadata(t), agent.MetricSets()
 	for name, metric := range m.Metrics {
-		assert.Equal(t, labels[setOf(name)], metric.Attributes, name)
+		assert.Equal(t, labels[sets[name]], metric.Attributes, name)
 		for _, label := range metric.Attributes {
 			assert.Equal(t, "required", m.Attributes[label].RequirementLevel, "%s is never absent", label)
 		}

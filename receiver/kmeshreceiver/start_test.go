@@ -6,8 +6,10 @@ package kmeshreceiver
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -154,10 +156,8 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	require.NoError(t, err)
 	networks, err := agent.NewNetworks(config.Identity.Networks)
 	require.NoError(t, err)
-	on, _ := enabledMetrics(config.Metrics)
 	assert.Equal(t, agent.Settings{
-		CollectionInterval: 7 * time.Second, EnabledMetrics: on,
-		WorkloadMetrics: true, ConnectionMetrics: true, ConnectionMinDuration: time.Minute,
+		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
 		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second},
 		Identity: agent.IdentitySettings{
 			Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
@@ -171,19 +171,18 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	settings, err = config.agentSettings()
 	require.NoError(t, err)
 	assert.Equal(t, agent.AccessLogSettings{Events: []string{"closed", "failed"}, Period: 5 * time.Second}, settings.AccessLog)
-	assert.True(t, settings.ServiceMetrics)
-	assert.False(t, settings.WorkloadMetrics || settings.ConnectionMetrics)
+	assert.ElementsMatch(t, serviceSetNames, slices.Collect(maps.Keys(settings.EnabledMetrics)))
 
 	config, _ = fromFile(t, "kmesh/one_of_workload")
 	settings, err = config.agentSettings()
 	require.NoError(t, err)
-	assert.True(t, settings.ServiceMetrics && settings.WorkloadMetrics, "a single metric needs its set")
+	assert.ElementsMatch(t, sorted(serviceSetNames, []string{"kmesh.tcp.workload.sent"}), slices.Collect(maps.Keys(settings.EnabledMetrics)))
 
 	config, err = load(t, "metrics: {kmesh.tcp.connection.sent: {enabled: true}}")
 	require.NoError(t, err)
 	settings, err = config.agentSettings()
 	require.NoError(t, err)
-	assert.True(t, settings.ConnectionMetrics, "a single metric needs its set")
+	assert.Contains(t, settings.EnabledMetrics, "kmesh.tcp.connection.sent")
 }
 
 func TestAutoIsTheHostOutsideAPod(t *testing.T) {

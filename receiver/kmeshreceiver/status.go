@@ -11,8 +11,8 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 )
 
-// status reports an instance's status to the host of each signal, on changes only. Each part of the instance (reading, the
-// source of identities, the next consumers) has its own; the instance is OK when no part has an error.
+// status reports an instance's status to the host of each signal, on changes only. The instance is OK when none of its parts
+// (reading, the identity source, the next consumers) has an error.
 type status struct {
 	mu     sync.Mutex
 	hosts  []component.Host
@@ -20,7 +20,7 @@ type status struct {
 	errors map[string]error // by part
 }
 
-// add reports to another host, and what was reported last.
+// add adds a host, and reports the last event to it.
 func (s *status) add(host component.Host) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *status) reportLocked(event *componentstatus.Event) {
 	}
 }
 
-// set is the error of a part of the instance, or nil when the part works.
+// set sets the error of a part of the instance; nil: the part works.
 func (s *status) set(part string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
-// observed is what self telemetry shows of an agent.
+// observed is what self telemetry reads from an agent.
 type observed interface {
 	Observation() *agent.Observation
 	Held() identity.Held
@@ -25,7 +25,7 @@ type observed interface {
 	EventsBehind() int
 }
 
-// telemetry shows the newest observation whenever the collector reads its meter.
+// telemetry reports the newest observation whenever the collector reads its meter.
 type telemetry struct {
 	builder *metadata.TelemetryBuilder
 	agent   observed
@@ -52,7 +52,7 @@ func label(key, value string) metric.MeasurementOption {
 	return metric.WithAttributeSet(attribute.NewSet(attribute.String(key, value)))
 }
 
-// observe makes a callback of a function that reads an observation.
+// observe returns a callback that reports one observation.
 func (t *telemetry) observe(show func(*agent.Observation, metric.Int64Observer)) metric.Int64Callback {
 	return func(_ context.Context, observer metric.Int64Observer) error {
 		show(t.agent.Observation(), observer)
@@ -60,12 +60,12 @@ func (t *telemetry) observe(show func(*agent.Observation, metric.Int64Observer))
 	}
 }
 
-// count is a single number.
+// count returns a callback that reports a single number.
 func (t *telemetry) count(of func(*agent.Observation) uint64) metric.Int64Callback {
 	return t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(of(o))) })
 }
 
-// kinds are opens, closes and failures.
+// kinds returns a callback that reports opens, closes and failures.
 func (t *telemetry) kinds(of func(*agent.Observation) (opened, closed, failed int64)) metric.Int64Callback {
 	return t.observe(func(o *agent.Observation, to metric.Int64Observer) {
 		opened, closed, failed := of(o)
@@ -88,19 +88,20 @@ func (t *telemetry) register() error {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.Exported.Opened, o.Flows.Exported.Closed, o.Flows.Exported.Failed
+			return o.Series.Exported.Ends()
 		})),
 		b.RegisterKmeshConnectionsExcludedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return o.Flows.OutOfScope.Opened, o.Flows.OutOfScope.Closed, o.Flows.OutOfScope.Failed
+			return o.Naming.OutOfScope.Ends()
 		})),
-		b.RegisterKmeshSeriesCallback(t.observe(series)),
+		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
-		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Flows.UnknownAddresses)) })),
-		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Flows.UnknownAddressesRefused })),
+		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Series.UnknownAddresses)) })),
+		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Series.UnknownAddressesRefused })),
 		b.RegisterKmeshTranslationsCallback(t.observe(translations)),
-		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Flows.Waiting)) })),
-		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Flows.OutOfScopeRecords })),
+		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
+		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
+		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
 		b.RegisterKmeshBpfProgramLoadedCallback(t.observe(programLoaded)),
@@ -125,31 +126,32 @@ func lost(o *agent.Observation, to metric.Int64Observer) {
 }
 
 func totalsLost(o *agent.Observation, to metric.Int64Observer) {
-	t := &o.Tally
-	for kind, n := range map[string]uint64{
-		"opened": t.SpillLost.Opened, "closed": t.SpillLostClosed, "failed": t.SpillLostFailed,
-		"sent": t.SpillLost.Sent, "received": t.SpillLost.Received,
-		"retransmits": t.SpillLost.Retransmits, "lost": t.SpillLost.Lost,
-	} {
-		to.Observe(int64(n), label("kind", kind))
+	lost := o.TotalsLost()
+	for counter, n := range lost.All() {
+		to.Observe(n, label("kind", counter.String()))
 	}
 }
 
-func series(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.Service.Series), label("set", "service"))
-	to.Observe(int64(o.Flows.Workload.Series), label("set", "workload"))
-	to.Observe(int64(o.Flows.Connection.Series), label("set", "connection"))
+func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Series.Service.Series), label("set", "service"))
+	to.Observe(int64(o.Series.Workload.Series), label("set", "workload"))
+	to.Observe(int64(o.Series.Connection.Series), label("set", "connection"))
 }
 
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.Service.Refused), label("set", "service"))
-	to.Observe(int64(o.Flows.Workload.Refused), label("set", "workload"))
-	to.Observe(int64(o.Flows.Connection.Refused), label("set", "connection"))
+	to.Observe(int64(o.Series.Service.Refused), label("set", "service"))
+	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
+	to.Observe(int64(o.Series.Connection.Refused), label("set", "connection"))
 }
 
 func lookups(o *agent.Observation, to metric.Int64Observer) {
-	to.Observe(int64(o.Flows.UnknownSource), label("side", "source"))
-	to.Observe(int64(o.Flows.UnknownDestination), label("side", "destination"))
+	to.Observe(int64(o.Naming.UnknownSource), label("side", "source"))
+	to.Observe(int64(o.Naming.UnknownDestination), label("side", "destination"))
+}
+
+func unnamed(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Naming.SettleExpired), label("reason", "settle_expired"))
+	to.Observe(int64(o.Naming.SettleRefused), label("reason", "too_many_waiting"))
 }
 
 func translations(o *agent.Observation, to metric.Int64Observer) {
@@ -216,6 +218,7 @@ func (t *telemetry) inSync() metric.Int64Callback {
 	}
 }
 
+// behind shows how many changes the source has received and does not use yet.
 func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
 	to.Observe(int64(t.agent.EventsBehind()), t.source)
 	return nil

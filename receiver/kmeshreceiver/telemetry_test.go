@@ -20,25 +20,30 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
+	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/otlp"
+	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
 )
 
 // observation has another number in every place.
 var observation = &agent.Observation{
-	Flows: flow.Stats{
+	Naming: naming.Stats{
 		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
-		UnknownAddresses: 39, UnknownAddressesRefused: 40,
-		OutOfScope: flow.Counters{Opened: 5, Closed: 6, Failed: 7},
-		Exported:   flow.Counters{Opened: 8, Closed: 9, Failed: 10},
-		Service:    flow.SetStats{Series: 11, Refused: 12},
-		Workload:   flow.SetStats{Series: 13, Refused: 14},
-		Connection: flow.SetStats{Series: 15, Refused: 16},
+		SettleExpired: 43, SettleRefused: 44,
+		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
 	},
-	Logs: otlp.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+	Series: series.Stats{
+		UnknownAddresses: 39, UnknownAddressesRefused: 40,
+		Exported:   flow.Counters{flow.Opened: 8, flow.Closed: 9, flow.Failed: 10},
+		Service:    series.SetStats{Series: 11, Refused: 12},
+		Workload:   series.SetStats{Series: 13, Refused: 14},
+		Connection: series.SetStats{Series: 15, Refused: 16},
+	},
+	Logs: delivery.LogStats{DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
@@ -111,6 +116,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshUnknownAddressesRefused, one(40)},
 		{metadatatest.AssertEqualKmeshTranslations, by("kind", map[string]int64{"answered": 39, "missed": 40, "failed": 41, "refused": 42})},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136})},
 		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36})},

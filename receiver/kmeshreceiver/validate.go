@@ -14,7 +14,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
-// Validate reports everything that is wrong, each with its key and the remedy.
+// Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
 	return errors.Join(
 		atLeast("collection_interval", c.CollectionInterval, 100*time.Millisecond),
@@ -22,7 +22,7 @@ func (c *Config) Validate() error {
 		c.AccessLog.validate(),
 		c.Identity.validate(),
 		c.checkFiles(),
-		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant that the label shall have"),
+		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),
 		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
@@ -42,9 +42,8 @@ func (c *Config) checkFiles() error {
 
 func (c *Config) validateSeries() error {
 	var errs []error
-	// One of them is the overflow series.
 	if c.AggregationCardinalityLimit < 2 {
-		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be at least 2, the default is 50000", c.AggregationCardinalityLimit))
+		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be at least 2, as one is the overflow series", c.AggregationCardinalityLimit))
 	}
 	if c.SeriesExpiration < 2*c.CollectionInterval {
 		errs = append(errs, fmt.Errorf("series_expiration is %s: it must be at least twice collection_interval (%s), or series end between two flushes",
@@ -68,14 +67,14 @@ func (c *IdentityConfig) validate() error {
 		atLeast("identity.settle", c.Settle, 0),
 		atLeast("identity.retain", c.Retain, 0),
 	}
-	if c.Settle > time.Minute {
-		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, as records wait in memory", c.Settle))
-	}
 	if c.Retain > 10*time.Minute {
-		errs = append(errs, fmt.Errorf("identity.retain is %s: it must be at most 10m, as an address is used again by then, and removed workloads take memory", c.Retain))
+		errs = append(errs, fmt.Errorf("identity.retain is %s: it must be at most 10m, because an address is used again by then, and removed workloads take memory", c.Retain))
+	}
+	if c.Settle > time.Minute {
+		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, because records wait in memory", c.Settle))
 	}
 	if c.UnknownDestinationsLimit < 0 {
-		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses), the default is 1000", c.UnknownDestinationsLimit))
+		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses)", c.UnknownDestinationsLimit))
 	}
 	_, err := agent.NewNetworks(c.Networks)
 	errs = append(errs, err)

@@ -17,10 +17,10 @@ import (
 func micro(ctx context.Context, b *bench) error {
 	rows := [][]string{{"benchmark", "ns", "allocations", "others"}}
 	for _, of := range []struct{ pattern, folder string }{
-		{"Flush", "./internal/otlp"},
-		{"Log$", "./internal/otlp"},
+		{"Flush", "./internal/series"},
+		{"Log$", "./internal/accesslog"},
 		{"FromRingToSeries", "./internal/agent"},
-		{"DecodeRecord|AddToKnownSeries|Snapshot", "./internal/agent ./internal/flow"},
+		{"DecodeRecord|AddToKnownSeries|Snapshot", "./internal/agent ./internal/series"},
 		{"Resolve|Service", "./internal/identity/..."},
 		{"Sync$", "./internal/identity/kubernetes"},
 	} {

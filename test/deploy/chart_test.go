@@ -45,6 +45,7 @@ var presets = map[string]string{
 	"replicas":   "gateway.replicas=2,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write",
 	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=hostPath",
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
+	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
 }
 
@@ -279,6 +280,35 @@ func TestMapIsAnExporterOfTheGateway(t *testing.T) {
 	for _, signal := range []string{"metrics", "logs"} {
 		require.Contains(t, pipelines(t, config)[signal].(map[string]any)["exporters"], "kmesh_map", signal)
 	}
+}
+
+func TestChartHasTheDashboardsAndRules(t *testing.T) {
+	all := render(t, presets["monitoring"])
+	files, err := filepath.Glob("../../deploy/grafana/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, path := range files {
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		name := filepath.Base(path)
+		config := as[corev1.ConfigMap](t, find(all, "ConfigMap", release+"-"+strings.TrimSuffix(name, ".json")))
+		require.Equal(t, "1", config.Labels["grafana_dashboard"])
+		require.JSONEq(t, string(want), config.Data[name])
+	}
+
+	groups := func(values string) (names []string) {
+		rule := find(render(t, values), "PrometheusRule", release)
+		require.NotNil(t, rule, values)
+		all, _, err := unstructured.NestedSlice(rule.Object, "spec", "groups")
+		require.NoError(t, err)
+		for _, group := range all {
+			names = append(names, group.(map[string]any)["name"].(string))
+		}
+		return names
+	}
+	require.Equal(t, []string{"kmesh", "kmesh-connections", "kmesh-agents"}, groups("monitoring.rules=true"))
+	require.Equal(t, []string{"kmesh-costs"}, groups("monitoring.costRules=true"))
+	require.Nil(t, find(render(t, ""), "PrometheusRule", release))
 }
 
 func TestIdentitySourceDecidesTheRights(t *testing.T) {

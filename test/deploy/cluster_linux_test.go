@@ -45,9 +45,14 @@ const (
 const adminToken = "the-test-itself" // of a server that lives as long as a test
 
 // Modules that contain the custom resource definitions that the chart's objects are validated against.
-var definitions = map[string]string{
-	"github.com/open-telemetry/opentelemetry-operator@v0.140.0":   "config/crd/bases/opentelemetry.io_opentelemetrycollectors.yaml",
-	"github.com/openshift/api@v0.0.0-20251120220512-cb382c9eaf42": "payload-manifests/crds/0000_03_config-operator_01_securitycontextconstraints.crd.yaml",
+var definitions = map[string][]string{
+	"github.com/open-telemetry/opentelemetry-operator@v0.140.0":   {"config/crd/bases/opentelemetry.io_opentelemetrycollectors.yaml"},
+	"github.com/openshift/api@v0.0.0-20251120220512-cb382c9eaf42": {"payload-manifests/crds/0000_03_config-operator_01_securitycontextconstraints.crd.yaml"},
+	"github.com/prometheus-operator/prometheus-operator@v0.85.0": {
+		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+	},
 }
 
 // GKE admits pods of these classes only in a namespace with a quota for them.
@@ -125,18 +130,20 @@ current-context: e2e
 // installDefinitions installs the custom resource definitions, and waits until the API server serves them.
 func (c *cluster) installDefinitions(t testing.TB) {
 	t.Helper()
-	for module, file := range definitions {
+	for module, files := range definitions {
 		out, err := exec.Command("go", "mod", "download", "-json", module).Output()
 		require.NoError(t, err, "%s", out)
 		var downloaded struct{ Dir string }
 		require.NoError(t, json.Unmarshal(out, &downloaded))
-		content, err := os.ReadFile(filepath.Join(downloaded.Dir, file))
-		require.NoError(t, err)
-		for _, definition := range objects(t, string(content)) {
-			// The operator's certificate manager would convert the old version; nothing here asks for it.
-			unstructured.RemoveNestedField(definition.Object, "spec", "conversion")
-			require.NoError(t, c.apply(definition, ""))
-			established(t, c, definition.GetName())
+		for _, file := range files {
+			content, err := os.ReadFile(filepath.Join(downloaded.Dir, file))
+			require.NoError(t, err)
+			for _, definition := range objects(t, string(content)) {
+				// The operator's certificate manager would convert the old version; nothing here asks for it.
+				unstructured.RemoveNestedField(definition.Object, "spec", "conversion")
+				require.NoError(t, c.apply(definition, ""))
+				established(t, c, definition.GetName())
+			}
 		}
 	}
 	c.mapper.Reset()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,6 +122,8 @@ type container struct {
 	dir  string
 	cmd  *exec.Cmd
 	done chan struct{}
+
+	configuration mount
 }
 
 // newContainer writes the bundle of the only container of a pod. network is a namespace's file; empty: the host's.
@@ -182,6 +185,16 @@ func newContainer(t testing.TB, i image, name string, pod corev1.PodSpec, networ
 	} else {
 		require.True(t, pod.HostNetwork)
 	}
+	resources := map[string]any{}
+	if limit := spec.Resources.Limits.Memory(); !limit.IsZero() {
+		resources["memory"] = map[string]any{"limit": limit.Value()}
+	}
+	linux := map[string]any{"namespaces": namespaces, "resources": resources}
+	if confined(pod, spec) {
+		linux["seccomp"] = runtimeDefault(t, capabilities)
+	}
+	id := fmt.Sprintf("kmesh-%d-%s", os.Getpid(), name)
+	linux["cgroupsPath"] = "/" + id
 	bundle := map[string]any{
 		"ociVersion": "1.0.2",
 		"hostname":   name,
@@ -192,9 +205,9 @@ func newContainer(t testing.TB, i image, name string, pod corev1.PodSpec, networ
 			"capabilities": map[string]any{"bounding": capabilities, "effective": inherited, "permitted": inherited},
 		},
 		"mounts": folders,
-		"linux":  map[string]any{"namespaces": namespaces},
+		"linux":  linux,
 	}
-	c := &container{t: t, name: fmt.Sprintf("kmesh-%d-%s", os.Getpid(), name), dir: t.TempDir()}
+	c := &container{t: t, name: id, dir: t.TempDir()}
 	content, err := json.Marshal(bundle)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "config.json"), content, 0o600))
@@ -206,6 +219,33 @@ func newContainer(t testing.TB, i image, name string, pod corev1.PodSpec, networ
 		}
 	})
 	return c
+}
+
+// confined reports whether the runtime's own seccomp profile applies.
+func confined(pod corev1.PodSpec, container corev1.Container) bool {
+	profile := container.SecurityContext.SeccompProfile
+	if profile == nil && pod.SecurityContext != nil {
+		profile = pod.SecurityContext.SeccompProfile
+	}
+	return profile != nil && profile.Type == corev1.SeccompProfileTypeRuntimeDefault
+}
+
+// runtimeDefault is containerd's profile for a container with these capabilities.
+func runtimeDefault(t testing.TB, capabilities []string) map[string]any {
+	t.Helper()
+	content, err := os.ReadFile("../../testdata/seccomp/containerd.json")
+	require.NoError(t, err)
+	var profile map[string]any
+	require.NoError(t, json.Unmarshal(content, &profile))
+	var allowed []any
+	for _, rule := range profile["syscalls"].([]any) {
+		needs := map[any]string{"bpf": "CAP_BPF", "perf_event_open": "CAP_PERFMON"}[rule.(map[string]any)["names"].([]any)[0]]
+		if needs == "" || slices.Contains(capabilities, needs) {
+			allowed = append(allowed, rule)
+		}
+	}
+	profile["syscalls"] = allowed
+	return profile
 }
 
 func podUser(pod corev1.PodSpec) *int64 {

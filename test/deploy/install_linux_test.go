@@ -5,6 +5,7 @@
 package deploy
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -32,6 +33,8 @@ const (
 	gatewayAddress = "10.244.11.2"
 	clientAddress  = "10.244.11.10"
 	serverAddress  = "10.244.11.11"
+	healthPort     = 23133
+	telemetryPort  = 23888
 	gatewayPage    = "http://" + gatewayAddress + ":9464/metrics"
 )
 
@@ -40,16 +43,23 @@ type installed struct {
 	*cluster
 	image   image
 	network *testhost.Network
+	relay   *testhost.Host // the gateway's pod
 }
 
 func install(t *testing.T, values string) *installed {
 	t.Helper()
 	s := &installed{cluster: newCluster(t), image: buildImage(t), network: testhost.NewNetwork(t)}
+	s.install(t, values)
+	return s
+}
+
+// install installs the chart, and joins this machine to the network as the pods' node.
+func (s *installed) install(t *testing.T, values string) {
+	t.Helper()
 	out, err := helm("install", release, chart, "--create-namespace", "--namespace", namespace, "--kubeconfig", s.kubeconfig, "--set", values)
 	require.NoError(t, err, out)
 	require.Contains(t, out, "STATUS: deployed")
 	s.network.Node(nodeAddress + "/24")
-	return s
 }
 
 // configuration writes a ConfigMap's keys into a folder, as the kubelet mounts it.
@@ -63,6 +73,15 @@ func (s *installed) configuration(t *testing.T, name string) mount {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, key), []byte(content), 0o644))
 	}
 	return mount{from: dir, to: "/etc/otelcol-kmesh", readOnly: true}
+}
+
+// edit replaces text in a mounted configuration.
+func edit(t *testing.T, configuration mount, from, to string) {
+	t.Helper()
+	path := filepath.Join(configuration.from, "config.yaml")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(content), from, to)), 0o644))
 }
 
 // readable opens a test's folder, and those above it that the test made, to other users.
@@ -84,34 +103,106 @@ func (s *installed) queue(t *testing.T, owner int) mount {
 // gateway makes the container of the Deployment's pod, in a network namespace with an address.
 func (s *installed) gateway(t *testing.T) *container {
 	t.Helper()
-	host := s.network.Host("gateway", gatewayAddress+"/24")
 	deployment, err := s.client.AppsV1().Deployments(namespace).Get(t.Context(), gateway, metav1.GetOptions{})
 	require.NoError(t, err)
-	user := *deployment.Spec.Template.Spec.SecurityContext.RunAsUser
-	return newContainer(t, s.image, "gateway", deployment.Spec.Template.Spec, host.Namespace(), map[string]string{},
-		s.configuration(t, gateway), s.queue(t, int(user)))
+	if s.relay == nil {
+		s.relay = s.network.Host("gateway", gatewayAddress+"/24")
+	}
+	return s.gatewayOf(t, deployment.Spec.Template.Spec, s.relay)
 }
 
-// agent makes the container of the DaemonSet's pod on this node, with a token of its service account.
-func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet) *container {
+// gatewayOf makes the container of a gateway's pod in a host.
+func (s *installed) gatewayOf(t *testing.T, spec corev1.PodSpec, host *testhost.Host) *container {
 	t.Helper()
-	spec := agents.Spec.Template.Spec
-	token, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), spec.ServiceAccountName,
-		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	user := int64(1000650000) // OpenShift takes one of the namespace's range
+	if spec.SecurityContext.RunAsUser == nil {
+		spec.SecurityContext.RunAsUser = &user
+	}
+	return newContainer(t, s.image, "gateway", spec, host.Namespace(), map[string]string{},
+		s.configuration(t, gateway), s.queue(t, int(*spec.SecurityContext.RunAsUser)))
+}
+
+// node is where an agent runs. All nodes of a test share this machine's kernel, so each agent sees every connection.
+type node struct {
+	name   string
+	cgroup string // below which the agent attaches its connect hooks, and which it locks
+	second bool   // on another node, an agent would have the ports to itself
+}
+
+// thisNode attaches at the root of the cgroups, as on a real node.
+func thisNode(t *testing.T) node {
+	t.Helper()
+	return node{name: nodeName, cgroup: cgroupV2(t)}
+}
+
+// otherNode has a cgroup of its own, so that its agent is not refused as the second one on a node.
+func otherNode(t *testing.T) node {
+	t.Helper()
+	cgroup := filepath.Join(cgroupV2(t), "kmesh-deploy-other")
+	require.NoError(t, os.Mkdir(cgroup, 0o755))
+	t.Cleanup(func() { require.NoError(t, os.Remove(cgroup)) })
+	return node{name: nodeName + "-2", cgroup: cgroup, second: true}
+}
+
+// port returns what an agent listens on instead of a port of the chart.
+func (n node) port(port int) int {
+	if n.second {
+		return port + 1
+	}
+	return port
+}
+
+// agent makes the container of the DaemonSet's pod on a node.
+func (s *installed) agent(t *testing.T, agents *appsv1.DaemonSet, n node) *container {
+	t.Helper()
+	return s.agentOf(t, agents.Spec.Template.Spec, s.configuration(t, agents.Name), n)
+}
+
+// agentOf makes the container of an agent's pod, with a token of its service account for whom the pod asks it.
+func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mount, n node) *container {
+	t.Helper()
+	for _, port := range []int{healthPort, telemetryPort} {
+		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
+	}
+	env := map[string]string{"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port)}
+	for _, e := range spec.Containers[0].Env {
+		switch e.Name {
+		case "K8S_NODE_NAME":
+			env[e.Name] = n.name
+		case "POD_NAME", "POD_NAMESPACE", "POD_IP":
+			env[e.Name] = map[string]string{"POD_NAME": release + "-x7k2p", "POD_NAMESPACE": namespace, "POD_IP": nodeAddress}[e.Name]
+		case "GATEWAY":
+			if strings.HasPrefix(e.Value, gateway+".") { // the cluster's DNS would resolve it
+				env[e.Name] = gatewayAddress + ":4317"
+			}
+		}
+	}
+	mounts := []mount{configuration, s.queue(t, 0), {from: n.cgroup, to: "/host/sys/fs/cgroup", readOnly: true}}
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+		mounts = append(mounts, s.account(t, spec.ServiceAccountName))
+	}
+	for _, v := range spec.Volumes {
+		if v.Projected != nil || v.ConfigMap != nil && v.ConfigMap.Name == istioRoot {
+			mounts = append(mounts, s.istioVolume(t, spec, v))
+		}
+	}
+	c := newContainer(t, s.image, n.name, spec, "", env, mounts...)
+	c.configuration = configuration
+	return c
+}
+
+// account is what the kubelet mounts of a service account, for the API server.
+func (s *installed) account(t *testing.T, name string) mount {
+	t.Helper()
+	token, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	account := t.TempDir()
 	authority, err := os.ReadFile(s.ca)
 	require.NoError(t, err)
+	account := t.TempDir()
 	for name, content := range map[string]string{"token": token.Status.Token, "ca.crt": string(authority), "namespace": namespace} {
 		require.NoError(t, os.WriteFile(filepath.Join(account, name), []byte(content), 0o600))
 	}
-	return newContainer(t, s.image, agents.Name, spec, "", map[string]string{
-		"K8S_NODE_NAME": nodeName, "GATEWAY": gatewayAddress + ":4317", // the cluster's DNS would resolve it
-		"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port),
-	},
-		s.configuration(t, agents.Name), s.queue(t, 0),
-		mount{from: cgroupV2(t), to: "/host/sys/fs/cgroup", readOnly: true},
-		mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true})
+	return mount{from: account, to: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true}
 }
 
 // cgroupV2 returns where this machine has cgroup v2: the value agent.cgroupPath.
@@ -191,7 +282,7 @@ func exchange(t *testing.T, client, server *testhost.Host, up, down int) {
 // sum adds up the series of a metric on the gateway's page that have the labels, and counts them.
 func sum(page, metric string, labels ...string) (total float64, series int) {
 	for line := range strings.Lines(page) {
-		if !strings.HasPrefix(line, metric+"{") {
+		if !strings.HasPrefix(line, metric+"{") && !strings.HasPrefix(line, metric+" ") {
 			continue
 		}
 		matches := true
@@ -247,7 +338,7 @@ func TestInstall(t *testing.T) {
 	relay.start()
 	answers200(t, "http://"+gatewayAddress+":13133/")
 	agents := s.daemonSet(t)
-	agent := s.agent(t, agents)
+	agent := s.agent(t, agents, thisNode(t))
 	agent.start()
 	answers200(t, healthOf(agents))
 
@@ -257,7 +348,7 @@ func TestInstall(t *testing.T) {
 	t.Run("the agent's own metrics reach the gateway", func(t *testing.T) {
 		require.EventuallyWithT(t, func(a *assert.CollectT) {
 			_, page := fetch(gatewayPage)
-			value, series := sum(page, "otelcol_kmesh_identity_in_sync_ratio", `instance="`+nodeName+`"`)
+			value, series := sum(page, "otelcol_kmesh_identity_in_sync", `instance="`+nodeName+`"`)
 			require.Equal(a, 1, series, own(page))
 			require.InDelta(a, 1, value, 0)
 		}, eventually, tick)
@@ -282,7 +373,7 @@ func TestInstall(t *testing.T) {
 func TestHealthIsRedWithoutReceiver(t *testing.T) {
 	s := install(t, "gateway.debug=true")
 	agents := s.daemonSet(t)
-	first := s.agent(t, agents)
+	first := s.agent(t, agents, thisNode(t))
 	first.start()
 	answers200(t, healthOf(agents))
 
@@ -292,7 +383,7 @@ func TestHealthIsRedWithoutReceiver(t *testing.T) {
 	upgraded := s.daemonSet(t)
 	require.NotEqual(t, agents.Spec.Template.Annotations["checksum/config"], upgraded.Spec.Template.Annotations["checksum/config"])
 	upgraded.Name = release // the ConfigMap's
-	second := s.agent(t, upgraded)
+	second := s.agent(t, upgraded, thisNode(t))
 	second.name += "-second"
 	second.start()
 	require.EventuallyWithT(t, func(a *assert.CollectT) {

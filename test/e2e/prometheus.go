@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // sample is one series at one time, as both query APIs give it.
@@ -50,7 +51,16 @@ func (p *prometheus) query(expression string) ([]sample, error) {
 
 // instant asks an API that answers as Prometheus' instant query does, Loki's among them.
 func instant(api, expression string) ([]sample, error) {
-	body, err := get(api + "?" + url.Values{"query": {expression}}.Encode())
+	return instantAt(api, expression, time.Time{})
+}
+
+// instantAt evaluates the expression at a time; zero: now.
+func instantAt(api, expression string, at time.Time) ([]sample, error) {
+	parameters := url.Values{"query": {expression}}
+	if !at.IsZero() {
+		parameters.Set("time", strconv.FormatInt(at.Unix(), 10))
+	}
+	body, err := get(api + "?" + parameters.Encode())
 	if err != nil {
 		return nil, err
 	}

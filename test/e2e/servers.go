@@ -29,10 +29,14 @@ type prometheus struct {
 
 func startPrometheus(t testing.TB) *prometheus {
 	t.Helper()
+	return startPrometheusWith(t, "") // nothing is scraped
+}
+
+func startPrometheusWith(t testing.TB, content string) *prometheus {
+	t.Helper()
 	dir := t.TempDir()
-	// Nothing is scraped: an empty configuration.
 	configuration := filepath.Join(dir, "prometheus.yaml")
-	require.NoError(t, os.WriteFile(configuration, nil, 0o600))
+	require.NoError(t, os.WriteFile(configuration, []byte(content), 0o600))
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	p := &prometheus{url: "http://" + address}
 	p.program = program{
@@ -59,12 +63,17 @@ type loki struct {
 
 func startLoki(t testing.TB) *loki {
 	t.Helper()
+	return startLokiWith(t, "loki.yaml")
+}
+
+func startLokiWith(t testing.TB, configuration string) *loki {
+	t.Helper()
 	port := freePort(t)
 	l := &loki{url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	l.program = program{
 		name: "loki",
 		path: lokiPath,
-		args: []string{"-config.file=" + filepath.Join(configurations, "loki.yaml"), "-config.expand-env"},
+		args: []string{"-config.file=" + filepath.Join(configurations, configuration), "-config.expand-env"},
 		env: []string{
 			"E2E_DIR=" + t.TempDir(),
 			fmt.Sprintf("E2E_PORT=%d", port),

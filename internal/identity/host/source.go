@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/elastic/go-freelru"
 
@@ -61,6 +62,9 @@ func New(hostName string) *Source {
 		listeners: newCache[netip.AddrPort, *identity.Workload](maxListeners, hashAddrPort),
 	}
 }
+
+// Named returns true: nobody can list who may be at a remote address.
+func (*Source) Named(unique.Handle[identity.Names]) bool { return true }
 
 // Start asks for the host's addresses, and again from time to time until Close.
 func (s *Source) Start(context.Context) error {

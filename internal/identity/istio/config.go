@@ -93,7 +93,9 @@ func checkEndpoint(endpoint string) error {
 }
 
 // Capabilities implements identity.SourceConfig.
-func (*Config) Capabilities() identity.Capabilities { return identity.Capabilities{Services: true} }
+func (*Config) Capabilities() identity.Capabilities {
+	return identity.Capabilities{Services: true, Lists: true}
+}
 
 // NewSource implements identity.SourceConfig.
 func (c *Config) NewSource(settings identity.SourceSettings) (identity.Source, error) {

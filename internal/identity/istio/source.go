@@ -65,8 +65,8 @@ func New(config *Config, settings identity.SourceSettings) *Source {
 
 func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
 	settings = settings.WithDefaults()
-	index, gap := identity.NewIndex(settings.Retain), identity.NewGap()
-	index.Doubt(gap, 0) // nothing shows whether a workload of the mesh is still there
+	gap := identity.NewGap()
+	index := identity.NewIndex(settings.Retain, identity.WithGap(gap, 0)) // nothing shows whether a workload is still there
 	index.Incomplete(true)
 	return &Source{
 		gap: gap, began: time.Now(),

@@ -55,7 +55,7 @@ func (c *Config) Validate() error {
 
 // Capabilities implements identity.SourceConfig.
 func (*Config) Capabilities() identity.Capabilities {
-	return identity.Capabilities{Services: true, Cgroups: true}
+	return identity.Capabilities{Services: true, Cgroups: true, Lists: true}
 }
 
 // NewSource implements identity.SourceConfig.

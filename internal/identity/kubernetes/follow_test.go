@@ -42,7 +42,8 @@ type server struct {
 // follow starts a follower of pods.
 func (s *server) follow(t *testing.T, stream bool) (*follower, *registry) {
 	t.Helper()
-	r := newTestRegistry()
+	gap := identity.NewGap()
+	r := newTestRegistry(identity.WithGap(gap, time.Minute))
 	s.lists = make(chan func(metav1.ListOptions) (runtime.Object, error), 10)
 	s.watches = make(chan func(metav1.ListOptions) (watch.Interface, error), 10)
 	f := &follower{
@@ -72,10 +73,9 @@ func (s *server) follow(t *testing.T, stream bool) (*follower, *registry) {
 			remove: func(o metav1.Object, now time.Time) { r.removePod(o.GetNamespace()+"/"+o.GetName(), now) },
 			sweep:  r.sweepPods,
 		},
-		canStream: stream, lastHeard: neverHeard, gap: identity.NewGap(), onBack: func(uint64, uint64) {}, onListed: func() {},
+		canStream: stream, lastHeard: neverHeard, gap: gap, onBack: func(uint64, uint64) {}, onListed: func() {},
 		pauses: pauses{random: func(time.Duration) time.Duration { return 0 }},
 	}
-	r.index.Doubt(f.gap, time.Minute)
 	return f, r
 }
 

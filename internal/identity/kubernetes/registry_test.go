@@ -18,8 +18,8 @@ import (
 // theFirst is a list of all that was there before.
 var theFirst = &list{round: 1}
 
-func newTestRegistry() *registry {
-	return newRegistry(testCluster, "node-1", time.Minute, identity.NewIndex(time.Minute))
+func newTestRegistry(options ...identity.IndexOption) *registry {
+	return newRegistry(testCluster, "node-1", time.Minute, identity.NewIndex(time.Minute, options...))
 }
 
 // serviceOfPod is the service behind which somebody has the address, for a connection that began at the time at.

@@ -55,19 +55,18 @@ func New(config *Config, settings identity.SourceSettings) (*Source, error) {
 
 func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface, lastHeard func() time.Time) *Source {
 	settings = settings.WithDefaults()
-	index := identity.NewIndex(settings.Retain)
+	locator, ofAddresses := settings.OpenLocator(), identity.NewGap()
+	index := identity.NewIndex(settings.Retain, identity.WithLocator(locator),
+		identity.WithGap(ofAddresses, settings.Settle+settings.Retain))
 	s := &Source{
-		Resolver: index, settings: settings, index: index, locator: settings.OpenLocator(), listed: make(chan struct{}),
+		Resolver: index, settings: settings, index: index, locator: locator, listed: make(chan struct{}),
 		registry: newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, settings.NodeName, settings.Retain, index),
-	}
-	if s.locator != nil {
-		index.Locate(s.locator)
 	}
 	index.Incomplete(true)
 	for _, k := range kinds(client, s.registry) {
 		f := &follower{kindOf: k, canStream: streams(client), lastHeard: lastHeard, gap: identity.NewGap(), onBack: s.wentBack}
-		if k.name == ofPods { // their addresses pass from one to another
-			index.Doubt(f.gap, settings.Settle+settings.Retain)
+		if k.name == ofPods {
+			f.gap = ofAddresses // that pass from one to another
 		}
 		s.followers = append(s.followers, f)
 	}

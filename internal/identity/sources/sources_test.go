@@ -41,15 +41,15 @@ func TestTheDefaultsAreNotShared(t *testing.T) {
 	}
 }
 
-func TestWhatEachSourceCanTellApart(t *testing.T) {
+func TestTheCapabilitiesOfEachSource(t *testing.T) {
 	got := make(map[string]identity.Capabilities)
 	for name, config := range NewDefaultConfigs() {
 		got[name] = config.Capabilities()
 	}
 	assert.Equal(t, map[string]identity.Capabilities{
-		"file":       {Services: true},
+		"file":       {Services: true, Lists: true},
 		"host":       {Processes: true},
-		"istio":      {Services: true},
-		"kubernetes": {Services: true, Cgroups: true},
+		"istio":      {Services: true, Lists: true},
+		"kubernetes": {Services: true, Cgroups: true, Lists: true},
 	}, got)
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connect, request, response, close, over and over.
  *
- *	connect ADDRESS PORT SECONDS RATE ADDRESSES
+ *	connect ADDRESS PORT SECONDS RATE ADDRESSES [FROM SOURCES]
  *
  * RATE is connections per second, each at its moment whether or not the one before it was late (0: as
- * many as can be). Connection n goes to the address that is n % ADDRESSES after ADDRESS. Prints
+ * many as can be). Connection n goes to the address that is n % ADDRESSES after ADDRESS, with FROM it
+ * comes from the address that is n / ADDRESSES % SOURCES after FROM. Prints
  *
  *	connections, ns, ns of latency: the median, the 99th of a hundred
  *
@@ -35,21 +36,25 @@ int main(int argc, char **argv)
 {
 	static char buffer[RESPONSE];
 	uint64_t begin, end, due, step, now;
-	struct sockaddr_in first;
+	struct sockaddr_in first, from = { 0 };
 	size_t n = 0;
-	int addresses;
+	int addresses, sources = 0, one = 1;
 
-	if (argc != 6) {
-		fprintf(stderr, "usage: connect ADDRESS PORT SECONDS RATE ADDRESSES\n");
+	if (argc != 6 && argc != 8) {
+		fprintf(stderr, "usage: connect ADDRESS PORT SECONDS RATE ADDRESSES [FROM SOURCES]\n");
 		return 2;
 	}
 	first = address(argv[1], atoi(argv[2]));
 	addresses = atoi(argv[5]);
+	if (argc == 8) {
+		from = address(argv[6], 0);
+		sources = atoi(argv[7]);
+	}
 	step = atoi(argv[4]) ? 1000000000ULL / atoi(argv[4]) : 0;
 	begin = now_ns();
 	end = begin + (uint64_t)(atof(argv[3]) * 1e9);
 	for (due = begin; n < MOST; due += step) {
-		struct sockaddr_in to = plus(first, n % addresses);
+		struct sockaddr_in to = plus(first, n % addresses), source;
 		int fd;
 
 		now = now_ns();
@@ -60,6 +65,13 @@ int main(int argc, char **argv)
 		if (due > now)
 			wait_until(due);
 		fd = tcp_socket();
+		if (sources) {
+			source = plus(from, n / addresses % sources);
+			/* The port may be in use towards another address. */
+			setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+			if (bind(fd, (struct sockaddr *)&source, sizeof(source)))
+				die("bind");
+		}
 		if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
 			die("connect");
 		write_all(fd, buffer, REQUEST);

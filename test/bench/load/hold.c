@@ -14,13 +14,14 @@
 
 struct share {
 	int pipe;	/* the parent's end */
+	int listener;
 	int count;
 };
 
-static void hold(int pipe, struct sockaddr_in at, int count)
+static void hold(int pipe, int from, struct sockaddr_in at, int count)
 {
 	int *client = calloc(count, sizeof(int)), *server = calloc(count, sizeof(int));
-	int from = listener(at), next = 0, n;
+	int next = 0, n;
 	char byte = 0;
 
 	for (int i = 0; i < count; i++) {
@@ -60,8 +61,14 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: hold ADDRESS PORT COUNT\n");
 		return 2;
 	}
+	/* All listen before the first connects: a client's own port may be one of these. */
 	for (count = atoi(argv[3]); count > 0 && shares < 64; shares++) {
-		int ends[2], mine = count < EACH ? count : EACH;
+		share[shares].count = count < EACH ? count : EACH;
+		share[shares].listener = listener(address(argv[1], atoi(argv[2]) + shares));
+		count -= share[shares].count;
+	}
+	for (int n = 0; n < shares; n++) {
+		int ends[2];
 
 		if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
 			die("socketpair");
@@ -71,15 +78,14 @@ int main(int argc, char **argv)
 			break;
 		case 0:
 			/* Or a process would not see the end of its own input. */
-			for (int i = 0; i < shares; i++)
+			for (int i = 0; i < n; i++)
 				close(share[i].pipe);
 			close(ends[0]);
-			hold(ends[1], address(argv[1], atoi(argv[2]) + shares), mine);
+			hold(ends[1], share[n].listener, address(argv[1], atoi(argv[2]) + n), share[n].count);
 		}
 		close(ends[1]);
-		share[shares].pipe = ends[0];
-		share[shares].count = mine;
-		count -= mine;
+		close(share[n].listener);
+		share[n].pipe = ends[0];
 	}
 	wait_for(share, shares);
 	puts("ready");

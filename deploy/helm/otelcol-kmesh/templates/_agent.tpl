@@ -20,6 +20,9 @@ exporters:
       {{- toYaml $agent.tls | nindent 6 }}
     sending_queue:
       sizer: bytes
+      # One after the other: Prometheus rejects a point that arrives after a later one, and with it an agent's
+      # last totals before a restart.
+      num_consumers: 1
       {{- if $persistent }}
       queue_size: {{ mul $agent.queue.sizeMiB 1048576 }}
       storage: file_storage
@@ -79,6 +82,9 @@ service:
               prometheus:
                 host: 0.0.0.0
                 port: {{ $agent.ports.telemetry }}
+                # The names that the metrics have behind OTLP too.
+                without_type_suffix: false
+                without_units: false
         {{- end }}
       {{- else }}
       level: none

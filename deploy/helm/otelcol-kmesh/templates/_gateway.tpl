@@ -86,6 +86,9 @@ service:
               prometheus:
                 host: 0.0.0.0
                 port: 8888
+                # The names that the metrics have behind OTLP too.
+                without_type_suffix: false
+                without_units: false
   pipelines:
     metrics:
       receivers: [otlp]

@@ -45,6 +45,7 @@ type TelemetryBuilder struct {
 	KmeshRecordsLost             metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope       metric.Int64ObservableCounter
 	KmeshRecordsRead             metric.Int64ObservableCounter
+	KmeshRecordsUnnamed          metric.Int64ObservableCounter
 	KmeshRecordsWaiting          metric.Int64ObservableGauge
 	KmeshSeries                  metric.Int64ObservableGauge
 	KmeshSeriesRefused           metric.Int64ObservableCounter
@@ -321,6 +322,21 @@ func (builder *TelemetryBuilder) RegisterKmeshRecordsReadCallback(cb metric.Int6
 	return nil
 }
 
+// RegisterKmeshRecordsUnnamedCallback sets callback for observable KmeshRecordsUnnamed metric.
+func (builder *TelemetryBuilder) RegisterKmeshRecordsUnnamedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshRecordsUnnamed, obs: o})
+		return nil
+	}, builder.KmeshRecordsUnnamed)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterKmeshRecordsWaitingCallback sets callback for observable KmeshRecordsWaiting metric.
 func (builder *TelemetryBuilder) RegisterKmeshRecordsWaitingCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -471,103 +487,109 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.KmeshBpfMapEntries, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_bpf_map_entries",
-		metric.WithDescription("Entries of a BPF map: connection ends that are followed, records that wait in a ring, totals that the spill map held at the last collection, listeners that are older than the receiver. [Alpha]"),
+		metric.WithDescription("Entries of a BPF map: tracked connection ends, unread records of a ring buffer, totals in the spill map at the last collection, or listeners that are older than the receiver. [Alpha]"),
 		metric.WithUnit("{entry}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshBpfMapMemory, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_bpf_map_memory",
-		metric.WithDescription("Memory of a BPF map as the kernel accounts for it. [Alpha]"),
+		metric.WithDescription("Memory of a BPF map, as the kernel accounts for it. It counts towards the container, not towards the Go heap. [Alpha]"),
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshBpfProgramLoaded, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_bpf_program_loaded",
-		metric.WithDescription("1 where the BPF program runs; 0 where the kernel refuses it, or runs another variant in its place. [Alpha]"),
+		metric.WithDescription("1 if the BPF program runs, 0 if the kernel rejected it or another variant runs in its place. [Alpha]"),
 		metric.WithUnit("{program}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshBpfProgramRuns, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_bpf_program_runs",
-		metric.WithDescription("Runs of a BPF program, while sysctl kernel.bpf_stats_enabled is 1. [Alpha]"),
+		metric.WithDescription("Runs of a BPF program. Counted while sysctl kernel.bpf_stats_enabled is 1. [Alpha]"),
 		metric.WithUnit("{run}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshBpfProgramTime, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_bpf_program_time",
-		metric.WithDescription("Time in a BPF program, while sysctl kernel.bpf_stats_enabled is 1. [Alpha]"),
+		metric.WithDescription("Time spent in a BPF program. Counted while sysctl kernel.bpf_stats_enabled is 1. [Alpha]"),
 		metric.WithUnit("ns"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsExcluded, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_excluded",
-		metric.WithDescription("Audit: connection ends that were out of scope, by kind: opened, closed, failed. [Alpha]"),
+		metric.WithDescription("Audit: connection ends that were out of scope, by kind (opened, closed, failed). [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsExported, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_exported",
-		metric.WithDescription("Audit: connection ends as delivered metrics hold them, by kind: opened, closed, failed. Once all is delivered it equals kmesh_connections_kernel less what kmesh_connections_excluded and kmesh_totals_lost tell. [Alpha]"),
+		metric.WithDescription("Audit: connection ends in delivered metrics, by kind (opened, closed, failed). Once everything is delivered, it equals kmesh_connections_kernel minus kmesh_connections_excluded minus kmesh_totals_lost. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsKernel, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_kernel",
-		metric.WithDescription("Audit: connection ends as the program in the kernel counted them, by kind: opened, closed, failed. [Alpha]"),
+		metric.WithDescription("Audit: connection ends that the BPF programs counted, by kind (opened, closed, failed). [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsTracked, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_connections_tracked",
-		metric.WithDescription("Connection ends that are followed: opened, or found at the start, and not closed. [Alpha]"),
+		metric.WithDescription("Connection ends that are open and tracked, including those found at start. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsUntracked, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_untracked",
-		metric.WithDescription("Connection ends that found no room in the map of connections (262,144). [Alpha]"),
+		metric.WithDescription("Connection ends that are not reported because the connection maps were full. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentities, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_identities",
-		metric.WithDescription("Identities held, by kind: workload or service. [Alpha]"),
+		metric.WithDescription("Identities that the source holds, by kind (workload, service). [Alpha]"),
 		metric.WithUnit("{identity}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentityEventsBehind, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_identity_events_behind",
-		metric.WithDescription("Changes of identities that were not taken in yet. [Alpha]"),
+		metric.WithDescription("Changes of identities that were received and are not in use yet. [Alpha]"),
 		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentityInSync, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_identity_in_sync",
-		metric.WithDescription("1 while the source of identities is in sync, else 0. [Alpha]"),
-		metric.WithUnit("1"),
+		metric.WithDescription("1 while the identity source is in sync, else 0. [Alpha]"),
+		metric.WithUnit("{source}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshLookupsUnknown, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_lookups_unknown",
-		metric.WithDescription("Lookups of an identity that ended unknown, by side. [Alpha]"),
+		metric.WithDescription("Identity lookups without a result, by side. [Alpha]"),
 		metric.WithUnit("{lookup}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsLost, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_records_lost",
-		metric.WithDescription("Records that were lost, by reason: ring_full (its totals came by the spill map, the access log lacks a line), malformed, and log_queue_full, log_refused, log_shutdown (access log records that no consumer took). [Alpha]"),
+		metric.WithDescription("Records lost, by reason: ring_full (the totals arrive through the spill map, the access log misses a record), malformed, or log_queue_full, log_refused and log_shutdown (access log records that no consumer accepted). [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsOutOfScope, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_records_out_of_scope",
-		metric.WithDescription("Records that were left out because neither end is a known workload. [Alpha]"),
+		metric.WithDescription("Records that were ignored because neither end is a known workload. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsRead, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_records_read",
-		metric.WithDescription("Records that were read from the ring buffers. [Alpha]"),
+		metric.WithDescription("Records read from the ring buffers. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshRecordsUnnamed, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_records_unnamed",
+		metric.WithDescription("Records that were counted while an identity was still missing, by reason: settle_expired (identity.settle passed), too_many_waiting (the limit of waiting records was reached). [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
@@ -585,37 +607,37 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshSeriesRefused, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_series_refused",
-		metric.WithDescription("Flows that went to the overflow series, by set. [Alpha]"),
+		metric.WithDescription("Flows that were counted in the overflow series, by set. [Alpha]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshTotalsLost, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_totals_lost",
-		metric.WithDescription("What was lost for good because the spill map was full too, by kind: opened, closed, failed, sent, received, retransmits, lost. [Alpha]"),
+		metric.WithDescription("Counts that are lost because the spill map was full too, by kind (opened, closed, failed, sent, received, retransmits, lost). [Alpha]"),
 		metric.WithUnit("{unit}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshTotalsRecovered, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_totals_recovered",
-		metric.WithDescription("Connection ends whose totals came by the spill map after the ring was full. [Alpha]"),
+		metric.WithDescription("Connection ends whose totals arrived through the spill map because the ring buffer was full. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshTranslations, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_translations",
-		metric.WithDescription("Questions to the kernel's connection tracking about clients of a service's address, by kind: answered, missed (it has no such connection), failed, refused (more than 2,000 in a second: most are put again later). [Alpha]"),
+		metric.WithDescription("Queries to the kernel's connection tracking about clients of a service address, by kind: answered, missed (no such connection), failed, refused (rate limit; most are repeated later). [Alpha]"),
 		metric.WithUnit("{question}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshUnknownAddresses, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_unknown_addresses",
-		metric.WithDescription("Addresses that labels tell because nobody is known to have them; identity.unknown_destinations_limit bounds them. [Alpha]"),
+		metric.WithDescription("Addresses without a known workload that are label values. identity.unknown_destinations_limit bounds them. [Alpha]"),
 		metric.WithUnit("{address}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshUnknownAddressesRefused, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_unknown_addresses_refused",
-		metric.WithDescription("Flows of which a label says other, because identity.unknown_destinations_limit was reached. [Alpha]"),
+		metric.WithDescription("Flows with the label value other, because identity.unknown_destinations_limit was reached. [Alpha]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)

@@ -24,7 +24,7 @@ func NewSettings(tt *componenttest.Telemetry) receiver.Settings {
 func AssertEqualKmeshBpfMapEntries(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_map_entries",
-		Description: "Entries of a BPF map: connection ends that are followed, records that wait in a ring, totals that the spill map held at the last collection, listeners that are older than the receiver. [Alpha]",
+		Description: "Entries of a BPF map: tracked connection ends, unread records of a ring buffer, totals in the spill map at the last collection, or listeners that are older than the receiver. [Alpha]",
 		Unit:        "{entry}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -38,7 +38,7 @@ func AssertEqualKmeshBpfMapEntries(t *testing.T, tt *componenttest.Telemetry, dp
 func AssertEqualKmeshBpfMapMemory(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_map_memory",
-		Description: "Memory of a BPF map as the kernel accounts for it. [Alpha]",
+		Description: "Memory of a BPF map, as the kernel accounts for it. It counts towards the container, not towards the Go heap. [Alpha]",
 		Unit:        "By",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -52,7 +52,7 @@ func AssertEqualKmeshBpfMapMemory(t *testing.T, tt *componenttest.Telemetry, dps
 func AssertEqualKmeshBpfProgramLoaded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_program_loaded",
-		Description: "1 where the BPF program runs; 0 where the kernel refuses it, or runs another variant in its place. [Alpha]",
+		Description: "1 if the BPF program runs, 0 if the kernel rejected it or another variant runs in its place. [Alpha]",
 		Unit:        "{program}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -66,7 +66,7 @@ func AssertEqualKmeshBpfProgramLoaded(t *testing.T, tt *componenttest.Telemetry,
 func AssertEqualKmeshBpfProgramRuns(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_program_runs",
-		Description: "Runs of a BPF program, while sysctl kernel.bpf_stats_enabled is 1. [Alpha]",
+		Description: "Runs of a BPF program. Counted while sysctl kernel.bpf_stats_enabled is 1. [Alpha]",
 		Unit:        "{run}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -82,7 +82,7 @@ func AssertEqualKmeshBpfProgramRuns(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshBpfProgramTime(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_bpf_program_time",
-		Description: "Time in a BPF program, while sysctl kernel.bpf_stats_enabled is 1. [Alpha]",
+		Description: "Time spent in a BPF program. Counted while sysctl kernel.bpf_stats_enabled is 1. [Alpha]",
 		Unit:        "ns",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -98,7 +98,7 @@ func AssertEqualKmeshBpfProgramTime(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshConnectionsExcluded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_excluded",
-		Description: "Audit: connection ends that were out of scope, by kind: opened, closed, failed. [Alpha]",
+		Description: "Audit: connection ends that were out of scope, by kind (opened, closed, failed). [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -114,7 +114,7 @@ func AssertEqualKmeshConnectionsExcluded(t *testing.T, tt *componenttest.Telemet
 func AssertEqualKmeshConnectionsExported(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_exported",
-		Description: "Audit: connection ends as delivered metrics hold them, by kind: opened, closed, failed. Once all is delivered it equals kmesh_connections_kernel less what kmesh_connections_excluded and kmesh_totals_lost tell. [Alpha]",
+		Description: "Audit: connection ends in delivered metrics, by kind (opened, closed, failed). Once everything is delivered, it equals kmesh_connections_kernel minus kmesh_connections_excluded minus kmesh_totals_lost. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -130,7 +130,7 @@ func AssertEqualKmeshConnectionsExported(t *testing.T, tt *componenttest.Telemet
 func AssertEqualKmeshConnectionsKernel(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_kernel",
-		Description: "Audit: connection ends as the program in the kernel counted them, by kind: opened, closed, failed. [Alpha]",
+		Description: "Audit: connection ends that the BPF programs counted, by kind (opened, closed, failed). [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -146,7 +146,7 @@ func AssertEqualKmeshConnectionsKernel(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualKmeshConnectionsTracked(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_tracked",
-		Description: "Connection ends that are followed: opened, or found at the start, and not closed. [Alpha]",
+		Description: "Connection ends that are open and tracked, including those found at start. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -160,7 +160,7 @@ func AssertEqualKmeshConnectionsTracked(t *testing.T, tt *componenttest.Telemetr
 func AssertEqualKmeshConnectionsUntracked(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_untracked",
-		Description: "Connection ends that found no room in the map of connections (262,144). [Alpha]",
+		Description: "Connection ends that are not reported because the connection maps were full. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -176,7 +176,7 @@ func AssertEqualKmeshConnectionsUntracked(t *testing.T, tt *componenttest.Teleme
 func AssertEqualKmeshIdentities(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identities",
-		Description: "Identities held, by kind: workload or service. [Alpha]",
+		Description: "Identities that the source holds, by kind (workload, service). [Alpha]",
 		Unit:        "{identity}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -190,7 +190,7 @@ func AssertEqualKmeshIdentities(t *testing.T, tt *componenttest.Telemetry, dps [
 func AssertEqualKmeshIdentityEventsBehind(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identity_events_behind",
-		Description: "Changes of identities that were not taken in yet. [Alpha]",
+		Description: "Changes of identities that were received and are not in use yet. [Alpha]",
 		Unit:        "{event}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -204,8 +204,8 @@ func AssertEqualKmeshIdentityEventsBehind(t *testing.T, tt *componenttest.Teleme
 func AssertEqualKmeshIdentityInSync(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identity_in_sync",
-		Description: "1 while the source of identities is in sync, else 0. [Alpha]",
-		Unit:        "1",
+		Description: "1 while the identity source is in sync, else 0. [Alpha]",
+		Unit:        "{source}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
 		},
@@ -218,7 +218,7 @@ func AssertEqualKmeshIdentityInSync(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshLookupsUnknown(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_lookups_unknown",
-		Description: "Lookups of an identity that ended unknown, by side. [Alpha]",
+		Description: "Identity lookups without a result, by side. [Alpha]",
 		Unit:        "{lookup}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -234,7 +234,7 @@ func AssertEqualKmeshLookupsUnknown(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshRecordsLost(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_records_lost",
-		Description: "Records that were lost, by reason: ring_full (its totals came by the spill map, the access log lacks a line), malformed, and log_queue_full, log_refused, log_shutdown (access log records that no consumer took). [Alpha]",
+		Description: "Records lost, by reason: ring_full (the totals arrive through the spill map, the access log misses a record), malformed, or log_queue_full, log_refused and log_shutdown (access log records that no consumer accepted). [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -250,7 +250,7 @@ func AssertEqualKmeshRecordsLost(t *testing.T, tt *componenttest.Telemetry, dps 
 func AssertEqualKmeshRecordsOutOfScope(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_records_out_of_scope",
-		Description: "Records that were left out because neither end is a known workload. [Alpha]",
+		Description: "Records that were ignored because neither end is a known workload. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -266,7 +266,7 @@ func AssertEqualKmeshRecordsOutOfScope(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualKmeshRecordsRead(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_records_read",
-		Description: "Records that were read from the ring buffers. [Alpha]",
+		Description: "Records read from the ring buffers. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -275,6 +275,22 @@ func AssertEqualKmeshRecordsRead(t *testing.T, tt *componenttest.Telemetry, dps 
 		},
 	}
 	got, err := tt.GetMetric("otelcol_kmesh_records_read")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualKmeshRecordsUnnamed(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_kmesh_records_unnamed",
+		Description: "Records that were counted while an identity was still missing, by reason: settle_expired (identity.settle passed), too_many_waiting (the limit of waiting records was reached). [Alpha]",
+		Unit:        "{record}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_kmesh_records_unnamed")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
@@ -310,7 +326,7 @@ func AssertEqualKmeshSeries(t *testing.T, tt *componenttest.Telemetry, dps []met
 func AssertEqualKmeshSeriesRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_series_refused",
-		Description: "Flows that went to the overflow series, by set. [Alpha]",
+		Description: "Flows that were counted in the overflow series, by set. [Alpha]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -326,7 +342,7 @@ func AssertEqualKmeshSeriesRefused(t *testing.T, tt *componenttest.Telemetry, dp
 func AssertEqualKmeshTotalsLost(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_totals_lost",
-		Description: "What was lost for good because the spill map was full too, by kind: opened, closed, failed, sent, received, retransmits, lost. [Alpha]",
+		Description: "Counts that are lost because the spill map was full too, by kind (opened, closed, failed, sent, received, retransmits, lost). [Alpha]",
 		Unit:        "{unit}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -342,7 +358,7 @@ func AssertEqualKmeshTotalsLost(t *testing.T, tt *componenttest.Telemetry, dps [
 func AssertEqualKmeshTotalsRecovered(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_totals_recovered",
-		Description: "Connection ends whose totals came by the spill map after the ring was full. [Alpha]",
+		Description: "Connection ends whose totals arrived through the spill map because the ring buffer was full. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -358,7 +374,7 @@ func AssertEqualKmeshTotalsRecovered(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualKmeshTranslations(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_translations",
-		Description: "Questions to the kernel's connection tracking about clients of a service's address, by kind: answered, missed (it has no such connection), failed, refused (more than 2,000 in a second: most are put again later). [Alpha]",
+		Description: "Queries to the kernel's connection tracking about clients of a service address, by kind: answered, missed (no such connection), failed, refused (rate limit; most are repeated later). [Alpha]",
 		Unit:        "{question}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -374,7 +390,7 @@ func AssertEqualKmeshTranslations(t *testing.T, tt *componenttest.Telemetry, dps
 func AssertEqualKmeshUnknownAddresses(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_unknown_addresses",
-		Description: "Addresses that labels tell because nobody is known to have them; identity.unknown_destinations_limit bounds them. [Alpha]",
+		Description: "Addresses without a known workload that are label values. identity.unknown_destinations_limit bounds them. [Alpha]",
 		Unit:        "{address}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -388,7 +404,7 @@ func AssertEqualKmeshUnknownAddresses(t *testing.T, tt *componenttest.Telemetry,
 func AssertEqualKmeshUnknownAddressesRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_unknown_addresses_refused",
-		Description: "Flows of which a label says other, because identity.unknown_destinations_limit was reached. [Alpha]",
+		Description: "Flows with the label value other, because identity.unknown_destinations_limit was reached. [Alpha]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

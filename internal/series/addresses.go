@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"net/netip"
+	"slices"
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// Other is in labels in place of all unknown addresses past the limit.
+const Other = "other"
+
+var (
+	otherNames = unique.Make(identity.Names{
+		Workload: Other, CanonicalService: Other, CanonicalRevision: unknown,
+		Namespace: unknown, Principal: unknown, Cluster: unknown,
+	})
+	otherService = unique.Make(serviceNames{host: Other, name: unknown, namespace: unknown})
+)
+
+// addresses are the unknown ones in labels, at most limit of them. One has its place as long as a series has it.
+type addresses struct {
+	limit int
+	used  map[netip.Addr]int // by how many series
+}
+
+func newAddresses(limit int) *addresses {
+	return &addresses{limit: limit, used: make(map[netip.Addr]int)}
+}
+
+// hold takes places for a new series.
+func (t *addresses) hold(all []netip.Addr) {
+	for _, a := range all {
+		t.used[a]++
+	}
+}
+
+// release frees the places of a series.
+func (t *addresses) release(all []netip.Addr) {
+	for _, a := range all {
+		if t.used[a]--; t.used[a] == 0 {
+			delete(t.used, a)
+		}
+	}
+}
+
+// reservation are the unknown addresses of one key: of the source, of the destination, and the requested one.
+type reservation struct {
+	addresses *addresses
+	reserved  [3]netip.Addr
+	n, fresh  int // reserved, and of these without a place yet
+	refused   bool
+}
+
+// reserve returns whether the key may have the address.
+func (r *reservation) reserve(a netip.Addr) bool {
+	if slices.Contains(r.reserved[:r.n], a) {
+		return true
+	}
+	if r.addresses.used[a] == 0 {
+		if len(r.addresses.used)+r.fresh >= r.addresses.limit {
+			r.refused = true
+			return false
+		}
+		r.fresh++
+	}
+	r.reserved[r.n] = a
+	r.n++
+	return true
+}
+
+// names returns those of an end; of one that is but an address, only if the key may have it.
+func (r *reservation) names(w *identity.Workload) unique.Handle[identity.Names] {
+	switch {
+	case w == nil:
+		return unknownNames
+	case w.Kind == identity.KindAddress && !r.reserve(w.Addresses[0]):
+		return otherNames
+	}
+	return w.Names
+}
+
+// held returns what a new series of the key must hold.
+func (r *reservation) held() []netip.Addr {
+	return append([]netip.Addr(nil), r.reserved[:r.n]...) // nil when there are none, as in most series
+}

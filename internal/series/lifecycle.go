@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// phase is where a series is in its life, as of a snapshot.
+type phase uint8
+
+const (
+	phaseHidden phase = iota
+	phaseLive
+	phaseEnded
+	phaseOver // to be removed
+)
+
+// step moves a series through its life: hidden, live, ended, over.
+//
+// It ends only after its last value was delivered, and is removed only after its end was: a value or a mark that a
+// consumer refused is in the next snapshot again.
+func (s *series) step(m moment) phase {
+	if s.hidden {
+		if m.elapsed < s.visible {
+			return phaseHidden
+		}
+		s.hidden = false
+		s.fresh = m.id
+		return phaseLive
+	}
+	if s.ended != 0 {
+		if s.ended <= m.delivered {
+			return phaseOver
+		}
+		return phaseEnded
+	}
+	idle := m.expiration > 0 && m.elapsed-s.active > m.expiration
+	if (s.final || idle) && s.fresh <= m.delivered {
+		s.ended = m.id
+		return phaseEnded
+	}
+	return phaseLive
+}
+
+// EndGone ends the series of the service and workload sets that name a workload which present no longer knows, as soon
+// as their last values are delivered. It walks all series: call it when workloads went, not per record.
+func (s *Sets) EndGone(present func(unique.Handle[identity.Names]) bool) {
+	endGone(&s.service, s.settings.Networks, present)
+	endGone(&s.workload, s.settings.Networks, present)
+}
+
+// named is a key with who is at its ends.
+type named interface {
+	labelled
+	ends() [2]unique.Handle[identity.Names]
+}
+
+func endGone[K named](s *set[K], networks *identity.Networks, present func(unique.Handle[identity.Names]) bool) {
+	for key, e := range s.byKey { // without the overflow series, which names nobody
+		for _, end := range key.ends() {
+			if end != unknownNames && !networks.Named(end) && !present(end) {
+				e.final = true
+			}
+		}
+	}
+}

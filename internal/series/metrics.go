@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import "github.com/kmesh-net/otelcol-kmesh/internal/flow"
+
+// Set is one of the sets of metrics.
+type Set string
+
+// The sets.
+const (
+	Service    Set = "service"
+	Workload   Set = "workload"
+	Connection Set = "connection"
+)
+
+// metric is the sum of a counter over the flows of a series. To add one, add it to its set here.
+type metric struct {
+	name, unit  string
+	counter     flow.Counter
+	description string
+}
+
+const (
+	unitConnection = "{connection}"
+	unitSegment    = "{segment}"
+	unitByte       = "By"
+)
+
+// The metrics of the sets, by the names that Kmesh's dashboards know: `conntections` is Kmesh's own spelling.
+var (
+	serviceMetrics = []metric{
+		{"kmesh.tcp.connections.opened", unitConnection, flow.Opened, "TCP connections opened, by service."},
+		{"kmesh.tcp.connections.closed", unitConnection, flow.Closed, "TCP connections closed, by service."},
+		{"kmesh.tcp.received", unitByte, flow.Received, "Payload bytes that the reporter's end received, by service."},
+		{"kmesh.tcp.sent", unitByte, flow.Sent, "Payload bytes that the reporter's end sent, by service."},
+		{"kmesh.tcp.conntections.failed", unitConnection, flow.Failed, "TCP connects that failed, by service."},
+	}
+	workloadMetrics = []metric{
+		{"kmesh.tcp.workload.connections.opened", unitConnection, flow.Opened, "TCP connections opened, by workload."},
+		{"kmesh.tcp.workload.connections.closed", unitConnection, flow.Closed, "TCP connections closed, by workload."},
+		{"kmesh.tcp.workload.received", unitByte, flow.Received, "Payload bytes that the reporter's end received, by workload."},
+		{"kmesh.tcp.workload.sent", unitByte, flow.Sent, "Payload bytes that the reporter's end sent, by workload."},
+		{"kmesh.tcp.workload.conntections.failed", unitConnection, flow.Failed, "TCP connects that failed, by workload."},
+		{"kmesh.tcp.retrans", unitSegment, flow.Retransmits, "TCP segments that the reporter's end sent again, by workload."},
+		{"kmesh.tcp.packet_loss", unitSegment, flow.Lost, "TCP segments of the reporter's end that were lost, by workload."},
+	}
+	connectionMetrics = []metric{
+		{"kmesh.tcp.connection.sent", unitByte, flow.Sent, "Payload bytes that the reporter's end sent over one connection."},
+		{"kmesh.tcp.connection.received", unitByte, flow.Received, "Payload bytes that the reporter's end received over one connection."},
+		{"kmesh.tcp.connection.retrans", unitSegment, flow.Retransmits, "TCP segments that the reporter's end sent again over one connection."},
+		{"kmesh.tcp.connection.packet_lost", unitSegment, flow.Lost, "TCP segments of the reporter's end that were lost on one connection."},
+	}
+)
+
+// appliesTo returns whether the series has the metric. A series of failed connects has the metric of failures, any other
+// series has all others, zeros included. Beyond these it has those that counted something, as retransmitted SYNs.
+func (m *metric) appliesTo(p *Point) bool {
+	return (m.counter == flow.Failed) == p.Failure || p.Values[m.counter] != 0
+}
+
+// Metric describes a metric.
+type Metric struct {
+	Set                     Set
+	Name, Unit, Description string
+}
+
+// Metrics returns the metrics of all sets, in the order in which they are written.
+func Metrics() []Metric {
+	var all []Metric
+	for _, set := range []struct {
+		name    Set
+		metrics []metric
+	}{{Service, serviceMetrics}, {Workload, workloadMetrics}, {Connection, connectionMetrics}} {
+		for _, m := range set.metrics {
+			all = append(all, Metric{set.name, m.name, m.unit, m.description})
+		}
+	}
+	return all
+}
+
+// enabled returns the metrics whose names are on.
+func enabled(all []metric, on map[string]bool) []metric {
+	var some []metric
+	for _, m := range all {
+		if on[m.name] {
+			some = append(some, m)
+		}
+	}
+	return some
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// entry is a series with its place in the set.
+type entry[K comparable] struct {
+	series
+	key   K
+	index int
+}
+
+// set holds series by key, at most limit of them; what it refuses goes to one overflow series.
+type set[K comparable] struct {
+	limit    int
+	byKey    map[K]*entry[K]
+	entries  []*entry[K] // dense: a flush walks all of them
+	overflow *entry[K]   // one of entries; nil until the limit was reached
+	refused  uint64      // flows that the limit refused
+
+	addresses *addresses // in the labels of all sets
+}
+
+func newSet[K comparable](limit int, unknowns *addresses) set[K] {
+	return set[K]{limit: limit, byKey: make(map[K]*entry[K]), addresses: unknowns}
+}
+
+// find returns the series of key if there is one, begun anew if it was ended; else nil.
+func (s *set[K]) find(key K) *series {
+	e := s.byKey[key]
+	if e == nil {
+		return nil
+	}
+	if e.ended != 0 {
+		e.renew()
+	}
+	return &e.series
+}
+
+// labelled is a key that becomes attributes.
+type labelled interface {
+	comparable
+	attributes(policy string) pcommon.Map
+}
+
+// get returns the series of key, a new one when there is none, or the overflow series at the limit.
+func get[K labelled](s *set[K], key K, reserved *reservation, t traits, policy string) *series {
+	if found := s.find(key); found != nil {
+		return found
+	}
+	if s.full() {
+		s.refused++
+		return s.overflowSeries()
+	}
+	made := s.insert(key, key.attributes(policy))
+	made.failure = t.flags == flagConnect
+	made.held = reserved.held()
+	s.addresses.hold(made.held)
+	return made
+}
+
+// full returns whether another key must go to the overflow series, which itself counts for the limit.
+func (s *set[K]) full() bool {
+	return len(s.byKey) >= s.limit-1
+}
+
+// insert adds a series for a key that has none; the set must not be full.
+func (s *set[K]) insert(key K, attributes pcommon.Map) *series {
+	e := &entry[K]{key: key, series: series{attributes: attributes}}
+	s.byKey[key] = e
+	s.append(e)
+	return &e.series
+}
+
+// overflowSeries returns the overflow series.
+func (s *set[K]) overflowSeries() *series {
+	if s.overflow == nil {
+		s.overflow = &entry[K]{series: series{attributes: overflowAttributes()}}
+		s.append(s.overflow)
+	} else if s.overflow.ended != 0 {
+		s.overflow.renew()
+	}
+	return &s.overflow.series
+}
+
+func (s *set[K]) append(e *entry[K]) {
+	e.index = len(s.entries)
+	s.entries = append(s.entries, e)
+}
+
+// remove removes e; the last entry takes its place.
+func (s *set[K]) remove(e *entry[K]) {
+	s.addresses.release(e.held)
+	last := len(s.entries) - 1
+	moved := s.entries[last]
+	s.entries[e.index] = moved
+	moved.index = e.index
+	s.entries[last] = nil
+	s.entries = s.entries[:last]
+	if e == s.overflow {
+		s.overflow = nil
+		return
+	}
+	delete(s.byKey, e.key)
+}
+
+// discard removes the series of key, which no snapshot ever contained.
+func (s *set[K]) discard(key K) {
+	if e := s.byKey[key]; e != nil {
+		s.remove(e)
+	}
+}
+
+// moment is that of a snapshot.
+type moment struct {
+	id         uint64        // of the snapshot
+	delivered  uint64        // the newest snapshot that was delivered
+	elapsed    time.Duration // since the sets' epoch
+	expiration time.Duration // how long a series may be idle; 0: for ever
+}
+
+// snapshot returns the points of all series, and removes those that are over.
+func (s *set[K]) snapshot(m moment) Points {
+	points := Points{Live: make([]Point, 0, len(s.entries))}
+	for i := 0; i < len(s.entries); {
+		e := s.entries[i]
+		switch e.step(m) {
+		case phaseLive:
+			points.Live = append(points.Live, e.point())
+		case phaseEnded:
+			points.Ended = append(points.Ended, e.point())
+		case phaseOver:
+			s.remove(e) // another entry is at i now
+			continue
+		}
+		i++
+	}
+	return points
+}

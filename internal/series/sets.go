@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// Sets holds the series of the sets that are enabled. It is not safe for concurrent use; a Snapshot of it is.
+type Sets struct {
+	settings Settings
+	format   *format
+	epoch    time.Time
+
+	service    set[serviceKey]
+	workload   set[workloadKey]
+	connection set[connectionKey]
+	clock      stamps
+	addresses  *addresses // in the labels of the service and workload set
+
+	counted flow.Counters // all that series were given
+	pending flow.Counters // counted, as of the last snapshot
+	stats   Stats
+}
+
+// New returns sets without series. Resource and scope are copied into every batch, and must not change.
+func New(settings Settings, resource pcommon.Resource, scope pcommon.InstrumentationScope) *Sets {
+	settings = settings.withDefaults()
+	limit, unknown := settings.CardinalityLimit, newAddresses(settings.UnknownAddresses)
+	return &Sets{
+		settings: settings,
+		format: &format{
+			resource: resource, scope: scope,
+			service:    enabled(serviceMetrics, settings.Enabled),
+			workload:   enabled(workloadMetrics, settings.Enabled),
+			connection: enabled(connectionMetrics, settings.Enabled),
+		},
+		epoch:      time.Now(),
+		service:    newSet[serviceKey](limit, unknown),
+		workload:   newSet[workloadKey](limit, unknown),
+		connection: newSet[connectionKey](limit, unknown),
+		clock:      stamps{next: 1},
+		addresses:  unknown,
+	}
+}
+
+// Holds returns whether a metric of the set is enabled.
+func (s *Sets) Holds(set Set) bool {
+	switch set {
+	case Service:
+		return len(s.format.service) > 0
+	case Workload:
+		return len(s.format.workload) > 0
+	default:
+		return len(s.format.connection) > 0
+	}
+}
+
+// Add adds a flow to the series of each set, and does not keep it. A flow whose series exist costs no allocation.
+//
+// It splits what failed from the rest: a failed connect counts in the series whose response_flags report it.
+func (s *Sets) Add(f *flow.Flow, now time.Time) {
+	delta := f.Connection.Delta
+	s.counted.Add(delta)
+	if s.Holds(Connection) {
+		s.addConnection(f, now)
+	}
+	switch {
+	case f.Connection.Event == flow.EventFailed: // its SYNs may have been sent again: that stays with it
+		s.addDelta(f, flagConnect, delta, now)
+	case delta[flow.Failed] == 0:
+		s.addDelta(f, flagNone, delta, now)
+	default: // an aggregate of failed and other ends
+		s.addDelta(f, flagConnect, flow.Counters{flow.Failed: delta[flow.Failed]}, now)
+		delta[flow.Failed] = 0
+		s.addDelta(f, flagNone, delta, now)
+	}
+}
+
+func (s *Sets) addDelta(f *flow.Flow, flags responseFlags, delta flow.Counters, now time.Time) {
+	if delta == (flow.Counters{}) {
+		return // an idle connection must not keep its series alive
+	}
+	traits := s.traits(f, flags)
+	refused := false
+	if s.Holds(Service) {
+		reserved := reservation{addresses: s.addresses}
+		key := serviceKeyOf(f, traits, &reserved)
+		s.touch(get(&s.service, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
+		refused = reserved.refused
+	}
+	if s.Holds(Workload) {
+		reserved := reservation{addresses: s.addresses}
+		key := workloadKeyOf(f, traits, &reserved)
+		s.touch(get(&s.workload, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
+		refused = refused || reserved.refused
+	}
+	if refused {
+		s.stats.UnknownAddressesRefused++
+	}
+}
+
+// touch adds delta to a series, which the next snapshot will be the first to contain.
+func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
+	if one.start == 0 {
+		one.start = s.clock.begin(now)
+	}
+	one.sum.Add(delta)
+	one.fresh = s.clock.next
+	one.active = now.Sub(s.epoch)
+}
+
+// hbonePort is where a tunnel of an ambient mesh ends.
+const hbonePort = 15008
+
+func (s *Sets) traits(f *flow.Flow, flags responseFlags) traits {
+	t := traits{direction: f.Connection.Direction, flags: flags}
+	if s.settings.SecurityPolicy == PolicyAuto && tunnelled(f) {
+		t.mutualTLS = true
+	}
+	return t
+}
+
+// tunnelled returns whether the connection itself is an HBONE tunnel, which is always mutual TLS.
+func tunnelled(f *flow.Flow) bool {
+	return f.Connection.Destination.Port() == hbonePort &&
+		f.Destination != nil && f.Destination.Tunnel == identity.TunnelHBONE
+}

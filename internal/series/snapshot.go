@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+)
+
+// Snapshot is the state of all series at one moment. It shares only the attributes with the Sets, which nobody changes,
+// so it may be read on any goroutine.
+type Snapshot struct {
+	id     uint64
+	format *format
+	At     pcommon.Timestamp
+
+	Service    Points
+	Workload   Points
+	Connection Points
+}
+
+// ID is that for Sets.Delivered.
+func (s *Snapshot) ID() uint64 { return s.id }
+
+// Points are the series of one set.
+type Points struct {
+	Live []Point
+	// Ended are series that are over; their last values were delivered before.
+	Ended []Point
+}
+
+// Point is one series: a point of each metric that it has.
+type Point struct {
+	Attributes pcommon.Map // read only
+	Start      pcommon.Timestamp
+	Values     flow.Counters
+	Failure    bool // the series is one of failed connects
+}
+
+// Empty returns whether there is nothing to deliver.
+func (s *Snapshot) Empty() bool {
+	for _, p := range []*Points{&s.Service, &s.Workload, &s.Connection} {
+		if len(p.Live) > 0 || len(p.Ended) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Snapshot takes the state of all series. Call Delivered when it was delivered: the next snapshot repeats the marks of
+// ended series of one that was not. A snapshot must not be delivered after a newer one.
+func (s *Sets) Snapshot(now time.Time) *Snapshot {
+	id, at := s.clock.snapshot(now)
+	m := moment{id: id, delivered: s.clock.delivered, elapsed: now.Sub(s.epoch), expiration: s.settings.Expiration}
+	s.pending = s.counted
+	return &Snapshot{
+		id:         id,
+		format:     s.format,
+		At:         pcommon.Timestamp(at),
+		Service:    s.service.snapshot(m),
+		Workload:   s.workload.snapshot(m),
+		Connection: s.connection.snapshot(m),
+	}
+}
+
+// Delivered reports that the next consumer accepted the snapshot with this ID.
+func (s *Sets) Delivered(id uint64) {
+	if id <= s.clock.delivered || id >= s.clock.next {
+		return // an older one than was delivered already, or none of ours
+	}
+	s.clock.delivered = id
+	if id == s.clock.next-1 {
+		s.stats.Exported = s.pending
+	}
+}
