@@ -82,7 +82,7 @@ func Open(options Options) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{clock: readClock(systemTime)}
+	p := &Probe{clock: Clock{}.next(systemTime)}
 	if options.Exclusive {
 		if p.lock, err = lock(cgroup); err != nil {
 			return nil, err
