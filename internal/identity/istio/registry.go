@@ -74,7 +74,7 @@ func (r *registry) apply(c *change, now time.Time) {
 			continue
 		}
 		r.count(old, -1)
-		if (old.workload == nil) != (e.workload == nil) {
+		if !old.sameIdentity(e) {
 			r.withdraw(old, left, now)
 			continue
 		}
