@@ -186,7 +186,7 @@ var (
 
 // watchFor watches until its time is over, which is no error. in is the list that the watch begins with; nil: none.
 func (f *follower) watchFor(ctx context.Context, options metav1.ListOptions, in *list) error {
-	lasts := shortestWatch + rand.N(shortestWatch)
+	lasts := shortestWatch + rand.N(shortestWatch) // #nosec G404 -- so that nodes do not come together
 	options.TimeoutSeconds, options.AllowWatchBookmarks = ptr(int64(lasts/time.Second)), true
 	begin := time.Now()
 	w, err := f.watch(ctx, options)

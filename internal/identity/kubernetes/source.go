@@ -141,7 +141,7 @@ func (s *Source) lookAtInterfaces(now time.Time) {
 	}
 	var outward []netip.Addr
 	for _, a := range all {
-		if !a.IsLoopback() && !(a.Is6() && a.IsLinkLocalUnicast()) { // every link has such ones
+		if ofLink := a.Is6() && a.IsLinkLocalUnicast(); !ofLink && !a.IsLoopback() { // every link has such ones
 			outward = append(outward, a)
 		}
 	}
