@@ -53,6 +53,14 @@ func (r *Agent) Observation() *Observation { return r.newest.Load() }
 // Held counts the identities that the source has now.
 func (r *Agent) Held() identity.Held { return r.source.Held() }
 
+// EventsBehind counts the changes that the source has received and does not use yet.
+func (r *Agent) EventsBehind() int {
+	if queue, ok := r.source.(identity.Queue); ok {
+		return queue.Behind()
+	}
+	return 0 // it applies what it reads
+}
+
 // InSync is true while the source of identities knows the present state.
 func (r *Agent) InSync() bool { return r.source.InSync() }
 

@@ -15,7 +15,7 @@ import (
 // newSource makes the source of identities, which is not started.
 func newSource(s *Settings) (identity.Source, error) {
 	return s.Identity.Source.NewSource(identity.SourceSettings{
-		HostName: s.HostName, NodeName: s.NodeName, Retain: s.Identity.Retain, Logger: s.Logger,
+		HostName: s.HostName, NodeName: s.NodeName, Retain: s.Identity.Retain, Settle: s.Identity.Settle, Logger: s.Logger,
 		OnStatus: func(err error) { s.Status(partIdentity, err) },
 		OpenLocator: func() identity.LocatorCloser {
 			if tree := openCgroups(s.CgroupPath, s.Logger); tree != nil {

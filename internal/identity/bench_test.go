@@ -22,10 +22,10 @@ func town(pods int, options ...IndexOption) (*Index, []netip.AddrPort) {
 			x.UpsertService(&Service{
 				Host: host, Name: "s", Namespace: "default", Ports: []Port{{80, 8080}},
 				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, byte(i >> 16), byte(i >> 8), byte(i)})},
-			}, always, noon)
+			}, ever, noon)
 		}
 		w := pod(fmt.Sprintf("p%d", i), a.String()).behind(host, Port{80, 8080})
-		x.Upsert(w, always, noon)
+		x.Upsert(w, ever, noon)
 		ends[i] = netip.AddrPortFrom(a, 8080)
 	}
 	return x, ends
@@ -45,7 +45,7 @@ func TestLookupsAllocateNothing(t *testing.T) {
 }
 
 func BenchmarkResolve(b *testing.B) {
-	for _, pods := range []int{100, 1_000, 10_000, 100_000} {
+	for _, pods := range []int{1_000, 10_000, 150_000} {
 		b.Run(fmt.Sprint(pods), func(b *testing.B) {
 			x, ends := town(pods)
 			b.ReportAllocs()

@@ -8,17 +8,21 @@ import (
 	"sync/atomic"
 	"time"
 	"unique"
+
+	"github.com/puzpuzpuz/xsync/v4"
 )
 
 // maxLag bounds how much older than the first report of its holder a connection may be.
 const maxLag = 30 * time.Second
 
-// Index is a Resolver over the workloads and services that a source puts into it.
+// Index is a Resolver over the workloads and services that a source puts into it. docs/identity.md describes the rules by
+// which it decides.
 //
 // An address answers with whoever had it when the connection began, also after they gave it up, until retain is over.
 // Where several workloads had it at once:
 //   - of workloads with an address of their own the one that got it last is right: the report that the other one gave it up
-//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same;
+//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same.
+//     Where it is not certain which of them had it at the time, the place of the local process decides, else nobody is named;
 //   - workloads on the host's network share the node's address with each other and with what is no workload at all. The
 //     one behind whose service the port is answers, else the node. Where the node is not known, one answers that is
 //     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
@@ -27,21 +31,31 @@ const maxLag = 30 * time.Second
 type Index struct {
 	retain, lag time.Duration
 	generation  atomic.Uint64
+	incomplete  atomic.Bool // not everything was listed once
+	placed      atomic.Bool // Elsewhere is certain
 
-	mu        sync.Mutex // of the writers
-	workloads map[string]*Workload
-	services  map[ServiceKey]*Service
+	mu        sync.Mutex           // of the writers
+	workloads map[string]*Workload // by UID, but those that their source keeps
+	held      Held
 	named     map[unique.Handle[Names]]int // of how many workloads, those that are retained included
 	gone      []departure                  // in the order of their departure
 
-	holders    *ledger[netip.Addr, Workload]
-	byAddress  *ledger[netip.Addr, Service]
+	holders    *ledger[address, Workload]
+	byAddress  *ledger[address, Service]
 	byIdentity *ledger[ServiceKey, Service]
-	byPod      *ledger[PodUID, Workload]
-	locator    Locator // nil: none
+	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
+	locator    Locator                       // nil: none
+	gap        *Gap                          // nil: there is none
+	// An answer that nothing confirms holds for so long into a gap.
+	trust time.Duration
 }
 
 var _ Resolver = (*Index)(nil)
+
+// address is an IP address as a key without a pointer.
+type address [16]byte
+
+func addressOf(a netip.Addr) address { return a.As16() }
 
 // NewIndex returns an empty index that knows a removed holder for the time retain.
 //
@@ -52,13 +66,12 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 		retain:    retain,
 		lag:       min(retain, maxLag),
 		workloads: make(map[string]*Workload),
-		services:  make(map[ServiceKey]*Service),
 		named:     make(map[unique.Handle[Names]]int),
 		// The lowest UID comes last: the reader begins there.
-		holders:    newLedger[netip.Addr](func(a, b *Workload) bool { return a.UID < b.UID }),
-		byAddress:  newLedger[netip.Addr](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
+		holders:    newLedger[address](func(a, b *Workload) bool { return a.UID < b.UID }),
+		byAddress:  newLedger[address](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
-		byPod:      newLedger[PodUID](func(_, _ *Workload) bool { return true }),
+		byPod:      xsync.NewMap[PodUID, *Workload](),
 	}
 	for _, option := range options {
 		option(x)
@@ -70,55 +83,138 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 type IndexOption func(*Index)
 
 // WithLocator makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, or that is loopback's. An address of one workload alone needs nothing else: a proxy that speaks for a pod
-// has the pod's address, and a cgroup of its own. nil: no locator.
+// known to have, that passed from one pod to another, or that is loopback's. A proxy that speaks for a pod has the pod's
+// address, and a cgroup of its own. nil: no locator.
 func WithLocator(by Locator) IndexOption { return func(x *Index) { x.locator = by } }
+
+// WithGap makes answers uncertain that are about a time in the gap. Where nothing else confirms them, nobody is named for
+// connections that began later than trust into it.
+func WithGap(gap *Gap, trust time.Duration) IndexOption {
+	return func(x *Index) { x.gap, x.trust = gap, trust }
+}
+
+// Incomplete says whether something was not listed yet: until everything was, no answer is settled.
+func (x *Index) Incomplete(is bool) {
+	if x.incomplete.Swap(is) != is {
+		x.generation.Add(1)
+	}
+}
+
+// Placed says that the node of this process is known to the source: only then it is certain who is elsewhere.
+func (x *Index) Placed() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.placed.Swap(true) {
+		return
+	}
+	for uid, w := range x.byPod.All() {
+		if w.Elsewhere {
+			x.byPod.Delete(uid)
+		}
+	}
+	x.generation.Add(1)
+}
 
 // Upsert publishes a workload that has its addresses since then (zero: always had). If its UID is known, the workload
 // is its new version: addresses that it lost end now, and those that it keeps have the new names, whenever a
 // connection began.
-func (x *Index) Upsert(w *Workload, since, now time.Time) {
+func (x *Index) Upsert(w *Workload, since, now time.Time) { x.Put(w, Since(since, now), now) }
+
+// Put is Upsert with all that is known of when. Each version is put once. A workload whose span is over is retained, and is not there any more.
+func (x *Index) Put(w *Workload, span Span, now time.Time) {
+	x.Replace(w, span, Span{Until: now}, now)
+}
+
+// Replace is Put where it is known, too, when the version before gave up the addresses that this one does not have.
+func (x *Index) Replace(w *Workload, span, left Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.workloads[w.UID]
-	if old != nil && old.Equal(w) {
-		return
+	switch {
+	case !x.swap(x.workloads[w.UID], w, span, left, now):
+	case span.Until.IsZero():
+		x.workloads[w.UID] = w
+	default:
+		delete(x.workloads, w.UID)
 	}
-	var gone []netip.Addr
-	var pod []PodUID
+}
+
+// Swap is Put for a source that keeps its workloads itself: old is the version that it put before; nil: none. It differs from w. A
+// source with many of them saves a map by that.
+func (x *Index) Swap(old, w *Workload, span Span, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.swap(old, w, span, Span{Until: now}, now)
+}
+
+// swap returns false, and keeps the old version, where that is equal.
+func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
+	over := !span.Until.IsZero()
+	if old != nil && !over && old.Equal(w) {
+		return false
+	}
+	var had []address
 	if old != nil {
-		gone, pod = plain(old.Addresses), old.pod()
+		had = plain(old.Addresses)
+		x.held.Workloads--
 	}
-	x.holders.move(old, gone, w, plain(w.Addresses), wall(since), wall(now))
-	x.byPod.move(old, pod, w, w.pod(), wall(since), wall(now))
+	at := momentOf(now)
+	if old != nil && over { // its version before had the addresses since its own beginning
+		x.holders.move(old, had, tenureOf(w, Span{From: span.From}, now), plain(w.Addresses), leaveAt(left, now), at)
+		x.holders.move(w, plain(w.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
+	} else {
+		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leaveAt(left, now), at)
+	}
+	if w.PodUID != (PodUID{}) && !x.isElsewhere(w) {
+		x.byPod.Store(w.PodUID, w)
+	}
 	if old != nil {
-		x.gone = append(x.gone, departure{old.Names, wall(now)})
+		x.depart(old, at)
 	}
-	x.workloads[w.UID] = w
 	x.named[w.Names]++
+	if over {
+		x.depart(w, at)
+	} else {
+		x.held.Workloads++
+	}
 	x.generation.Add(1)
+	return true
 }
 
 // Remove ends the workload's tenure of its addresses. It does nothing if there is no such workload.
-func (x *Index) Remove(uid string, now time.Time) {
+func (x *Index) Remove(uid string, now time.Time) { x.RemoveAt(uid, Span{Until: now}, now) }
+
+// RemoveAt is Remove with what is known of the span's end.
+func (x *Index) RemoveAt(uid string, span Span, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.workloads[uid]
-	if old == nil {
-		return
+	if old := x.workloads[uid]; old != nil {
+		delete(x.workloads, uid)
+		x.drop(old, span, now)
 	}
-	x.holders.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
-	x.byPod.move(old, old.pod(), nil, nil, time.Time{}, wall(now))
-	delete(x.workloads, uid)
-	x.gone = append(x.gone, departure{old.Names, wall(now)})
+}
+
+// Drop is RemoveAt for a workload that Swap put.
+func (x *Index) Drop(w *Workload, span Span, now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.drop(w, span, now)
+}
+
+func (x *Index) drop(old *Workload, span Span, now time.Time) {
+	at := momentOf(now)
+	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
+	x.held.Workloads--
+	x.depart(old, at)
 	x.generation.Add(1)
 }
 
-// departure is when a workload went, or got other names.
+// departure is when a workload went, or got another version.
 type departure struct {
-	names unique.Handle[Names]
-	at    time.Time
+	workload *Workload
+	at       moment
 }
+
+func (x *Index) depart(w *Workload, at moment) { x.gone = append(x.gone, departure{w, at}) }
 
 // Named returns whether a workload has the names, or had them within retain.
 func (x *Index) Named(names unique.Handle[Names]) bool {
@@ -127,22 +223,54 @@ func (x *Index) Named(names unique.Handle[Names]) bool {
 	return x.named[names] > 0
 }
 
+// HolderIn returns the workload of a namespace that has an address of its own now; nil: none.
+func (x *Index) HolderIn(namespace string, a netip.Addr) *Workload {
+	h := x.holders.read(addressOf(plainAddr(a)))
+	if h == nil {
+		return nil
+	}
+	for t := range h.all {
+		if t.open() && !t.holder.HostNetwork && t.holder.Namespace == namespace {
+			return t.holder
+		}
+	}
+	return nil
+}
+
+// IsService returns whether a service has the address now.
+func (x *Index) IsService(a netip.Addr) bool {
+	h := x.byAddress.read(addressOf(plainAddr(a)))
+	if h == nil {
+		return false
+	}
+	for t := range h.all {
+		if t.open() && !t.holder.external(a) {
+			return true
+		}
+	}
+	return false
+}
+
 // UpsertService is Upsert for a service.
 func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.services[s.Key()]
+	old := x.serviceNow(s.Key())
 	if old != nil && old.equal(s) {
 		return
 	}
-	var gone []netip.Addr
+	var had []address
 	var key []ServiceKey
 	if old != nil {
-		gone, key = plain(old.Addresses), []ServiceKey{s.Key()}
+		had, key = plain(old.Addresses), []ServiceKey{s.Key()}
 	}
-	x.byAddress.move(old, gone, s, plain(s.Addresses), wall(since), wall(now))
-	x.byIdentity.move(old, key, s, []ServiceKey{s.Key()}, wall(since), wall(now))
-	x.services[s.Key()] = s
+	at := momentOf(now)
+	next := tenureOf(s, Since(since, now), now)
+	x.byAddress.move(old, had, next, plain(s.Addresses), leave{until: at}, at)
+	x.byIdentity.move(old, key, next, []ServiceKey{s.Key()}, leave{until: at}, at)
+	if old == nil {
+		x.held.Services++
+	}
 	x.generation.Add(1)
 }
 
@@ -150,60 +278,81 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.services[key]
+	old := x.serviceNow(key)
 	if old == nil {
 		return
 	}
-	x.byAddress.move(old, plain(old.Addresses), nil, nil, time.Time{}, wall(now))
-	x.byIdentity.move(old, []ServiceKey{key}, nil, nil, time.Time{}, wall(now))
-	delete(x.services, key)
+	at := momentOf(now)
+	x.byAddress.move(old, plain(old.Addresses), tenure[Service]{}, nil, leave{until: at}, at)
+	x.byIdentity.move(old, []ServiceKey{key}, tenure[Service]{}, nil, leave{until: at}, at)
+	x.held.Services--
 	x.generation.Add(1)
+}
+
+// serviceNow is the service that is there; nil: none is.
+func (x *Index) serviceNow(key ServiceKey) *Service {
+	for t := range x.byIdentity.read(key).all {
+		if t.open() {
+			return t.holder
+		}
+	}
+	return nil
 }
 
 // Expire forgets whoever ended more than retain ago. Call it every second or so.
 func (x *Index) Expire(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	until := wall(now).Add(-x.retain)
-	for len(x.gone) > 0 && !x.gone[0].at.After(until) {
-		names := x.gone[0].names
-		x.gone = x.gone[1:]
+	until := momentOf(now).add(-x.retain)
+	n := 0
+	for ; n < len(x.gone) && x.gone[n].at <= until; n++ {
+		w := x.gone[n].workload
+		if newest, _ := x.byPod.Load(w.PodUID); newest == w { // no version of it came later
+			x.byPod.Delete(w.PodUID)
+		}
+		names := w.Names
 		if x.named[names]--; x.named[names] == 0 {
 			delete(x.named, names)
 			x.generation.Add(1) // their series can end
 		}
 	}
+	if n > 0 {
+		x.gone = append([]departure(nil), x.gone[n:]...)
+	}
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)
-	x.byPod.expire(until)
 }
 
-// Generation changes with everything that is published or removed, and with every process that was found.
+// Generation changes with everything that is published or removed, with every process that was found, and with the gap.
 func (x *Index) Generation() uint64 {
+	g := x.generation.Load()
 	if x.locator != nil {
-		return x.generation.Load() + x.locator.Generation()
+		g += x.locator.Generation()
 	}
-	return x.generation.Load()
+	if x.gap != nil {
+		g += x.gap.count.Load()
+	}
+	return g
 }
 
 // Held counts what is there now, without what is retained.
 func (x *Index) Held() Held {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Held{Workloads: len(x.workloads), Services: len(x.services)}
+	return x.held
 }
 
 // plain returns the addresses as the index has them, and the probe: IPv4 not mapped to IPv6, and without a zone.
-func plain(addresses []netip.Addr) []netip.Addr {
-	all := make([]netip.Addr, len(addresses))
+func plain(addresses []netip.Addr) []address {
+	if len(addresses) == 0 {
+		return nil
+	}
+	all := make([]address, len(addresses))
 	for i, a := range addresses {
-		all[i] = plainAddr(a)
+		all[i] = addressOf(plainAddr(a))
 	}
 	return all
 }
 
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-// wall drops the monotonic clock: connections begin at times that have none.
-func wall(t time.Time) time.Time { return t.Round(0) }

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	noon   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	always time.Time
+	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ever time.Time // zero: always
 )
 
 // after is a time so many seconds after noon.
@@ -74,7 +74,7 @@ func TestAConnectionBelongsToWhoHadTheAddressWhenItBegan(t *testing.T) {
 
 func TestARemovedHolderAnswersUntilItIsForgotten(t *testing.T) {
 	x := NewIndex(time.Minute)
-	x.Upsert(pod("a", "10.244.0.5"), always, after(0))
+	x.Upsert(pod("a", "10.244.0.5"), ever, after(0))
 	x.Remove("a", after(10))
 	x.Expire(after(69.9))
 	require.Equal(t, "a", who(x, "10.244.0.5:80", after(9)))
@@ -105,7 +105,7 @@ func TestAShortRetentionShortensTheLag(t *testing.T) {
 
 func TestAChangedWorkloadLosesItsOldAddresses(t *testing.T) {
 	x := NewIndex(time.Minute)
-	x.Upsert(pod("a", "10.244.0.5", "fd00::5"), always, after(0))
+	x.Upsert(pod("a", "10.244.0.5", "fd00::5"), ever, after(0))
 	changed := pod("a", "fd00::5", "10.244.0.6")
 	changed.Name = "renamed"
 	x.Upsert(changed, after(10), after(10))
@@ -126,7 +126,7 @@ func TestAChangedWorkloadLosesItsOldAddresses(t *testing.T) {
 
 func TestAddressesAreOneHoweverTheyAreWritten(t *testing.T) {
 	x := NewIndex(time.Minute)
-	x.Upsert(pod("a", "::ffff:10.244.0.5", "10.244.0.5", "fe80::1%eth0"), always, noon)
+	x.Upsert(pod("a", "::ffff:10.244.0.5", "10.244.0.5", "fe80::1%eth0"), ever, noon)
 	require.Equal(t, "a", who(x, "10.244.0.5:80", noon))
 	require.Equal(t, "a", who(x, "[::ffff:10.244.0.5]:80", noon))
 	require.Equal(t, "a", who(x, "[fe80::1]:80", noon))
@@ -147,7 +147,7 @@ func TestOverlappingTenures(t *testing.T) {
 		for _, order := range [][]string{{"a", "b", "c"}, {"c", "b", "a"}, {"b", "a", "c"}} {
 			x := NewIndex(time.Minute)
 			for _, uid := range order {
-				x.Upsert(pod(uid, "10.244.0.5"), always, noon)
+				x.Upsert(pod(uid, "10.244.0.5"), ever, noon)
 			}
 			require.Equal(t, "a", who(x, "10.244.0.5:80", noon), "%v", order)
 		}
@@ -156,10 +156,10 @@ func TestOverlappingTenures(t *testing.T) {
 
 func TestHostNetworkWorkloadsShareTheNodesAddress(t *testing.T) {
 	x := NewIndex(time.Minute)
-	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), always, noon)
+	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), ever, noon)
 	require.Equal(t, "exporter", who(x, "172.18.0.2:5", noon), "alone")
 
-	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork().behind("dns", Port{53, 5353}), always, noon)
+	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork().behind("dns", Port{53, 5353}), ever, noon)
 	require.Equal(t, "exporter", who(x, "172.18.0.2:9100", noon), "its service's port")
 	require.Equal(t, "dns", who(x, "172.18.0.2:5353", noon), "its service's target port")
 	require.Equal(t, "nobody", who(x, "172.18.0.2:53", noon), "the service's own port is not the node's")
@@ -167,7 +167,7 @@ func TestHostNetworkWorkloadsShareTheNodesAddress(t *testing.T) {
 
 	x.Upsert(pod("another", "172.18.0.2").onHostNetwork().behind("other", Port{9100, 9100}), after(1), after(1))
 	require.Equal(t, "another", who(x, "172.18.0.2:9100", after(2)), "a tie goes to the lowest UID")
-	x.Upsert(pod("own", "172.18.0.2"), always, noon)
+	x.Upsert(pod("own", "172.18.0.2"), ever, noon)
 	require.Equal(t, "own", who(x, "172.18.0.2:9100", after(2)), "an address of its own")
 }
 
@@ -175,12 +175,12 @@ func TestTheNodeAnswersForWhoeverIsOnItsNetwork(t *testing.T) {
 	x := NewIndex(time.Minute)
 	node := pod("node", "172.18.0.2").onHostNetwork()
 	node.Node = true
-	x.Upsert(node, always, noon)
+	x.Upsert(node, ever, noon)
 	require.Equal(t, "node", who(x, "172.18.0.2:5", noon))
-	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), always, noon)
+	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), ever, noon)
 	require.Equal(t, "exporter", who(x, "172.18.0.2:9100", noon), "its service's port")
 	require.Equal(t, "node", who(x, "172.18.0.2:10250", noon), "the kubelet, or the exporter as a client: nobody can tell")
-	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork(), always, noon)
+	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork(), ever, noon)
 	require.Equal(t, "node", who(x, "172.18.0.2:53", noon))
 	x.Remove("node", noon)
 	require.Equal(t, "nobody", who(x, "172.18.0.2:53", after(1)))
@@ -194,13 +194,13 @@ func TestTheGenerationMovesWithEveryAnswer(t *testing.T) {
 		moves bool
 		do    func()
 	}{
-		{"a new workload", true, func() { x.Upsert(pod("a", "10.244.0.5"), always, noon) }},
+		{"a new workload", true, func() { x.Upsert(pod("a", "10.244.0.5"), ever, noon) }},
 		{"the same again", false, func() { x.Upsert(pod("a", "10.244.0.5"), after(9), after(9)) }},
 		{"changed", true, func() { x.Upsert(pod("a", "10.244.0.6"), after(9), after(9)) }},
 		{"in a new service", true, func() { x.Upsert(pod("a", "10.244.0.6").behind("h"), after(9), after(9)) }},
-		{"a new service", true, func() { x.UpsertService(&Service{Host: "h"}, always, noon) }},
-		{"the same service", false, func() { x.UpsertService(&Service{Host: "h"}, always, noon) }},
-		{"changed", true, func() { x.UpsertService(&Service{Host: "h", Ports: []Port{{80, 80}}}, always, noon) }},
+		{"a new service", true, func() { x.UpsertService(&Service{Host: "h"}, ever, noon) }},
+		{"the same service", false, func() { x.UpsertService(&Service{Host: "h"}, ever, noon) }},
+		{"changed", true, func() { x.UpsertService(&Service{Host: "h", Ports: []Port{{80, 80}}}, ever, noon) }},
 		{"no such service", false, func() { x.RemoveService(ServiceKey{"default", "h"}, noon) }},
 		{"a service is gone", true, func() { x.RemoveService(ServiceKey{"", "h"}, noon) }},
 		{"no such workload", false, func() { x.Remove("b", noon) }},
@@ -268,4 +268,13 @@ func TestNamesAreKnownUntilTheLastOfThemIsForgotten(t *testing.T) {
 	if x.Generation() == before {
 		t.Fatal("nobody was told")
 	}
+}
+
+func TestTheSameAgainCanBeRemoved(t *testing.T) {
+	x := NewIndex(time.Minute)
+	x.Upsert(pod("a", "10.244.0.5"), ever, noon)
+	x.Upsert(pod("a", "10.244.0.5"), ever, noon)
+	x.Remove("a", after(1))
+	require.Equal(t, "nobody, yet", who(x, "10.244.0.5:80", after(1)))
+	require.Equal(t, Held{}, x.Held())
 }

@@ -10,90 +10,197 @@ import (
 
 // Resolve returns who had the address. An unknown address is not settled: the source may report its holder later.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
-	address := plainAddr(end.Address.Addr())
-	h := x.holders.read(address)
-	if h != nil && end.Local != nil && x.locator != nil && h.tenures[0].holder.HostNetwork {
-		// The usual case at a node's address, without a look at all that share it.
-		if uid, place := x.locator.Locate(*end.Local, at); place == PlacePod {
-			if pod := x.pod(uid); pod != nil && pod.HostNetwork && slices.Contains(pod.Addresses, address) {
-				return pod, true
-			}
-		}
+	a, moment := plainAddr(end.Address.Addr()), momentOf(at)
+	h := x.holders.read(addressOf(a))
+	if h != nil && end.Local == nil && h.alone(moment) && x.gapInto(moment) < 0 {
+		return h.holder, !x.incomplete.Load() // nearly always
 	}
-	moment, known := at, false
-	if h != nil {
-		moment, known, settled = h.moment(at, x.lag)
-	}
+	q := question{x: x, address: a, port: end.Address.Port(), local: end.Local != nil, history: h, at: moment, time: at}
 	if end.Local == nil || x.locator == nil {
-		if known {
-			w = holderOf(h, moment, end.Address.Port(), false)
+		w, settled = q.byAddress(PlaceUnknown)
+	} else {
+		w, settled = q.byProcess(end.Local)
+	}
+	return w, settled && !x.incomplete.Load()
+}
+
+// question is one lookup.
+type question struct {
+	x       *Index
+	address netip.Addr
+	port    uint16
+	local   bool               // it is an end of this node
+	history *history[Workload] // of the address; nil: nobody ever had it
+	at      moment
+	time    time.Time // the same
+}
+
+// byAddress answers for an end whose process is not known, or is in no pod.
+func (q *question) byAddress(place Place) (w *Workload, settled bool) {
+	moment, known, settled := q.moment()
+	if !known {
+		return nil, settled
+	}
+	owner, verdict := ownerOf(q.history, moment)
+	switch {
+	case verdict == disputed:
+		return nil, true
+	case verdict == disputedYet:
+		return nil, false
+	case owner != nil && q.elsewhere(owner, place):
+		return nil, true
+	case owner != nil:
+		return q.confirmed(owner)
+	}
+	w = sharerOf(q.history, moment, q.port, place == PlaceHost)
+	return w, settled && q.x.gapInto(q.at) < 0 && (w != nil || place != PlaceHost)
+}
+
+// byProcess answers for an end of which the process is known: its cgroup knows the pod better than any address.
+func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
+	moment, known, _ := q.moment()
+	if known && local.Cgroup <= RootCgroup && q.x.gapInto(q.at) < 0 {
+		// Only /proc could tell more, which is not asked about every connection.
+		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) {
+			return owner, true
 		}
-		return w, settled
 	}
-	if known {
-		if w = ownerOf(h, moment); w != nil {
-			return w, true
-		}
-	}
-	uid, place := x.locator.Locate(*end.Local, at)
-	if place == PlacePod {
-		// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
-		w = x.pod(uid)
-		return w, w != nil && (known || address.IsLoopback())
-	}
-	if known {
-		w = holderOf(h, moment, end.Address.Port(), place == PlaceHost)
-	}
+	uid, place := q.x.locator.Locate(*local, q.time)
 	switch place {
-	case PlaceHost:
-		return w, settled && (w != nil || !known)
+	case PlacePod:
+		return q.byPod(uid, moment, known)
 	case PlaceSought:
+		w, _ = q.byAddress(place)
 		return w, false
-	default:
-		return w, settled
 	}
+	return q.byAddress(place)
 }
 
-// ownerOf is the workload with an address of its own.
-func ownerOf(h *history[Workload], at time.Time) *Workload {
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		if t := &h.tenures[i]; !t.holder.HostNetwork && t.covers(at) {
-			return t.holder
+// byPod answers for a process of a pod.
+func (q *question) byPod(uid PodUID, moment moment, known bool) (w *Workload, settled bool) {
+	pod, _ := q.x.byPod.Load(uid)
+	if pod != nil && slices.Contains(pod.Addresses, q.address) {
+		return pod, true
+	}
+	var owner *Workload
+	if known {
+		var verdict verdict
+		if owner, verdict = ownerOf(q.history, moment); verdict != undisputed && (pod == nil || len(pod.Addresses) > 0) {
+			return nil, verdict == disputed && pod != nil
 		}
 	}
-	return nil
+	switch {
+	case pod == nil && (owner == nil || owner.PodUID == (PodUID{}) || q.x.locator.Present(owner.PodUID, q.time) != PresenceHere):
+		// The pod may have taken the address over: it is not the former holder's for certain, nor anybody's yet.
+		return nil, false
+	case pod != nil && len(pod.Addresses) == 0 && (owner == nil || q.x.locator.Present(owner.PodUID, q.time) != PresenceHere):
+		return pod, true // it was gone before anybody reported its address, or is new
+	case owner != nil && q.x.isElsewhere(owner):
+		return nil, true
+	case owner != nil: // a proxy speaks for it
+		return q.confirmed(owner)
+	}
+	// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
+	return pod, known || q.address.IsLoopback()
 }
 
-// pod is the workload of a cgroup. The time does not matter: no other pod ever has its UID.
-func (x *Index) pod(uid PodUID) *Workload {
-	h := x.byPod.read(uid)
-	if h == nil {
-		return nil
+// moment returns the time for which to look at the history.
+func (q *question) moment() (at moment, known, settled bool) {
+	if q.history == nil {
+		return q.at, false, false
 	}
-	newest := h.tenures[0]
-	for _, t := range h.tenures[1:] {
-		if t.open() || !newest.open() {
-			newest = t
+	return q.history.moment(q.at, q.x.lag)
+}
+
+// confirmed returns the owner of an address, as far as it is certain in a gap of the watch: on its own node a pod's cgroup shows
+// whether it is still there.
+func (q *question) confirmed(owner *Workload) (w *Workload, settled bool) {
+	into := q.x.gapInto(q.at)
+	if into < 0 {
+		return owner, true
+	}
+	if q.x.locator != nil {
+		switch q.x.locator.Present(owner.PodUID, q.time) {
+		case PresenceHere:
+			return owner, true
+		case PresenceGone:
+			return nil, false
 		}
 	}
-	return newest.holder
+	if into >= q.x.trust {
+		return nil, false
+	}
+	return owner, false
 }
 
-// holderOf decides between the workloads that had an address at once; with noPod it is known to be none of the pods.
-func holderOf(h *history[Workload], at time.Time, port uint16, noPod bool) *Workload {
+// elsewhere returns whether the owner of an address cannot be who is in a place of this node.
+func (q *question) elsewhere(owner *Workload, place Place) bool {
+	return q.local && q.x.isElsewhere(owner) ||
+		place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
+}
+
+func (x *Index) isElsewhere(w *Workload) bool { return w.Elsewhere && x.placed.Load() }
+
+func (x *Index) gapInto(at moment) time.Duration {
+	if x.gap == nil {
+		return -1
+	}
+	return x.gap.into(at)
+}
+
+// verdict is whether it is certain who had an address.
+type verdict uint8
+
+const (
+	undisputed  verdict = iota
+	disputed            // it was one of several, or somebody whom nobody saw
+	disputedYet         // likewise, and what is reported next may decide it
+)
+
+// ownerOf is the workload with an address of its own; nil: there is none, or it is disputed.
+func ownerOf(h *history[Workload], at moment) (*Workload, verdict) {
+	var newer *tenure[Workload] // which may not have begun yet
+	for t := range h.all {
+		switch {
+		case t.shares() || !t.covers(at):
+		case newer == nil && at < t.began():
+			newer = t
+		case newer == nil:
+			if t.ends.mark() && at >= t.ended() {
+				return nil, disputed
+			}
+			return t.holder, undisputed
+		case t.until <= newer.began() && at < t.ended():
+			return t.holder, undisputed // the newer one began after it
+		case t.open():
+			return nil, disputedYet
+		default:
+			return nil, disputed
+		}
+	}
+	if newer != nil {
+		return newer.holder, undisputed
+	}
+	return nil, undisputed
+}
+
+// sharerOf decides between the workloads that share an address; with noPod it is known to be none of the pods.
+func sharerOf(h *history[Workload], at moment, port uint16, noPod bool) *Workload {
 	var sharing, serving, node *Workload
+	var claim *tenure[Workload]
 	shared := 0
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		t := &h.tenures[i]
-		if !t.covers(at) || noPod && t.holder.PodUID != (PodUID{}) {
-			continue
-		}
+	for t := range h.all {
 		w := t.holder
-		if !w.HostNetwork {
-			return w
-		}
-		if w.Node {
+		switch {
+		case !t.shares() || !t.covers(at) || noPod && w.PodUID != (PodUID{}):
+			continue
+		case w.Node:
 			node = w
+			continue
+		case w.Claimed: // whoever claimed it first
+			if w.serves(port) && (claim == nil || t.from < claim.from || t.from == claim.from && w.UID < claim.holder.UID) {
+				claim = t
+			}
 			continue
 		}
 		shared++
@@ -109,6 +216,8 @@ func holderOf(h *history[Workload], at time.Time, port uint16, noPod bool) *Work
 		return node
 	case shared == 1:
 		return sharing
+	case shared == 0 && claim != nil:
+		return claim.holder
 	}
 	return nil
 }
@@ -119,49 +228,92 @@ func (x *Index) Service(original, destination netip.AddrPort, w *Workload, at ti
 	if !asked.IsValid() {
 		asked = destination
 	}
-	if s := x.serviceAt(asked, at); s != nil {
+	moment := momentOf(at)
+	if s := x.serviceAt(asked, destination, moment); s != nil {
 		return s
 	}
 	if w == nil {
 		return nil
 	}
-	if s := x.serviceOf(w, destination.Port(), at); s != nil {
+	if s := x.serviceOf(w, destination.Port(), moment); s != nil {
 		return s
 	}
 	// A mesh that takes the connection to another port of the same workload hides the port that was meant.
 	if plainAddr(asked.Addr()) == plainAddr(destination.Addr()) && asked.Port() != destination.Port() {
-		if s := x.serviceOf(w, asked.Port(), at); s != nil {
+		if s := x.serviceOf(w, asked.Port(), moment); s != nil {
 			return s
 		}
 	}
 	if len(w.Services) == 1 {
-		return x.service(w.Services[0].Service, at)
+		return x.service(w.Services[0].Service, moment)
 	}
 	return nil
 }
 
-// serviceAt is the service that listens at an address.
-func (x *Index) serviceAt(asked netip.AddrPort, at time.Time) *Service {
-	h := x.byAddress.read(plainAddr(asked.Addr()))
+// serviceAt is the service that listens at an address. Anybody may list any address as an external one of his service: one that
+// is a workload's own, or another service's, counts only where the packets really went elsewhere.
+func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service {
+	a := plainAddr(asked.Addr())
+	h := x.byAddress.read(addressOf(a))
 	if h == nil {
 		return nil
 	}
-	at, ok, _ := h.moment(at, x.lag)
+	var own, external *Service
+	if former := h.former(at); former != nil && !former.covers(at) {
+		// kube-proxy's rules go after the service: the time until the next one has the address is the former one's.
+		if !former.holder.external(a) && former.holder.listens(asked.Port()) {
+			return former.holder
+		}
+	}
+	moment, ok, _ := h.moment(at, x.lag)
 	if !ok {
 		return nil
 	}
-	var best *Service
-	for i := range h.tenures {
-		t := &h.tenures[i]
-		if t.covers(at) && t.holder.listens(asked.Port()) {
-			best = lower(best, t.holder)
+	for t := range h.all {
+		switch {
+		case !t.covers(moment) || !t.holder.listens(asked.Port()):
+		case t.holder.external(a):
+			external = lower(external, t.holder)
+		default:
+			own = lower(own, t.holder)
 		}
 	}
-	return best
+	translated := plainAddr(destination.Addr()) != a
+	switch {
+	case own != nil && (translated || !x.owned(a, at)):
+		return own
+	case external != nil && (translated || !x.owned(a, at)) && (own == nil && !x.clusterIP(h, a, moment)):
+		return external
+	}
+	return nil
+}
+
+// clusterIP returns whether the address is a service's own, whatever its ports.
+func (x *Index) clusterIP(h *history[Service], a netip.Addr, at moment) bool {
+	for t := range h.all {
+		if t.covers(at) && !t.holder.external(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// owned returns whether a workload has the address for itself.
+func (x *Index) owned(a netip.Addr, at moment) bool {
+	h := x.holders.read(addressOf(a))
+	if h == nil {
+		return false
+	}
+	at, ok, _ := h.moment(at, x.lag)
+	if !ok {
+		return false
+	}
+	w, verdict := ownerOf(h, at)
+	return w != nil || verdict != undisputed
 }
 
 // serviceOf is the service of a workload that ends at the workload's port.
-func (x *Index) serviceOf(w *Workload, target uint16, at time.Time) *Service {
+func (x *Index) serviceOf(w *Workload, target uint16, at moment) *Service {
 	var best *Service
 	for i := range w.Services {
 		if !w.Services[i].serves(target) {
@@ -174,7 +326,7 @@ func (x *Index) serviceOf(w *Workload, target uint16, at time.Time) *Service {
 	return best
 }
 
-func (x *Index) service(key ServiceKey, at time.Time) *Service {
+func (x *Index) service(key ServiceKey, at moment) *Service {
 	h := x.byIdentity.read(key)
 	if h == nil {
 		return nil
@@ -183,9 +335,9 @@ func (x *Index) service(key ServiceKey, at time.Time) *Service {
 	if !ok {
 		return nil
 	}
-	for i := len(h.tenures) - 1; i >= 0; i-- {
-		if h.tenures[i].covers(at) {
-			return h.tenures[i].holder
+	for t := range h.all {
+		if t.covers(at) {
+			return t.holder
 		}
 	}
 	return nil

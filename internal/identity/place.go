@@ -51,10 +51,27 @@ const (
 	PlacePod
 )
 
+// Presence is whether a pod is on this node.
+type Presence uint8
+
+// The presences.
+const (
+	PresenceUnknown Presence = iota // it was never seen here
+	PresenceSought                  // not known yet; the generation changes when it is
+	PresenceHere                    // one of its processes was here then, or later
+	PresenceGone                    // it was here before
+)
+
+// RootCgroup is the id of the root of cgroup v2, in every kernel. It shows nothing about a process where pods have cgroups of
+// version 1.
+const RootCgroup = 1
+
 // Locator finds the place of a process that made a socket at the time at, and its pod's UID. It never waits, and an
 // answer that is known takes no lock and allocates nothing.
 type Locator interface {
 	Locate(p Process, at time.Time) (PodUID, Place)
+	// Present returns whether the pod had processes on this node at the time at.
+	Present(pod PodUID, at time.Time) Presence
 	// Generation changes when a process was found that had been asked for.
 	Generation() uint64
 }

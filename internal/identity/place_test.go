@@ -16,8 +16,11 @@ import (
 type places struct {
 	of         map[uint64]PodUID
 	sought     map[uint64]bool
+	presence   map[PodUID]Presence
 	generation uint64
 }
+
+func (p *places) Present(uid PodUID, _ time.Time) Presence { return p.presence[uid] }
 
 func (p *places) Locate(process Process, _ time.Time) (PodUID, Place) {
 	if p.sought[process.Cgroup] {
@@ -48,9 +51,9 @@ const (
 func (w *Workload) inPod(n byte) *Workload { w.PodUID = PodUID{n}; return w }
 
 // node is an index in which the pods a and b share the node's address 192.0.2.1.
-func node() (*Index, *places) {
+func node(options ...IndexOption) (*Index, *places) {
 	p := &places{of: map[uint64]PodUID{inHost: {}, inA: {inA}, inB: {inB}, inProxy: {inProxy}, inStranger: {inStranger}}, sought: map[uint64]bool{}}
-	x := NewIndex(time.Minute, WithLocator(p))
+	x := NewIndex(time.Minute, append(options, WithLocator(p))...)
 	n := pod("node", "192.0.2.1").onHostNetwork()
 	n.Node = true
 	for _, w := range []*Workload{
@@ -140,7 +143,8 @@ func TestAPodsNewVersionTellsItsNewNames(t *testing.T) {
 	// A static pod that was changed back has the UID that it had.
 	x.Upsert(pod("a", "192.0.2.1").onHostNetwork(), after(60), after(60))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(55)), "the one that was")
-	x.Upsert(w, after(70), after(70))
+	again := *w
+	x.Upsert(&again, after(70), after(70))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(75)))
 	x.Expire(after(200))
 	require.Equal(t, "a", local(x, "192.0.2.1:40000", inA, after(75)))
@@ -176,7 +180,7 @@ func BenchmarkResolveLocal(b *testing.B) {
 		p.of[uint64(i)] = PodUID{1, byte(i)}
 		w := pod(string(rune('a'+i)), "192.0.2.1").onHostNetwork().inPod(1)
 		w.PodUID[1] = byte(i)
-		x.Upsert(w, always, noon)
+		x.Upsert(w, ever, noon)
 	}
 	b.ReportAllocs()
 	i := 0

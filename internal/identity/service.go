@@ -15,7 +15,8 @@ type Service struct {
 	Name      string // short; [Unknown], never empty
 	Namespace string // [Unknown], never empty
 	Addresses []netip.Addr
-	Ports     []Port // none: the ports are not known, any may be the service's
+	External  []netip.Addr // of these, which anybody could list
+	Ports     []Port       // none: the ports are not known, any may be the service's
 }
 
 // ServiceKey identifies a service, as `default/httpbin.default.svc.cluster.local` does in the workload API.
@@ -37,7 +38,10 @@ func (s *Service) listens(port uint16) bool {
 	return len(s.Ports) == 0 || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Service == port })
 }
 
+// external returns whether the address is one that anybody could list.
+func (s *Service) external(a netip.Addr) bool { return slices.Contains(s.External, a) }
+
 func (s *Service) equal(o *Service) bool {
 	return s.Host == o.Host && s.Name == o.Name && s.Namespace == o.Namespace &&
-		slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Ports, o.Ports)
+		slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.External, o.External) && slices.Equal(s.Ports, o.Ports)
 }

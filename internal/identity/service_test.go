@@ -30,7 +30,7 @@ func TestTheServiceOfADestination(t *testing.T) {
 		service("y.headless", "", Port{80, 8080}),
 		service("admin", "", Port{9000, 9000}),
 	} {
-		x.UpsertService(s, always, noon)
+		x.UpsertService(s, ever, noon)
 	}
 	require.Equal(t, Held{Services: 8}, x.Held())
 	single := pod("single").behind("httpbin", Port{8000, 80})
@@ -96,16 +96,53 @@ func TestAServiceHasATenureToo(t *testing.T) {
 	x.RemoveService(ServiceKey{"default", "old"}, after(50))
 	x.UpsertService(service("new", "10.96.5.5"), after(60), after(60))
 	require.Equal(t, "old", asked(after(49)))
-	require.Equal(t, "new", asked(after(50)))
+	require.Equal(t, "old", asked(after(50)), "kube-proxy's rules go later than the service")
+	require.Equal(t, "old", asked(after(59.9)))
+	require.Equal(t, "new", asked(after(60)))
 	require.Equal(t, "old", behind(after(49)))
 	require.Empty(t, behind(after(50)))
 
 	x.Expire(after(110))
-	require.Empty(t, asked(after(49)))
+	require.Empty(t, asked(after(29)))
 	require.Empty(t, behind(after(49)))
 	require.Equal(t, "new", asked(after(61)))
 
 	x.UpsertService(service("new", "10.96.5.9"), after(120), after(120))
 	require.Equal(t, "new", asked(after(119)))
-	require.Empty(t, asked(after(120)), "it has another address")
+	require.Equal(t, "new", asked(after(120)), "it has another address, and nobody else has this one")
+	x.UpsertService(service("third", "10.96.5.5"), after(130), after(130))
+	require.Equal(t, "new", asked(after(129)))
+	require.Equal(t, "third", asked(after(130)))
+}
+
+func TestNobodyTakesLabelsByListingAnAddress(t *testing.T) {
+	x := NewIndex(time.Minute)
+	thief := service("thief", "10.96.5.66")
+	thief.Addresses = append(thief.Addresses, netip.MustParseAddr("10.244.0.11"), netip.MustParseAddr("10.96.5.5"), netip.MustParseAddr("192.0.2.7"))
+	thief.External = thief.Addresses[1:]
+	victim := service("victim", "10.96.5.5", Port{8000, 80})
+	own := pod("victim", "10.244.0.11").behind("victim", Port{8000, 80})
+	x.UpsertService(thief, ever, noon)
+	x.UpsertService(victim, ever, noon)
+	x.Upsert(own, ever, noon)
+	x.Upsert(pod("node", "192.0.2.7").onHostNetwork(), ever, noon)
+	for _, c := range []struct {
+		name, original, destination string
+		w                           *Workload
+		want                        string
+	}{
+		{"a pod's address", "10.244.0.11:80", "10.244.0.11:80", own, "victim"},
+		{"a pod's address, from which the packets were sent elsewhere", "10.244.0.11:80", "10.244.0.66:80", pod("x", "10.244.0.66"), "thief"},
+		{"a service's own address", "10.96.5.5:8000", "10.244.0.11:80", own, "victim"},
+		{"a service's own address, at a port that is not its", "10.96.5.5:1", "10.96.5.5:1", nil, ""},
+		{"an address that nobody else has for itself", "192.0.2.7:80", "10.244.0.66:80", nil, "thief"},
+	} {
+		got := ""
+		if s := x.Service(netip.MustParseAddrPort(c.original), netip.MustParseAddrPort(c.destination), c.w, noon); s != nil {
+			got = s.Host
+		}
+		require.Equal(t, c.want, got, c.name)
+	}
+	require.True(t, x.IsService(netip.MustParseAddr("10.96.5.5")))
+	require.False(t, x.IsService(netip.MustParseAddr("192.0.2.7")))
 }

@@ -5,10 +5,13 @@ package identity
 import (
 	"context"
 	"io"
+	"net/netip"
 	"time"
 	"unique"
 
 	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/interfaces"
 )
 
 // Source names the ends of connections, from Start until Close.
@@ -35,6 +38,12 @@ type SourceConfig interface {
 	NewSource(SourceSettings) (Source, error)
 }
 
+// FilesConfig is a configuration that names files.
+type FilesConfig interface {
+	// CheckFiles reports those that are not there, each with its key and the remedy.
+	CheckFiles() error
+}
+
 // Capabilities are what a source knows.
 type Capabilities struct {
 	Services  bool // it knows services, and which workloads are behind them
@@ -48,6 +57,7 @@ type SourceSettings struct {
 	HostName string
 	NodeName string        // of the Kubernetes node; empty: unknown
 	Retain   time.Duration // how long a removed workload still answers for its last connections
+	Settle   time.Duration // how long a record waits for an answer that is settled
 	Logger   *zap.Logger   // nil: none
 	// OnStatus gets the error when the source loses sync, and nil when it is in sync again. It is called from another
 	// goroutine, and on changes only. nil: nobody.
@@ -55,7 +65,12 @@ type SourceSettings struct {
 	// OpenLocator opens what finds the pod of a cgroup. The source that calls it closes what it returns, which is nil where
 	// nothing can be found. nil: as if it returned nil.
 	OpenLocator func() LocatorCloser
+	// Interfaces returns the addresses of the network namespace that this process is in. nil: those that the kernel reports.
+	Interfaces func() ([]netip.Addr, error)
 }
+
+// Queue is a source that knows how many changes of identities it has received and does not use yet.
+type Queue interface{ Behind() int }
 
 // LocatorCloser is a Locator that works until it is closed.
 type LocatorCloser interface {
@@ -73,6 +88,9 @@ func (s SourceSettings) WithDefaults() SourceSettings {
 	}
 	if s.OpenLocator == nil {
 		s.OpenLocator = func() LocatorCloser { return nil }
+	}
+	if s.Interfaces == nil {
+		s.Interfaces = interfaces.Own
 	}
 	return s
 }

@@ -31,16 +31,18 @@ const (
 // and immutable once it is published.
 type Workload struct {
 	UID         string
-	Kind        Kind
-	PodUID      PodUID // zero: no pod, or unknown
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
 	Names       unique.Handle[Names]
+	Addresses   []netip.Addr
+	Services    []Membership // sorted by service; replicas may share it
+	PodUID      PodUID       // zero: no pod, or unknown
+	Kind        Kind
 	Tunnel      Tunnel
 	HostNetwork bool // its addresses are the node's, which it shares with others
 	Node        bool // it is the node, which answers where nobody is known who is on its network; HostNetwork too
-	Addresses   []netip.Addr
-	Services    []Membership // sorted by service
+	Claimed     bool // somebody listed its address behind a service, and nothing shows that it is there; HostNetwork too
+	Elsewhere   bool // it is known to be on another node: no process here has its address
 }
 
 // Known returns whether it is a workload, not something that an end without one is named after. It is false for nil.
@@ -67,18 +69,11 @@ func (w *Workload) serves(target uint16) bool {
 	return false
 }
 
-// pod returns the key by which the workload's cgroup finds it.
-func (w *Workload) pod() []PodUID {
-	if w.PodUID == (PodUID{}) {
-		return nil
-	}
-	return []PodUID{w.PodUID}
-}
-
 // Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
 	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
-		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && slices.Equal(w.Addresses, o.Addresses) &&
+		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && w.Claimed == o.Claimed && w.Elsewhere == o.Elsewhere &&
+		slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {
 			return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)
 		})

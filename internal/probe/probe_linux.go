@@ -97,7 +97,7 @@ func Open(options Options) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Probe{clock: readClock(systemTime), detail: options.Detail}
+	p := &Probe{clock: Clock{}.next(systemTime), detail: options.Detail}
 	if err := p.start(options, cgroup); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

@@ -24,7 +24,7 @@ func (p *Probe) Clock() Clock {
 // wake it for a record, only when the ring fills: it sleeps till `until` and then
 // takes all that is there. The record is valid only during the call of handle.
 func (p *Probe) Read(until time.Time, handle func(*Record)) error {
-	p.clock = readClock(systemTime)
+	p.clock = p.clock.next(systemTime)
 	return p.drain(p.ends, until, handle)
 }
 

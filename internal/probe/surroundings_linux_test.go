@@ -133,3 +133,25 @@ func TestTheClockFollowsStepsAndSuspend(t *testing.T) {
 	boot, wall = boot+int64(8*time.Hour), wall+int64(8*time.Hour) // suspended: both went on
 	assert.Equal(t, time.Date(2026, 1, 2, 11, 5, 5, 6, time.UTC), readClock(now).Wall(uint64(boot)))
 }
+
+func TestTimesSurviveAStepOfTheWallClock(t *testing.T) {
+	slept := int64(0)
+	now := func(clock int32) int64 {
+		if clock == unix.CLOCK_MONOTONIC {
+			return systemTime(unix.CLOCK_BOOTTIME) - slept
+		}
+		return systemTime(clock)
+	}
+	monotonic := func(at time.Time) bool { return strings.Contains(at.String(), " m=") }
+	clock := Clock{}.next(now)
+	at := clock.Wall(uint64(systemTime(unix.CLOCK_BOOTTIME) - 3e9))
+	assert.True(t, monotonic(at))
+	assert.InDelta(t, 3*time.Second, time.Since(at), float64(time.Second))
+
+	slept = int64(time.Hour)
+	clock = clock.next(now)
+	assert.False(t, monotonic(clock.Wall(uint64(systemTime(unix.CLOCK_BOOTTIME)-3e9))),
+		"it may be from before the suspension, which that clock does not count")
+	assert.True(t, monotonic(clock.Wall(uint64(systemTime(unix.CLOCK_BOOTTIME)))))
+	assert.Equal(t, clock.awake, clock.next(now).awake)
+}

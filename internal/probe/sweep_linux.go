@@ -29,7 +29,7 @@ const cleanEvery = 16
 // reported; with all, every open connection. While the kernel walks over the sockets
 // it goes on to hand over ends that close. Without a program for the walk it does nothing.
 func (p *Probe) Sweep(all bool, handle func(*Record)) error {
-	p.clock = readClock(systemTime)
+	p.clock = p.clock.next(systemTime)
 	if p.objects.walk == nil && p.objects.iterate == nil {
 		return nil
 	}

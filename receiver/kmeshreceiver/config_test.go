@@ -259,6 +259,7 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"identity: {istio: {tls: {ca: a, cafile: b}}}", []string{"identity.istio: ", "'tls' has invalid keys: ca, cafile"}},
 		{"identity: {settle: -1s}", []string{"identity.settle is -1s: it must be at least 0s"}},
 		{"identity: {settle: 1h}", []string{"identity.settle is 1h0m0s: it must be at most 1m"}},
+		{"identity: {retain: 11m}", []string{"identity.retain is 11m0s: it must be at most 10m"}},
 		{"identity: {retain: -1s}", []string{"identity.retain is -1s: it must be at least 0s"}},
 		{"identity: {networks: [{name: corp, cidrs: [10.0.0.0]}]}", []string{
 			`identity.networks[0].cidrs[0] is "10.0.0.0": it must be an address and the length of a prefix, e.g. 10.0.0.0/8`}},

@@ -92,10 +92,11 @@ func TestAProbeThatDoesNotOpenEndsTheStart(t *testing.T) {
 }
 
 func TestASourceThatDoesNotStartEndsTheStart(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "identity.yaml")
+	wrong := filepath.Join(t.TempDir(), "identity.yaml")
+	require.NoError(t, os.WriteFile(wrong, []byte("workloads: 7\n"), 0o600))
 	for yaml, want := range map[string]string{
-		"identity: {source: file, file: {path: " + missing + "}}": "identity file " + missing,
-		"identity: {source: kubernetes}":                          "identity.kubernetes.auth_type serviceAccount: ",
+		"identity: {source: file, file: {path: " + wrong + "}}": "identity file " + wrong,
+		"identity: {source: kubernetes}":                        "identity.kubernetes.auth_type serviceAccount: ",
 	} {
 		signal := metricsOf(t, yaml, noProbe(errors.New("the probe was asked for")))
 		require.ErrorContains(t, signal.Start(t.Context(), newHost()), want)
@@ -199,8 +200,17 @@ func TestTheSelectedSourceIsValidated(t *testing.T) {
 	c := createDefaultConfig().(*Config)
 	for _, name := range sources.Names() {
 		c.Identity.Source = name
+		if name == "file" {
+			require.ErrorContains(t, c.Validate(), "identity file identity.yaml: no such file or directory")
+			continue
+		}
 		require.NoError(t, c.Validate(), name)
 	}
+	c.Identity.Source = "istio"
+	c.Identity.Sources["istio"].(*istio.Config).TLS.CAFile = "/nowhere/root-cert.pem"
+	require.ErrorContains(t, c.Validate(), "identity.istio.tls.ca_file: stat /nowhere/root-cert.pem: no such file or directory")
+	c.ErrorMode = errorModeIgnore
+	require.NoError(t, c.Validate())
 	*c.Identity.Sources["kubernetes"].(*kubernetes.Config) = kubernetes.Config{AuthType: "token"}
 	for _, name := range []string{"kubernetes", "auto"} {
 		c.Identity.Source = name

@@ -22,6 +22,7 @@ type observed interface {
 	Observation() *agent.Observation
 	Held() identity.Held
 	InSync() bool
+	EventsBehind() int
 }
 
 // telemetry reports the newest observation whenever the collector reads its meter.
@@ -112,6 +113,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshBpfProgramTimeCallback(t.observe(programTime)),
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
 		b.RegisterKmeshIdentityInSyncCallback(t.inSync()),
+		b.RegisterKmeshIdentityEventsBehindCallback(t.behind),
 	)
 }
 
@@ -231,4 +233,10 @@ func (t *telemetry) inSync() metric.Int64Callback {
 		to.Observe(in, t.source)
 		return nil
 	}
+}
+
+// behind shows how many changes the source has received and does not use yet.
+func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
+	to.Observe(int64(t.agent.EventsBehind()), t.source)
+	return nil
 }

@@ -63,6 +63,7 @@ type fakeAgent struct{ observation *agent.Observation }
 func (a fakeAgent) Observation() *agent.Observation { return a.observation }
 func (fakeAgent) Held() identity.Held               { return identity.Held{Workloads: 2, Services: 1} }
 func (fakeAgent) InSync() bool                      { return true }
+func (fakeAgent) EventsBehind() int                 { return 3 }
 
 func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
 	t.Helper()
@@ -129,6 +130,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshBpfProgramLoaded, by("bpf_program", map[string]int64{"set_state": 1, "iterate_connections": 0})},
 		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
 		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
+		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(3)},
 	} {
 		instrument.equal(t, to, instrument.want, metricdatatest.IgnoreTimestamp())
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
@@ -22,11 +23,23 @@ func (c *Config) Validate() error {
 		atLeast("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0),
 		c.AccessLog.validate(),
 		c.Identity.validate(),
+		c.checkFiles(),
 		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),
 		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
+}
+
+// checkFiles finds files that are missing, unless the collector is to go on without the receiver then.
+func (c *Config) checkFiles() error {
+	if c.ErrorMode == errorModeIgnore || c.Identity.Source == sources.Auto {
+		return nil
+	}
+	if source, ok := c.Identity.Sources[c.Identity.Source].(identity.FilesConfig); ok {
+		return source.CheckFiles()
+	}
+	return nil
 }
 
 func (c *Config) validateSeries() error {
@@ -58,6 +71,9 @@ func (c *IdentityConfig) validate() error {
 		oneOf("identity.source", c.Source, sources.Names()...),
 		atLeast("identity.settle", c.Settle, 0),
 		atLeast("identity.retain", c.Retain, 0),
+	}
+	if c.Retain > 10*time.Minute {
+		errs = append(errs, fmt.Errorf("identity.retain is %s: it must be at most 10m, because an address is used again by then, and removed workloads take memory", c.Retain))
 	}
 	if c.Settle > time.Minute {
 		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, because records wait in memory", c.Settle))

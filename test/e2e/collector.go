@@ -10,8 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // collector is the distribution, watching the whole machine.
@@ -68,6 +71,19 @@ func (c *collector) ownMetrics() string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// own returns the sum of one of the collector's own metrics.
+func (c *collector) own(t require.TestingT, name string) (sum float64) {
+	for line := range strings.Lines(c.ownMetrics()) {
+		if rest, ok := strings.CutPrefix(line, name); ok && strings.ContainsAny(strings.TrimPrefix(rest, "_total")[:1], "{ ") {
+			fields := strings.Fields(line)
+			value, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+			require.NoError(t, err)
+			sum += value
+		}
+	}
+	return sum
 }
 
 // stack is what a scenario runs on.

@@ -69,13 +69,22 @@ func TestIstio(t *testing.T) {
 	serve(t, later, laterAddress+":80", func(int64) int64 { return answerSize }, &server)
 	arrivesAt(t, s, sleep, laterAddress+":80", `destination_workload="later"`)
 
-	// While nobody tells of it, the pod is deleted and another one gets its address; nothing that is known is lost meanwhile.
+	// While nobody tells of it, the pod is deleted and another one gets its address: nobody's name is guessed meanwhile.
 	d.kill()
 	s.collector.inSync(t, false)
-	arrivesAt(t, s, sleep, httpbinTarget, `destination_version="v1",destination_service="httpbin.default.svc.cluster.local"`)
+	const atHttpbin = `sum(kmesh_tcp_connections_closed_total{destination_workload="httpbin"})`
+	before, err := s.prometheus.query(atHttpbin)
+	require.NoError(t, err)
 	c.deletePod(t, httpbinPod().Name)
 	c.create(t, podOf("echo", "57b4c6d9f4", "m8n3p", nil, httpbinAddress))
-	arrivesAt(t, s, sleep, httpbinTarget, `destination_workload="httpbin"`)
+	outOfScope := s.collector.own(t, "otelcol_kmesh_records_out_of_scope")
+	plainConnection(t, sleep, httpbinTarget)
+	eventually(t, func(a *assert.CollectT) {
+		require.GreaterOrEqual(a, s.collector.own(a, "otelcol_kmesh_records_out_of_scope"), outOfScope+2, "both ends waited, and were nobody's")
+	})
+	after, err := s.prometheus.query(atHttpbin)
+	require.NoError(t, err)
+	require.Equal(t, before[0].value, after[0].value)
 	d.launch()
 	s.collector.inSync(t, true)
 	arrivesAt(t, s, sleep, httpbinTarget, `destination_workload="echo",destination_version="latest"`)

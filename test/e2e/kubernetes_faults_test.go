@@ -25,9 +25,8 @@ const (
 	steadyAddress = "10.244.8.21"
 )
 
-// soon is how long it may take to be in sync again; nearly all of it is the wait between two tries. Records wait 5 s
-// for their names.
-const soon = 10 * time.Second
+// soon is how long it may take to be in sync again; nearly all of it is the pause between two tries, which grows.
+const soon = 90 * time.Second
 
 func movingPod(suffix string, since time.Time) *corev1.Pod {
 	return ready(podOf("moving", "5c5944c58c", suffix, nil, movingAddress), since)

@@ -43,9 +43,21 @@ type turns struct {
 	cluster      *cluster
 	pods, caller *testhost.Host
 
+	vacant time.Duration // between the deletion of a pod and the next one's first connection
+
 	mu      sync.Mutex
 	at      map[string]*tenant // who has the address: what its connections to the caller are counted by
+	truth   map[string]string  // whose a connection is, by its two addresses
 	tenants []*tenant
+}
+
+// note keeps whose a connection is. The client is the caller, or the pod.
+func (w *turns) note(p *tenant, conn net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.truth != nil {
+		w.truth[conn.LocalAddr().String()+" "+conn.RemoteAddr().String()] = p.name
+	}
 }
 
 // TestKubernetesTurns gives each of twenty addresses to ten pods in turn, 1 s after the one before was deleted. Each pod
@@ -58,7 +70,7 @@ func TestKubernetesTurns(t *testing.T) {
 		cidrs = append(cidrs, fmt.Sprintf("10.244.9.%d/24", i+1))
 	}
 	w := &turns{
-		t: t, cluster: newCluster(t), at: make(map[string]*tenant),
+		t: t, cluster: newCluster(t), at: make(map[string]*tenant), vacant: vacant,
 		pods: network.Host("pods", cidrs...), caller: network.Host("caller", callerAddress+"/24"),
 	}
 	kubeconfig, token := w.cluster.kubeconfig(t, "agent")
@@ -111,23 +123,24 @@ func (w *turns) turn(p *tenant) {
 	serving.Go(func() { accept(w.t, &serving, listener, mixedAnswer, func(net.Addr) *count { return &p.in.server }) })
 	stop := make(chan struct{})
 	loading.Go(func() {
-		w.load(w.caller, stop, &p.in.client, func() (*net.TCPConn, error) { return connect(target) })
+		w.load(w.caller, stop, p, &p.in.client, func() (*net.TCPConn, error) { return connect(target) })
 	})
 	loading.Go(func() {
-		w.load(w.pods, stop, &p.out.client, func() (*net.TCPConn, error) { return connectFrom(p.address, callerTarget) })
+		w.load(w.pods, stop, p, &p.out.client, func() (*net.TCPConn, error) { return connectFrom(p.address, callerTarget) })
 	})
 	w.cluster.create(w.t, barePod(p.name, p.address, since))
 	lasting, err := dial(w.caller, target)
 	if !assert.NoError(w.t, err) {
 		return
 	}
+	w.note(p, lasting)
 	<-time.After(turnLoad)
 	close(stop)
 	loading.Wait()
 	_ = listener.Close()
 
 	w.cluster.deletePod(w.t, p.name)
-	next := time.After(vacant)
+	next := time.After(w.vacant)
 	assert.NoError(w.t, request(lasting, 10_000, mixedAnswer(10_000), &p.in.client), "the connection that was open at the deletion")
 	_ = lasting.Close()
 	serving.Wait()
@@ -135,7 +148,7 @@ func (w *turns) turn(p *tenant) {
 }
 
 // load makes connections from the host until stop.
-func (w *turns) load(host *testhost.Host, stop chan struct{}, c *count, connect func() (*net.TCPConn, error)) {
+func (w *turns) load(host *testhost.Host, stop chan struct{}, p *tenant, c *count, connect func() (*net.TCPConn, error)) {
 	host.Do(func() {
 		pace := time.NewTicker(turnPace)
 		defer pace.Stop()
@@ -148,6 +161,7 @@ func (w *turns) load(host *testhost.Host, stop chan struct{}, c *count, connect 
 			size := mixedSize(uint64(c.connections.Load())) % 10_000
 			conn, err := connect()
 			if assert.NoError(w.t, err) {
+				w.note(p, conn)
 				assert.NoError(w.t, request(conn, size, mixedAnswer(size), c))
 				_ = conn.Close()
 			}

@@ -54,6 +54,7 @@ func placeOf(pod identity.PodUID) (identity.PodUID, identity.Place) {
 type Tree struct {
 	root       string
 	known      *xsync.Map[uint64, *place]
+	pods       *presences
 	asked      *xsync.Map[uint64, uint64] // the walk that will have found it if it is there
 	processes  *processes                 // nil: numbers of processes mean nothing here
 	hybrid     bool                       // there are hierarchies of version 1 too, and those may be the pods'
@@ -105,6 +106,7 @@ func newTree(root string) *Tree {
 	return &Tree{
 		root:      root,
 		known:     xsync.NewMap[uint64, *place](),
+		pods:      newPresences(),
 		asked:     xsync.NewMap[uint64, uint64](),
 		processes: newProcesses("/proc"),
 		hybrid:    hybrid("/proc/self/cgroup"),
@@ -122,6 +124,16 @@ func (t *Tree) Close() error {
 
 // Generation implements identity.Locator.
 func (t *Tree) Generation() uint64 { return t.generation.Load() }
+
+// Present implements identity.Locator.
+func (t *Tree) Present(pod identity.PodUID, at time.Time) identity.Presence {
+	presence, ask := t.pods.presence(pod, at)
+	if ask {
+		t.seeking.Store(true)
+		t.rouse()
+	}
+	return presence
+}
 
 // Locate implements identity.Locator.
 func (t *Tree) Locate(p identity.Process, at time.Time) (identity.PodUID, identity.Place) {
@@ -203,8 +215,16 @@ func (t *Tree) walk(now time.Time) error {
 	t.seeking.Store(false)
 	number := t.begun.Add(1)
 	w := walker{visit: func(id uint64, at position) bool { return t.learn(id, at, now) }}
+	if t.pods.wanted(now) {
+		w.populated = func(at position) { t.pods.found(at.pod, now) }
+	} else {
+		w.present = func(at position) { t.pods.found(at.pod, now) }
+	}
 	err := w.walk(t.root)
 	t.finished.Store(number)
+	if err == nil && t.pods.walked(now) {
+		t.generation.Add(1)
+	}
 	for id, by := range t.asked.All() {
 		if by == number {
 			t.generation.Add(1)

@@ -3,7 +3,9 @@
 package cgroup
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -18,9 +20,11 @@ const (
 
 // walker goes down a hierarchy. Nothing but folders' names, inode numbers and numbers of links is read.
 type walker struct {
-	visit   func(id uint64, at position) bool
-	folders int
-	buffer  [16 << 10]byte
+	visit func(id uint64, at position) bool
+	// present gets each pod, populated those with processes, which takes a file to be read for each. One may be nil.
+	present, populated func(at position)
+	folders            int
+	buffer             [16 << 10]byte
 }
 
 func (w *walker) walk(root string) error {
@@ -59,6 +63,9 @@ func (w *walker) below(fd int, at position, depth int) {
 			if w.folders++; w.folders > maxFolders || !w.visit(id, child) {
 				return
 			}
+			if child.inPod() && !at.inPod() {
+				w.meet(fd, name, child)
+			}
 			// A folder has a link of each one in it, and two of its own: with those alone nothing is below.
 			var s unix.Stat_t
 			if depth > 0 && unix.Fstatat(fd, name, &s, unix.AT_SYMLINK_NOFOLLOW) == nil && s.Nlink != 2 {
@@ -71,6 +78,28 @@ func (w *walker) below(fd int, at position, depth int) {
 			w.below(child, f.at, depth-1)
 		}
 	}
+}
+
+// meet reports a pod's outermost folder.
+func (w *walker) meet(fd int, name string, at position) {
+	if w.present != nil {
+		w.present(at)
+	}
+	if w.populated != nil && populated(fd, name) {
+		w.populated(at)
+	}
+}
+
+// populated returns whether there are processes in a folder or below it. Where that cannot be read, there may be.
+func populated(fd int, name string) bool {
+	events, err := unix.Openat(fd, name+"/cgroup.events", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return !errors.Is(err, unix.ENOENT)
+	}
+	defer func() { _ = unix.Close(events) }()
+	var text [128]byte
+	n, err := unix.Read(events, text[:])
+	return err != nil || !bytes.Contains(text[:max(n, 0)], []byte("populated 0"))
 }
 
 // entry reads the first entry of getdents64(2); its length is 0 if there is none.

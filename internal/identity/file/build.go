@@ -44,7 +44,35 @@ func build(doc *document, at lines) (*Identities, error) {
 		uids[w.UID] = line
 		all.Workloads = append(all.Workloads, w)
 	}
+	all.Warnings = sharedAddresses(all.Workloads, at)
 	return all, nil
+}
+
+// maxWarnings bounds what is said about one file.
+const maxWarnings = 10
+
+// sharedAddresses finds those that two workloads have which are not on the host's network: only the one with the lower uid is ever
+// met at it.
+func sharedAddresses(workloads []*identity.Workload, at lines) []string {
+	var warnings []string
+	holders := make(map[netip.Addr]int, len(workloads))
+	for i, w := range workloads {
+		if w.HostNetwork {
+			continue
+		}
+		for _, a := range w.Addresses {
+			first, shared := holders[a]
+			switch {
+			case !shared:
+				holders[a] = i
+			case first != i && len(warnings) < maxWarnings:
+				warnings = append(warnings, fmt.Sprintf("line %d: workload %q: line %d has the address %s too: "+
+					"only %q is ever found at it; write network_mode: HOST_NETWORK if they share their host's", at.workload(i), w.UID,
+					at.workload(first), a, min(w.UID, workloads[first].UID)))
+			}
+		}
+	}
+	return warnings
 }
 
 func inEntry(line int, kind, name string, i int, err error) error {

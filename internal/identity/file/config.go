@@ -25,6 +25,14 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// CheckFiles implements identity.FilesConfig.
+func (c *Config) CheckFiles() error {
+	if c.Path == "" {
+		return nil
+	}
+	return check(c.Path)
+}
+
 // Capabilities implements identity.SourceConfig.
 func (*Config) Capabilities() identity.Capabilities {
 	return identity.Capabilities{Services: true, Lists: true}

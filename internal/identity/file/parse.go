@@ -19,6 +19,7 @@ import (
 type Identities struct {
 	Workloads []*identity.Workload
 	Services  []*identity.Service
+	Warnings  []string // what is valid, and hardly meant
 }
 
 // Parse reads the text of an identity file. It is strict: a key that is not one of the workload API's is an error, as is

@@ -23,6 +23,10 @@ const (
 	pollInterval = time.Second
 	// patience bounds how many polls wait for a file that never rests.
 	patience = 5
+	// coarse is how exact the time of a file's change is at least, over all file systems.
+	coarse = 2 * time.Second
+	// reread is how often the file is read although it seems unchanged.
+	reread = time.Minute
 	// maxSize is far more than a cluster's identities take: what is larger is not an identity file.
 	maxSize = 64 << 20
 )
@@ -36,8 +40,11 @@ type Source struct {
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	inSync   atomic.Bool
+	behind   atomic.Bool // the file has a version that is not in use
 
 	// Of the goroutine that polls.
+	file     os.FileInfo       // as it was read last; nil: it may have changed at the same time
+	readAt   time.Time         // when that was
 	loaded   [sha256.Size]byte // what the index has
 	seen     [sha256.Size]byte // what the last poll read
 	restless int               // how many polls in a row read something new
@@ -91,12 +98,20 @@ func (s *Source) Held() identity.Held { return s.index.Held() }
 // Named returns whether a workload of the file has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
+// Behind is 1 while the file has a version that is not in use.
+func (s *Source) Behind() int {
+	if s.behind.Load() {
+		return 1
+	}
+	return 0
+}
+
 // InSync is true while the file's present version is in use.
 func (s *Source) InSync() bool { return s.inSync.Load() }
 
 // load reads the first version, whose identities existed before.
 func (s *Source) load(now time.Time) error {
-	text, err := read(s.path)
+	text, _, err := read(s.path)
 	if err != nil {
 		return err
 	}
@@ -111,16 +126,33 @@ func (s *Source) load(now time.Time) error {
 	return nil
 }
 
-// poll checks whether the file changed, by content: a Kubernetes ConfigMap is swapped behind a symbolic link, and a time stamp is
-// too coarse for two changes at once.
+// unchanged returns whether the file is as it was read: the same, not a new one in its place, as a Kubernetes ConfigMap is swapped
+// behind a symbolic link. A time stamp is too coarse for two changes at once.
+func (s *Source) unchanged(now time.Time) bool {
+	if s.file == nil || s.restless > 0 || now.Sub(s.readAt) >= reread {
+		return false
+	}
+	info, err := os.Stat(s.path)
+	return err == nil && os.SameFile(info, s.file) && info.ModTime().Equal(s.file.ModTime()) && info.Size() == s.file.Size()
+}
+
+// poll checks whether the file changed, at last by content.
 func (s *Source) poll(now time.Time) {
 	s.index.Expire(now)
-	text, err := read(s.path)
+	if s.unchanged(now) {
+		return
+	}
+	text, info, err := read(s.path)
 	if err != nil {
+		s.file = nil
 		s.fail(err)
 		return
 	}
+	if s.file, s.readAt = info, now; now.Sub(info.ModTime()) < coarse {
+		s.file = nil
+	}
 	sum := sha256.Sum256(text)
+	s.behind.Store(sum != s.loaded)
 	switch {
 	case sum == s.loaded:
 		s.seen, s.restless = sum, 0
@@ -145,6 +177,7 @@ func (s *Source) poll(now time.Time) {
 	}
 	s.apply(found, now, now)
 	s.loaded = sum
+	s.behind.Store(false)
 	s.settings.Logger.Info("reloaded the identity file", zap.String("path", s.path),
 		zap.Int("workloads", len(found.Workloads)), zap.Int("services", len(found.Services)))
 	s.recovered()
@@ -154,6 +187,9 @@ func (s *Source) parse(text []byte) (*Identities, error) {
 	found, err := Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("identity file %s: %w", s.path, err)
+	}
+	for _, warning := range found.Warnings {
+		s.settings.Logger.Warn("an address in the identity file is not one workload's alone", zap.String("path", s.path), zap.String("entry", warning))
 	}
 	return found, nil
 }
@@ -208,26 +244,39 @@ func (s *Source) apply(found *Identities, since, now time.Time) {
 	s.uids, s.services = uids, services
 }
 
-func read(path string) ([]byte, error) {
+// check returns an error if the path is not that of a file.
+func check(path string) error {
 	switch info, err := os.Stat(path); {
 	case err != nil:
-		return nil, unreadable(path, err)
+		return unreadable(path, err)
 	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
-		return nil, fmt.Errorf("identity file %s: not a regular file: correct identity.file.path", path)
+		return fmt.Errorf("identity file %s: not a regular file: correct identity.file.path", path)
+	}
+	return nil
+}
+
+// read returns the file's text, and what it was like before it was read.
+func read(path string) ([]byte, os.FileInfo, error) {
+	if err := check(path); err != nil {
+		return nil, nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, nil, unreadable(path, err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, unreadable(path, err)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, nil, unreadable(path, err)
 	}
 	if len(text) > maxSize {
-		return nil, fmt.Errorf("identity file %s: larger than %d MiB: is identity.file.path right?", path, maxSize>>20)
+		return nil, nil, fmt.Errorf("identity file %s: larger than %d MiB: is identity.file.path right?", path, maxSize>>20)
 	}
-	return text, nil
+	return text, info, nil
 }
 
 func unreadable(path string, err error) error {

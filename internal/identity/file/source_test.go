@@ -76,6 +76,15 @@ func (w *watched) who(seconds int) string {
 	return found.Name
 }
 
+// name of who has the address now.
+func (w *watched) name(address string) string {
+	found, _ := w.Resolve(identity.End{Address: netip.AddrPortFrom(netip.MustParseAddr(address), 80)}, w.now)
+	if found == nil {
+		return "nobody"
+	}
+	return found.Name
+}
+
 func TestAChangeIsTakenWhenTheFileRests(t *testing.T) {
 	w := watch(t, podA)
 	require.True(t, w.InSync())
@@ -179,6 +188,8 @@ func TestServicesComeAndGo(t *testing.T) {
 	require.Equal(t, identity.Held{Services: 1}, w.Held())
 	w.write("services: []\n")
 	w.polls(2)
+	require.NotNil(t, w.Service(netip.AddrPort{}, asked, nil, w.now), "nobody else has the address")
+	w.polls(61)
 	require.Nil(t, w.Service(netip.AddrPort{}, asked, nil, w.now))
 	require.Equal(t, identity.Held{}, w.Held())
 }
@@ -204,8 +215,36 @@ func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "large")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.NoError(t, os.Truncate(path, maxSize+1))
-	_, err := read(path)
+	_, _, err := read(path)
 	require.EqualError(t, err, "identity file "+path+": larger than 64 MiB: is identity.file.path right?")
+}
+
+// Reading and hashing a large file each second takes a part of a core.
+func TestAFileThatRestsIsNotRead(t *testing.T) {
+	w := watch(t, podA)
+	w.now = time.Now().Add(time.Hour) // its last change is long ago
+	w.polls(1)
+	first := w.readAt
+	w.polls(30)
+	require.Equal(t, first, w.readAt)
+	w.polls(30)
+	require.NotEqual(t, first, w.readAt, "but now and then, as there are file systems whose times do not change")
+
+	w.write(podB)
+	w.polls(1)
+	require.Equal(t, 1, w.Behind())
+	w.polls(1)
+	require.Zero(t, w.Behind())
+	require.Equal(t, "pod-b", w.name("10.0.0.1"))
+}
+
+func TestTwoWorkloadsWithOneAddressAreMentioned(t *testing.T) {
+	w := watch(t, "workloads:\n- {uid: b, name: pod-b, addresses: [10.0.0.1, 10.0.0.1]}\n- {uid: a, name: pod-a, addresses: [10.0.0.1]}\n"+
+		"- {uid: c, name: c, network_mode: HOST_NETWORK, addresses: [10.0.0.1]}\n")
+	warnings := w.logs.FilterLevelExact(zap.WarnLevel).All()
+	require.Len(t, warnings, 1)
+	require.Equal(t, `line 3: workload "a": line 2 has the address 10.0.0.1 too: only "a" is ever found at it; `+
+		`write network_mode: HOST_NETWORK if they share their host's`, warnings[0].ContextMap()["entry"])
 }
 
 func TestStartFollowsTheFileUntilClose(t *testing.T) {

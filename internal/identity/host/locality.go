@@ -3,8 +3,8 @@
 package host
 
 import (
-	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/elastic/go-freelru"
 )
@@ -12,6 +12,8 @@ import (
 // locality knows which addresses are this machine's.
 type locality struct {
 	interfaces map[netip.Addr]struct{}
+	// virtual are the ranges in which containers get their addresses.
+	virtual []netip.Prefix
 	// met are the addresses of ends whose sockets were read here: containers have theirs in other network namespaces.
 	met *freelru.LRU[netip.Addr, struct{}]
 }
@@ -38,21 +40,9 @@ func (l *locality) meet(a netip.Addr) {
 	}
 }
 
-// interfaceAddresses are the addresses of the network namespace that this process is in.
-func interfaceAddresses() ([]netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	var addresses []netip.Addr
-	for _, a := range all {
-		if prefix, ok := a.(*net.IPNet); ok {
-			if addr, ok := netip.AddrFromSlice(prefix.IP); ok {
-				addresses = append(addresses, plainAddr(addr))
-			}
-		}
-	}
-	return addresses, nil
+// nearby returns whether an address that is not known to be this machine's may be that of a new container.
+func (l *locality) nearby(a netip.Addr) bool {
+	return slices.ContainsFunc(l.virtual, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

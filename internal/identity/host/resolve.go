@@ -38,8 +38,8 @@ func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, 
 	if seen, ok := s.ends.Get(route{end.Address, end.Peer}); ok && seen.began.Sub(at).Abs() <= sameConnection {
 		return seen.who, true
 	}
-	if !s.local.has(end.Address.Addr()) {
-		return s.remote(end.Address.Addr()), true
+	if a := end.Address.Addr(); !s.local.has(a) {
+		return s.remote(a), end.Address.Port() == 0 || !s.local.nearby(a) || !s.await(at)
 	}
 	if end.Server {
 		if w, ok := s.listeners.Get(end.Address); ok {

@@ -32,6 +32,7 @@ func newSource(t testing.TB, addresses ...string) *Source {
 		}
 		return all, nil
 	}
+	s.virtual = func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("172.17.0.0/16")} }
 	require.NoError(t, s.refresh())
 	return s
 }
@@ -251,4 +252,36 @@ func BenchmarkRemote(b *testing.B) {
 	for b.Loop() {
 		s.Resolve(end, noon)
 	}
+}
+
+// The first connection to a container that has just come must not have an address where the later ones have its process.
+func TestANewContainerIsLookedFor(t *testing.T) {
+	s := newSource(t)
+	at := time.Now()
+	end := identity.End{Address: netip.MustParseAddrPort("172.17.0.9:80"), Peer: netip.MustParseAddrPort("172.17.0.1:40000"), Server: true}
+	w, settled := s.Resolve(end, at)
+	require.Equal(t, "172.17.0.9", w.Name)
+	require.False(t, settled)
+	require.Len(t, s.wake, 1)
+	generation := s.Generation()
+	s.addresses = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("172.17.0.9")}, nil }
+	require.NoError(t, s.refresh())
+	require.NotEqual(t, generation, s.Generation(), "what waits is tried again")
+	_, settled = s.Resolve(end, at)
+	require.False(t, settled, "its own record is on its way")
+	own := end
+	own.Local = &identity.Process{PID: 7, Name: "python3"}
+	s.Resolve(own, at)
+	w, settled = s.Resolve(end, at)
+	require.Equal(t, "python3-7", w.Name)
+	require.True(t, settled)
+
+	// Nobody here has the address, as the look has shown that came after.
+	end.Address = netip.MustParseAddrPort("172.17.0.10:80")
+	w, settled = s.Resolve(end, at)
+	require.Equal(t, "172.17.0.10", w.Name)
+	require.True(t, settled)
+	end.Address = netip.MustParseAddrPort("192.0.2.1:80")
+	_, settled = s.Resolve(end, time.Now().Add(time.Hour))
+	require.True(t, settled, "no container is there")
 }

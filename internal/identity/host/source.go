@@ -14,16 +14,23 @@ import (
 	"github.com/elastic/go-freelru"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity/interfaces"
 )
 
-// refreshInterval is how often the host's addresses are asked for: they change with interfaces.
-const refreshInterval = 15 * time.Second
+const (
+	// refreshInterval is how often the host's addresses are asked for: they change with interfaces and containers.
+	refreshInterval = 15 * time.Second
+	// soonest is how soon that is done again for the sake of an address that is new.
+	soonest = time.Second
+)
 
 // Source names processes. Unlike a source with an index it takes a lock to answer, because it learns from every record. There is one
 // caller.
 type Source struct {
-	hostName   string // of this host, which stands for the cluster
-	addresses  func() ([]netip.Addr, error)
+	hostName   string                       // of this host, which stands for the cluster
+	addresses  func() ([]netip.Addr, error) // of all network namespaces
+	virtual    func() []netip.Prefix
+	wake       chan struct{}
 	generation atomic.Uint64
 	inSync     atomic.Bool
 	stop       context.CancelFunc
@@ -31,6 +38,8 @@ type Source struct {
 
 	mu        sync.Mutex
 	local     locality
+	looked    time.Time // the beginning of the last look at the addresses
+	awaited   bool      // somebody waits for the next one
 	processes *freelru.LRU[processKey, *identity.Workload]
 	remotes   *freelru.LRU[netip.Addr, *identity.Workload]
 	ends      *freelru.LRU[route, sighting]
@@ -43,7 +52,9 @@ var _ identity.Resolver = (*Source)(nil)
 func New(hostName string) *Source {
 	return &Source{
 		hostName:  hostName,
-		addresses: interfaceAddresses,
+		addresses: interfaces.All,
+		virtual:   interfaces.Virtual,
+		wake:      make(chan struct{}, 1),
 		local:     newLocality(),
 		processes: newCache[processKey, *identity.Workload](maxProcesses, hashProcess),
 		remotes:   newCache[netip.Addr, *identity.Workload](maxRemotes, hashAddr),
@@ -63,18 +74,27 @@ func (s *Source) Start(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
 	s.stop = stop
 	s.done.Go(func() {
-		ticker := time.NewTicker(refreshInterval)
-		defer ticker.Stop()
 		for {
-			select {
-			case <-ctx.Done():
+			if !pause(ctx, soonest, nil) || !pause(ctx, refreshInterval-soonest, s.wake) {
 				return
-			case <-ticker.C:
-				_ = s.refresh() // what is known stays, and InSync is false
 			}
+			_ = s.refresh() // what is known stays, and InSync is false
 		}
 	})
 	return nil
+}
+
+// pause waits for a time, or until it is woken; false: ctx has ended.
+func pause(ctx context.Context, most time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-wake:
+	}
+	return true
 }
 
 // Close may be called without Start, and twice.
@@ -97,17 +117,36 @@ func (s *Source) Held() identity.Held {
 func (s *Source) InSync() bool { return s.inSync.Load() }
 
 func (s *Source) refresh() error {
+	now := time.Now()
 	addresses, err := s.addresses()
 	s.inSync.Store(err == nil)
 	if err != nil {
 		return err
 	}
-	interfaces := make(map[netip.Addr]struct{}, len(addresses))
+	known := make(map[netip.Addr]struct{}, len(addresses))
 	for _, a := range addresses {
-		interfaces[a] = struct{}{}
+		known[plainAddr(a)] = struct{}{}
 	}
+	virtual := s.virtual()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.local.interfaces = interfaces
+	s.local.interfaces, s.local.virtual, s.looked = known, virtual, now
+	if s.awaited {
+		s.awaited = false
+		s.generation.Add(1)
+	}
 	return nil
+}
+
+// await has the addresses looked at again for a connection that is newer than the last look; false: it is older.
+func (s *Source) await(at time.Time) bool {
+	if at.Before(s.looked) {
+		return false
+	}
+	s.awaited = true
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is woken already
+	}
+	return true
 }

@@ -6,6 +6,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/collector/config/configtls"
 
@@ -48,11 +53,43 @@ func (c *Config) Validate() error {
 	var errs []error
 	if c.Endpoint == "" {
 		errs = append(errs, errors.New("identity.istio.endpoint is empty: write HOST:PORT of istiod, e.g. istiod.istio-system.svc:15012"))
+	} else if err := checkEndpoint(c.Endpoint); err != nil {
+		errs = append(errs, err)
 	}
 	if c.ClusterID == "" {
 		errs = append(errs, errors.New("identity.istio.cluster_id is empty: write the cluster's id in istiod, e.g. Kubernetes"))
 	}
 	return errors.Join(errs...)
+}
+
+// CheckFiles implements identity.FilesConfig.
+func (c *Config) CheckFiles() error {
+	var errs []error
+	for _, file := range []struct{ key, path string }{
+		{"tls.ca_file", c.TLS.CAFile}, {"tls.cert_file", c.TLS.CertFile}, {"tls.key_file", c.TLS.KeyFile},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := os.Stat(file.path); err != nil {
+			errs = append(errs, fmt.Errorf("identity.istio.%s: %w: mount it, or correct the path", file.key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkEndpoint takes a name or an address, and a port.
+func checkEndpoint(endpoint string) error {
+	host, port, err := net.SplitHostPort(endpoint)
+	if err == nil {
+		if number, failed := strconv.ParseUint(port, 10, 16); failed != nil || number == 0 || host == "" || strings.ContainsAny(host, "/ ") {
+			err = errors.New("no host, or no port from 1 to 65535")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("identity.istio.endpoint is %q: write HOST:PORT of istiod, without a scheme, e.g. istiod.istio-system.svc:15012 (%w)", endpoint, err)
+	}
+	return nil
 }
 
 // Capabilities implements identity.SourceConfig.

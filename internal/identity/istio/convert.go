@@ -35,6 +35,17 @@ type entry struct {
 	node      string // of the workload
 }
 
+// sameIdentity returns whether both are versions of one workload, or of one service.
+func (e *entry) sameIdentity(o *entry) bool {
+	switch {
+	case e.workload != nil && o.workload != nil:
+		return e.workload.UID == o.workload.UID
+	case e.service != nil && o.service != nil:
+		return e.service.Key() == o.service.Key()
+	}
+	return false
+}
+
 // located is an address in a network. The same address of another network is somebody else's.
 type located struct {
 	network string

@@ -38,20 +38,32 @@ type change struct {
 	// whole means that what is neither put nor kept is gone.
 	whole bool
 	kept  map[string]bool
-	// lost is when the source's stream broke; zero: it did not. first is the very first response, whose resources existed
-	// before.
+	// lost is since when the source may have missed something; zero: it did not. first is the very first response, whose
+	// resources existed before.
 	lost  time.Time
 	first bool
+}
+
+// spans are when the workloads of a response got and gave up their addresses.
+func (c *change) spans(now time.Time) (got, left identity.Span) {
+	switch {
+	case c.first:
+		return identity.Span{}, identity.Span{Until: now}
+	case !c.lost.IsZero():
+		// When an address was handed on is not known: rather than the wrong workload, nobody is named for a connection that
+		// began in between.
+		return identity.Span{From: c.lost, Sure: now}, identity.Span{Last: c.lost, Until: now, Unwatched: true}
+	}
+	return identity.Since(now, now), identity.Span{Until: now}
 }
 
 // apply takes a response in, and publishes it.
 func (r *registry) apply(c *change, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	gone := r.gone(c)
-	handedOn := r.handOver(c, gone)
-	for name, e := range gone {
-		r.withdraw(e, now)
+	got, left := c.spans(now)
+	for name, e := range r.gone(c) {
+		r.withdraw(e, left, now)
 		r.count(e, -1)
 		delete(r.entries, name)
 	}
@@ -62,38 +74,26 @@ func (r *registry) apply(c *change, now time.Time) {
 			continue
 		}
 		r.count(old, -1)
-		if (old.workload == nil) != (e.workload == nil) {
-			r.withdraw(old, now)
+		if !old.sameIdentity(e) {
+			r.withdraw(old, left, now)
 			continue
 		}
-		r.release(old, func(a netip.Addr) bool { return !e.has(r.network, a) }, now)
+		r.release(old, func(a netip.Addr) bool { return !e.has(r.network, a) }, left, now)
 	}
 	for name, e := range c.put {
 		r.count(e, 1)
 		r.entries[name] = e
 	}
-	since := now
-	switch {
-	case c.first:
-		since = time.Time{}
-	case !c.lost.IsZero():
-		since = c.lost
-	}
 	if network := r.own(); network != r.network {
 		// What was published as another network's is met here after all, and the other way round.
 		r.network = network
 		for _, e := range r.entries {
-			r.publish(e, since, now)
+			r.publish(e, got, now)
 		}
 		return
 	}
 	for _, e := range c.put {
-		// Who had an address that was handed on while nobody listened is certain for the present only.
-		if slices.ContainsFunc(e.addresses, func(at located) bool { return handedOn[at] }) {
-			r.publish(e, now, now)
-		} else {
-			r.publish(e, since, now)
-		}
+		r.publish(e, got, now)
 	}
 }
 
@@ -115,83 +115,48 @@ func (r *registry) gone(c *change) map[string]*entry {
 	return gone
 }
 
-// handOver ends, at the time when the source stopped hearing, the tenure of workloads whose addresses others have now, and
-// tells which those are. When they were handed on is not known: rather than the wrong workload, nobody is named for a
-// connection that began in between.
-func (r *registry) handOver(c *change, gone map[string]*entry) map[located]bool {
-	if c.lost.IsZero() {
-		return nil
-	}
-	claimed, handedOn := make(map[located]bool), make(map[located]bool)
-	for name, e := range c.put {
-		old := r.entries[name]
-		for _, at := range e.addresses {
-			if at.network == r.network && (old == nil || !old.has(at.network, at.address)) {
-				claimed[at] = true
-			}
-		}
-	}
-	leaves := func(old, e *entry) {
-		if old.workload == nil {
-			return
-		}
-		r.release(old, func(a netip.Addr) bool {
-			at := located{r.network, a}
-			if !claimed[at] || e != nil && e.has(r.network, a) {
-				return false
-			}
-			handedOn[at] = true
-			return true
-		}, c.lost)
-	}
-	for _, old := range gone {
-		leaves(old, nil)
-	}
-	for name, e := range c.put {
-		if old := r.entries[name]; old != nil {
-			leaves(old, e)
-		}
-	}
-	return handedOn
-}
-
 // release ends the workload's tenure of some of its addresses.
-func (r *registry) release(e *entry, loses func(netip.Addr) bool, now time.Time) {
+func (r *registry) release(e *entry, loses func(netip.Addr) bool, left identity.Span, now time.Time) {
 	if e.workload == nil {
 		return
 	}
 	had := e.within(r.network)
 	if has := slices.DeleteFunc(slices.Clone(had), loses); len(has) < len(had) {
 		w := *e.workload
-		w.Addresses = has
-		r.index.Upsert(&w, now, now)
+		w.Addresses, w.Elsewhere = has, r.elsewhere(e)
+		r.index.Replace(&w, identity.Since(now, now), left, now)
 	}
 }
 
 // publish puts an entry into the index. One that has no address here can be met by nobody: only services are named by
 // others too, by the workloads behind them.
-func (r *registry) publish(e *entry, since, now time.Time) {
+func (r *registry) publish(e *entry, got identity.Span, now time.Time) {
 	here := e.within(r.network)
 	switch {
 	case e.service != nil:
 		s := *e.service
 		s.Addresses = here
-		r.index.UpsertService(&s, since, now)
+		r.index.UpsertService(&s, got.From, now)
 	case len(here) == 0:
 		r.index.Remove(e.workload.UID, now)
 	default:
 		w := *e.workload
-		w.Addresses = here
-		r.index.Upsert(&w, since, now)
+		w.Addresses, w.Elsewhere = here, r.elsewhere(e)
+		r.index.Put(&w, got, now)
 	}
 }
 
-func (r *registry) withdraw(e *entry, now time.Time) {
+// elsewhere returns whether a workload is on another node than this one.
+func (r *registry) elsewhere(e *entry) bool {
+	return r.nodeName != "" && e.node != "" && e.node != r.nodeName
+}
+
+func (r *registry) withdraw(e *entry, left identity.Span, now time.Time) {
 	if e.service != nil {
 		r.index.RemoveService(e.service.Key(), now)
 		return
 	}
-	r.index.Remove(e.workload.UID, now)
+	r.index.RemoveAt(e.workload.UID, left, now)
 }
 
 // count keeps the tallies that decide the node's own network.
@@ -207,6 +172,7 @@ func (r *registry) count(e *entry, n int) {
 	add(r.inCluster)
 	if e.node != "" && e.node == r.nodeName {
 		add(r.onNode)
+		r.index.Placed()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -20,9 +21,10 @@ const (
 	tickInterval = time.Second
 	// patience is how long the first response may take before that is an error.
 	patience = 5 * time.Second
-	// A connection is retried after 250 ms, and later after at most 3 s (2 s and the jitter): before a record stops waiting for
-	// its name.
-	firstPause, longestPause = 250 * time.Millisecond, 2 * time.Second
+	// A connection is retried after 250 ms, and later after at most 15 s, as ztunnel has it, and the jitter.
+	firstPause, longestPause = 250 * time.Millisecond, 15 * time.Second
+	// unseen is how long before its end a stream may have missed something.
+	unseen = time.Second
 	// steady is how long a connection must have lasted to be tried again at once.
 	steady = 5 * time.Second
 )
@@ -37,13 +39,17 @@ type Source struct {
 	mesh     mesh
 	index    *identity.Index
 	registry *registry
+	gap      *identity.Gap
+	heard    atomic.Int64 // when istiod last sent anything, since began
+	began    time.Time
+	behind   atomic.Int64 // resources received, and not in use yet
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 
 	mu       sync.Mutex
 	current  bool       // this stream's first response has been applied
 	once     bool       // any stream's has
-	lost     time.Time  // when the last stream broke, until the next one's first response
+	lost     time.Time  // since when the last stream may have missed something, until the next one's first response
 	failing  *syncError // why there is no stream
 	rejected map[string]error
 
@@ -59,8 +65,11 @@ func New(config *Config, settings identity.SourceSettings) *Source {
 
 func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
 	settings = settings.WithDefaults()
-	index := identity.NewIndex(settings.Retain)
+	gap := identity.NewGap()
+	index := identity.NewIndex(settings.Retain, identity.WithGap(gap, 0)) // nothing shows whether a workload is still there
+	index.Incomplete(true)
 	return &Source{
+		gap: gap, began: time.Now(),
 		Resolver: index, config: config, settings: settings, pod: self, loadTLS: loadTLS,
 		mesh: mesh{config.ClusterID, config.TrustDomain}, index: index,
 		registry: newRegistry(config, settings.NodeName, index), rejected: make(map[string]error),
@@ -105,6 +114,9 @@ func (s *Source) Held() identity.Held { return s.index.Held() }
 // Named returns whether a workload of the mesh has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
+// Behind counts the resources that istiod has sent, and that are not in use yet.
+func (s *Source) Behind() int { return int(s.behind.Load()) }
+
 // InSync is true while istiod is connected, and everything that it sent could be decoded.
 func (s *Source) InSync() bool { return s.syncError() == nil }
 
@@ -136,7 +148,11 @@ func (s *Source) broke(err error, now time.Time) bool {
 	defer s.mu.Unlock()
 	was := s.current
 	if was {
-		s.lost = now
+		s.lost = now.Add(-unseen)
+		if heard := s.began.Add(time.Duration(s.heard.Load())); heard.Before(s.lost) {
+			s.lost = heard
+		}
+		s.gap.Begin(s.lost)
 	}
 	s.current = false
 	s.failing = connectionError(s.config.Endpoint, encrypted(err), err)
@@ -151,6 +167,8 @@ func (s *Source) applied(c *change, refused map[string]error) {
 		clear(s.rejected) // a new stream sends again what is not held
 	}
 	s.current, s.once, s.failing, s.lost = true, true, nil, time.Time{}
+	s.index.Incomplete(false)
+	s.gap.End()
 	for name := range c.put {
 		delete(s.rejected, name)
 	}

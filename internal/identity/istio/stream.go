@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -51,7 +52,7 @@ func (s *Source) listen(ctx context.Context) error {
 	// All that belongs to the stream ends with this call.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := dial(s.config.Endpoint, config)
+	conn, err := s.dial(config)
 	if err != nil {
 		return err
 	}
@@ -89,18 +90,40 @@ func (s *Source) listen(ctx context.Context) error {
 	}
 }
 
-func dial(endpoint string, config *tls.Config) (*grpc.ClientConn, error) {
+func (s *Source) dial(config *tls.Config) (*grpc.ClientConn, error) {
 	transport := insecure.NewCredentials()
 	if config != nil {
 		transport = credentials.NewTLS(config)
 	}
-	return grpc.NewClient(endpoint, grpc.WithTransportCredentials(transport),
+	dialer := &net.Dialer{}
+	return grpc.NewClient(s.config.Endpoint, grpc.WithTransportCredentials(transport),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, "tcp", address)
+			if err != nil {
+				return nil, err
+			}
+			return heardConn{conn, s}, nil
+		}),
 		grpc.WithNoProxy(), // istiod is in the cluster, whatever proxy the environment has
 		grpc.WithDisableServiceConfig(),
 		grpc.WithUserAgent("otelcol-kmesh"),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: quiet, Timeout: answerWithin}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
+}
+
+// heardConn notes when istiod last sent anything, be it the answer to a ping.
+type heardConn struct {
+	net.Conn
+	source *Source
+}
+
+func (c heardConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.source.heard.Store(int64(time.Since(c.source.began)))
+	}
+	return n, err
 }
 
 // subscription is the first request of a stream: everything, except what is known already. whole means that the known versions
@@ -130,6 +153,9 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 
 // take applies a response, and returns why resources of it cannot be used.
 func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, now time.Time) error {
+	received := int64(len(response.Resources) + len(response.RemovedResources))
+	s.behind.Add(received)
+	defer s.behind.Add(-received)
 	c := &change{
 		put: make(map[string]*entry, len(response.Resources)), remove: response.RemovedResources,
 		whole: whole, kept: make(map[string]bool),

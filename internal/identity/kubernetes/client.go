@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -18,25 +17,23 @@ import (
 )
 
 // client makes the client that AuthType asks for. It does not connect yet.
-func (c *Config) client() (kubernetes.Interface, error) {
+func (c *Config) client() (kubernetes.Interface, *hearing, error) {
 	config, err := c.rest()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config.UserAgent = "otelcol-kmesh"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.WarningHandler = rest.NoWarnings{} // they would go to stderr, past the logger
 	reread(config)
-	config.Dial = dialer.DialContext
-	return kubernetes.NewForConfig(config)
-}
-
-// dialer notices within 6 s that an API server is gone without closing the connection. By itself the client needs 45 s, and
-// connections of a pod that got an address meanwhile would be named after its former holder.
-var dialer = &net.Dialer{
-	Timeout:         5 * time.Second,
-	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
+	heard := &hearing{}
+	roundTripper, err := transportOf(config, heard)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect as identity.kubernetes.auth_type %s says: %w", c.AuthType, err)
+	}
+	client, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: roundTripper})
+	return client, heard, err
 }
 
 // reread has a token read from its file again as soon as the API server rejects the present one. By itself the client would keep

@@ -3,16 +3,21 @@
 package kubernetes
 
 import (
+	"net/netip"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// node is what is left of a Node.
+// node is what is kept of a Node.
 type node struct {
-	metav1.ObjectMeta
+	name     string
 	workload *identity.Workload
+	created  time.Time
+	round    uint32       // the last list that had it
+	reported []netip.Addr // its addresses in the status
 }
 
 func (c *cluster) node(n *corev1.Node) *node {
@@ -22,12 +27,13 @@ func (c *cluster) node(n *corev1.Node) *node {
 			texts = append(texts, a.Address)
 		}
 	}
-	return &node{ObjectMeta: meta(&n.ObjectMeta), workload: &identity.Workload{
+	addresses := parse(texts)
+	return &node{name: n.Name, created: n.CreationTimestamp.Time, reported: addresses, workload: &identity.Workload{
 		UID:  "node/" + n.Name,
 		Name: n.Name, Namespace: identity.Unknown,
 		Names:       identity.Names{Workload: n.Name, Cluster: c.id}.Handle(),
 		HostNetwork: true,
 		Node:        true,
-		Addresses:   parse(texts),
+		Addresses:   addresses,
 	}}
 }

@@ -105,13 +105,22 @@ func TestCanonicalNameAndRevision(t *testing.T) {
 			"service.istio.io/canonical-name", "c", "service.istio.io/canonical-revision", "v3",
 		}, "c", "v3"},
 		{"each by itself", []string{"service.istio.io/canonical-name", "c", "version", "v1"}, "c", "v1"},
-		{"empty ones say nothing", []string{"app.kubernetes.io/name", "", "app", "a", "version", ""}, "a", "latest"},
+		{"one that is empty says that there is none, as in Istio", []string{"app.kubernetes.io/name", "", "app", "a", "app.kubernetes.io/version", "", "version", "v1"}, "web", "latest"},
 	} {
 		got := named(t, testCluster, labelled(ownedBy(podOf("web-0"), "StatefulSet", "web"), c.labels...))
 		require.Equal(t, c.service, got.CanonicalService, c.name)
 		require.Equal(t, c.revision, got.CanonicalRevision, c.name)
 		require.Equal(t, "web", got.Workload, c.name)
 	}
+}
+
+func TestTheLabelOfTheWorkloadsName(t *testing.T) {
+	p := func(value string) *corev1.Pod {
+		return labelled(ownedBy(podOf("web-0"), "StatefulSet", "web"), "service.istio.io/workload-name", value)
+	}
+	require.Equal(t, "other", named(t, testCluster, p("other")).Workload)
+	require.Equal(t, "other", named(t, testCluster, p("other")).CanonicalService)
+	require.Equal(t, "web-0", named(t, testCluster, p("")).Workload, "an empty one says that nothing owns it, as in Istio")
 }
 
 func TestPrincipalNeedsATrustDomain(t *testing.T) {
@@ -128,7 +137,7 @@ func TestTheOtherFieldsOfAPod(t *testing.T) {
 	p := podOf("p", "10.244.0.5", "fd00::5")
 	p.Spec.HostNetwork = true
 	w := testCluster.workload(p)
-	require.Equal(t, "Kubernetes//Pod/default/p", w.UID)
+	require.Equal(t, "//Pod/default/p", w.UID)
 	require.Equal(t, "p", w.Name)
 	require.Equal(t, "default", w.Namespace)
 	require.True(t, w.HostNetwork)
@@ -159,6 +168,7 @@ func TestSinceWhenAPodHadItsAddress(t *testing.T) {
 		}
 		return testCluster.pod(p)
 	}
+	started := func(p *pod, at float64) *pod { p.started = after(at); return p }
 	for _, c := range []struct {
 		name    string
 		pod     *pod
@@ -167,12 +177,14 @@ func TestSinceWhenAPodHadItsAddress(t *testing.T) {
 	}{
 		{"its network was ready", ready(after(-30), corev1.ConditionTrue), false, after(-30)},
 		{"likewise, before us", ready(after(-30), corev1.ConditionTrue), true, after(-30)},
+		{"its first container started before the kubelet looked", started(ready(after(-30), corev1.ConditionTrue), -32), false, after(-32)},
+		{"and only that is known", started(testCluster.pod(podOf("p")), -32), false, after(-3600)},
 		{"by a clock that is ahead", ready(after(30), corev1.ConditionTrue), false, after(0)},
 		{"not ready", ready(after(-30), corev1.ConditionFalse), false, after(0)},
 		{"the word has just come", testCluster.pod(podOf("p")), false, after(0)},
 		{"it was there before us: its creation", testCluster.pod(podOf("p")), true, after(-3600)},
 	} {
-		require.Equal(t, c.want, c.pod.hadSince(c.initial, noon), c.name)
+		require.Equal(t, c.want, c.pod.span(c.initial, noon).From, c.name)
 	}
 }
 

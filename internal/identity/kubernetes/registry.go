@@ -3,13 +3,10 @@
 package kubernetes
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -20,90 +17,223 @@ const lingering = 2 * time.Second
 
 // registry joins what the watches report, in whatever order, and publishes it in the index.
 type registry struct {
-	cluster cluster
-	index   *identity.Index
+	cluster  cluster
+	nodeName string // of this process; empty: unknown
+	retain   time.Duration
+	index    *identity.Index
 
 	mu       sync.Mutex
-	pods     map[string]published // by namespace/name, as everything here
+	pods     map[string]*podEntry // by namespace/name, as everything here
 	services map[string]*service
 	slices   map[string]*slice
-	of       map[string][]*slice  // of a service
-	behind   map[string][]*slice  // that name a pod
-	leaving  map[string]time.Time // pods that are behind a service no more, and when that comes to count
+	nodes    map[string]*node
+	of       map[string][]*slice     // of a service
+	claims   map[netip.Addr][]*slice // that list an address
+	leaving  map[*podEntry]time.Time // pods that are behind a service no more, and when that comes to count
+	extra    []netip.Addr            // of this node's interfaces
 }
 
-// published is what the index knows of a pod.
-type published struct {
-	uid      types.UID
-	workload *identity.Workload
+// podEntry is what is kept of a pod, or of one that only a slice names. There are as many as pods: it has no field to spare.
+type podEntry struct {
+	workload *identity.Workload // as it is published; of a pod that is not known it has a UID only
+	behind   sliceSet
+	object   uint64 // distinguishes objects of one name; 0: the pod is not known
+	round    uint32 // the last list that had it
 }
 
-func newRegistry(c cluster, index *identity.Index) *registry {
+func (e *podEntry) known() bool { return e.object != 0 }
+
+// key is namespace/name.
+func (e *podEntry) key() string { return e.workload.UID[len(uidOfPod):] }
+
+// list is one listing of all objects of a kind.
+type list struct {
+	round uint32
+	lost  time.Time // since when nobody watched; zero: always
+}
+
+func newRegistry(c cluster, nodeName string, retain time.Duration, index *identity.Index) *registry {
 	return &registry{
-		cluster: c, index: index,
-		pods:     make(map[string]published),
+		cluster: c, nodeName: nodeName, retain: retain, index: index,
+		pods:     make(map[string]*podEntry),
 		services: make(map[string]*service),
 		slices:   make(map[string]*slice),
+		nodes:    make(map[string]*node),
 		of:       make(map[string][]*slice),
-		behind:   make(map[string][]*slice),
-		leaving:  make(map[string]time.Time),
+		claims:   make(map[netip.Addr][]*slice),
+		leaving:  make(map[*podEntry]time.Time),
 	}
 }
 
-func (r *registry) setPod(p *pod, initial bool, now time.Time) {
+// missed is the end of what a list does not have any more: it may have gone at any time since nobody watched.
+func (l *list) missed(now time.Time) identity.Span {
+	if l == nil || l.lost.IsZero() {
+		return identity.Span{Until: now}
+	}
+	return identity.Span{Last: l.lost, Until: now, Unwatched: true}
+}
+
+func (l *list) number() uint32 {
+	if l == nil {
+		return 0
+	}
+	return l.round
+}
+
+// setPod takes a pod's present state; in is nil where that is news of a watch.
+func (r *registry) setPod(p *pod, in *list, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := name(&p.ObjectMeta)
-	if old, ok := r.pods[key]; ok && (old.uid != p.UID || p.workload == nil) {
-		r.dropPod(key, now) // it may have been deleted, and made again, while nobody watched
+	e := r.pods[p.key]
+	if e != nil && e.known() && e.object != p.object {
+		r.dropPod(e, in.missed(now), now) // it was deleted, and made again
+		e = r.pods[p.key]
 	}
-	if p.workload == nil {
+	if p.over {
+		r.endPod(e, p, in, now)
 		return
 	}
-	w := *p.workload // the informer keeps the other one
-	r.publish(key, p.UID, &w, p.hadSince(initial, now), now)
+	if e == nil {
+		e = &podEntry{}
+	}
+	if !e.known() { // the key that a slice has made is let go: the workload's own is in its UID
+		delete(r.pods, p.key)
+		r.pods[p.key] = e
+	}
+	old := e.published()
+	e.object = p.object
+	if in != nil {
+		e.round = in.round
+	}
+	w := p.workload
+	w.Elsewhere = r.nodeName != "" && p.node != "" && p.node != r.nodeName
+	r.publish(e, old, w, p.span(in != nil, now), now)
 }
 
-func (r *registry) removePod(p *pod, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dropPod(name(&p.ObjectMeta), now)
-}
-
-func (r *registry) dropPod(key string, now time.Time) {
-	if old, ok := r.pods[key]; ok {
-		r.index.Remove(old.workload.UID, now)
-		delete(r.pods, key)
-		delete(r.leaving, key)
+// endPod takes in a pod that ended by itself: its object stays long after it, and may be the first that shows its address.
+func (r *registry) endPod(e *podEntry, p *pod, in *list, now time.Time) {
+	span := p.span(in != nil, now)
+	known := e != nil && e.known()
+	switch {
+	case span.Until.IsZero() && known:
+		r.dropPod(e, in.missed(now), now)
+	case !span.Until.IsZero() && (known || now.Sub(span.Until) < r.retain):
+		if e != nil {
+			p.workload.Services = r.memberships(e)
+		}
+		if known && len(p.workload.Addresses) == 0 {
+			p.workload.Addresses = e.workload.Addresses
+		}
+		p.workload.Elsewhere = r.nodeName != "" && p.node != "" && p.node != r.nodeName
+		if !known {
+			r.index.Swap(nil, p.workload, span, now)
+			return
+		}
+		r.index.Swap(e.workload, p.workload, span, now)
+		r.forgetPod(e, now)
 	}
 }
 
-// publish puts a pod, or its new version, into the index.
-func (r *registry) publish(key string, uid types.UID, w *identity.Workload, since, now time.Time) {
-	w.Services = r.memberships(key)
-	old, known := r.pods[key]
-	if known {
-		w.Services = r.linger(key, old.workload.Services, w.Services, now)
-		if w.Equal(old.workload) {
+func (r *registry) entry(key string) *podEntry {
+	e := r.pods[key]
+	if e == nil {
+		e = &podEntry{workload: &identity.Workload{UID: uidOfPod + key}}
+		r.pods[e.key()] = e
+	}
+	return e
+}
+
+// published is the workload in the index; nil: there is none.
+func (e *podEntry) published() *identity.Workload {
+	if !e.known() {
+		return nil
+	}
+	return e.workload
+}
+
+func (r *registry) removePod(key string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.pods[key]; e != nil && e.known() {
+		r.dropPod(e, identity.Span{Until: now}, now)
+	}
+}
+
+func (r *registry) dropPod(e *podEntry, end identity.Span, now time.Time) {
+	r.index.Drop(e.workload, end, now)
+	r.forgetPod(e, now)
+}
+
+// forgetPod follows the end of a pod in the index.
+func (r *registry) forgetPod(e *podEntry, now time.Time) {
+	had := e.workload
+	e.workload, e.object = &identity.Workload{UID: had.UID}, 0
+	delete(r.leaving, e)
+	for _, a := range had.Addresses {
+		r.rebind(a, e, nil, now)
+	}
+	r.release(e)
+}
+
+// release forgets an entry that nothing needs.
+func (r *registry) release(e *podEntry) {
+	if !e.known() && e.behind == nil {
+		delete(r.pods, e.key())
+	}
+}
+
+// publish puts a pod, or its new version, into the index. old is the version before; nil: there is none.
+func (r *registry) publish(e *podEntry, old, w *identity.Workload, span identity.Span, now time.Time) {
+	w.Services = r.memberships(e)
+	if old != nil {
+		w.Services = r.linger(e, old.Services, w.Services, now)
+		if w.Equal(old) {
 			return
 		}
 	}
-	r.index.Upsert(w, since, now)
-	r.pods[key] = published{uid, w}
-}
-
-// republish puts the services of a known pod into the index.
-func (r *registry) republish(key string, now time.Time) {
-	if p, ok := r.pods[key]; ok {
-		w := *p.workload
-		r.publish(key, p.uid, &w, now, now)
+	r.index.Swap(old, w, span, now)
+	e.workload = w
+	if old != nil && slices.Equal(old.Addresses, w.Addresses) || w.HostNetwork || len(r.claims) == 0 {
+		return
+	}
+	for _, a := range w.Addresses {
+		r.rebind(a, nil, e, now)
 	}
 }
 
-// memberships are the services that a pod is behind, sorted.
-func (r *registry) memberships(key string) []identity.Membership {
-	var all []identity.Membership
-	for _, s := range r.behind[key] {
+// republish puts the services of a known pod into the index.
+func (r *registry) republish(e *podEntry, now time.Time) {
+	if e.known() {
+		w := *e.workload
+		r.publish(e, e.workload, &w, identity.Since(now, now), now)
+	}
+}
+
+// rebind gives the claims of an address to the pod that has it now, of those from which nothing is taken but that of a former one.
+func (r *registry) rebind(a netip.Addr, from, to *podEntry, now time.Time) {
+	for _, s := range r.claims[a] {
+		for i := range s.claims {
+			c := &s.claims[i]
+			if c.address != a || c.pod != from || to != nil && to.workload.Namespace != s.namespace {
+				continue
+			}
+			r.unclaim(s, c, now)
+			c.pod = to
+			r.claim(s, c, identity.Since(now, now), now)
+			if to != nil {
+				r.republish(to, now)
+			}
+		}
+	}
+}
+
+// memberships are the services that a pod is behind, sorted. Pods in the same slices share them.
+func (r *registry) memberships(e *podEntry) []identity.Membership {
+	if e.behind == nil {
+		return nil
+	}
+	all := make([]identity.Membership, 0, len(*e.behind))
+	for _, s := range *e.behind {
 		if !s.known {
 			continue
 		}
@@ -117,7 +247,15 @@ func (r *registry) memberships(key string) []identity.Membership {
 			all[at].Ports = slices.Compact(ports)
 		}
 	}
-	return all
+	first := (*e.behind)[0]
+	if !slices.EqualFunc(first.common, all, sameMembership) {
+		first.common = all
+	}
+	return first.common
+}
+
+func sameMembership(a, b identity.Membership) bool {
+	return a.Service == b.Service && slices.Equal(a.Ports, b.Ports)
 }
 
 func compareMembership(m identity.Membership, key identity.ServiceKey) int {
@@ -125,22 +263,25 @@ func compareMembership(m identity.Membership, key identity.ServiceKey) int {
 }
 
 // linger returns the memberships with those that the pod had, until their time has come.
-func (r *registry) linger(key string, had, has []identity.Membership, now time.Time) []identity.Membership {
-	lost := slices.DeleteFunc(slices.Clone(had), func(m identity.Membership) bool {
-		_, still := slices.BinarySearchFunc(has, m.Service, compareMembership)
-		return still
-	})
-	until, lingers := r.leaving[key]
+func (r *registry) linger(e *podEntry, had, has []identity.Membership, now time.Time) []identity.Membership {
+	var lost []identity.Membership
+	for _, m := range had {
+		if _, still := slices.BinarySearchFunc(has, m.Service, compareMembership); !still {
+			lost = append(lost, m)
+		}
+	}
+	until, lingers := r.leaving[e]
 	switch {
 	case len(lost) == 0:
-		delete(r.leaving, key)
+		delete(r.leaving, e)
 		return has
 	case !lingers:
-		r.leaving[key] = now.Add(lingering)
+		r.leaving[e] = now.Add(lingering)
 	case !now.Before(until):
-		delete(r.leaving, key)
+		delete(r.leaving, e)
 		return has
 	}
+	has = slices.Clone(has) // it is shared
 	for _, m := range lost {
 		at, _ := slices.BinarySearchFunc(has, m.Service, compareMembership)
 		has = slices.Insert(has, at, m)
@@ -151,148 +292,22 @@ func (r *registry) linger(key string, had, has []identity.Membership, now time.T
 // tick ends what lingered long enough.
 func (r *registry) tick(now time.Time) {
 	r.mu.Lock()
-	for key, until := range r.leaving {
+	for e, until := range r.leaving {
 		if !now.Before(until) {
-			r.republish(key, now)
+			r.republish(e, now)
 		}
 	}
 	r.mu.Unlock()
 	r.index.Expire(now)
 }
 
-func (r *registry) setService(s *service, initial bool, now time.Time) {
+// sweepPods removes those that a list did not have.
+func (r *registry) sweepPods(in *list, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := name(&s.ObjectMeta)
-	if s.published == nil {
-		r.dropService(key, now)
-		return
-	}
-	since := now
-	if initial {
-		since = earlier(s.CreationTimestamp.Time, now)
-	}
-	r.index.UpsertService(s.published, since, now)
-	old := r.services[key]
-	r.services[key] = s
-	if old == nil || !maps.Equal(old.ports, s.ports) {
-		r.resolve(key, s, now)
-	}
-}
-
-func (r *registry) removeService(s *service, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dropService(name(&s.ObjectMeta), now)
-}
-
-func (r *registry) dropService(key string, now time.Time) {
-	if old := r.services[key]; old != nil {
-		r.index.RemoveService(old.published.Key(), now)
-		delete(r.services, key)
-		r.resolve(key, nil, now)
-	}
-}
-
-// resolve updates the endpoints of a service that changed; nil: it is gone.
-func (r *registry) resolve(key string, s *service, now time.Time) {
-	for _, e := range r.of[key] {
-		if s == nil {
-			r.dropOthers(e, e.others, now)
-		}
-		e.resolve(s)
-		r.publishOthers(e, s, now, now)
-		for _, pod := range e.pods {
-			r.republish(pod, now)
+	for _, e := range r.pods {
+		if e.known() && e.round != in.round {
+			r.dropPod(e, in.missed(now), now)
 		}
 	}
 }
-
-func (r *registry) setSlice(s *slice, initial bool, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := name(&s.ObjectMeta)
-	if s.service == "" {
-		r.replaceSlice(r.slices[key], nil, now, now)
-		return
-	}
-	since := now
-	if initial {
-		since = earlier(s.CreationTimestamp.Time, now)
-	}
-	s.resolve(r.services[s.service])
-	r.replaceSlice(r.slices[key], s, since, now)
-}
-
-func (r *registry) removeSlice(s *slice, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.replaceSlice(r.slices[name(&s.ObjectMeta)], nil, now, now)
-}
-
-// replaceSlice puts one version of a slice in place of another; either may be nil.
-func (r *registry) replaceSlice(old, s *slice, since, now time.Time) {
-	touched := make(map[string]struct{})
-	if old != nil {
-		delete(r.slices, name(&old.ObjectMeta))
-		drop(r.of, old.service, old)
-		for _, pod := range old.pods {
-			drop(r.behind, pod, old)
-			touched[pod] = struct{}{}
-		}
-		gone := old.others
-		if s != nil {
-			gone = slices.DeleteFunc(slices.Clone(gone), func(a netip.Addr) bool { return slices.Contains(s.others, a) })
-		}
-		r.dropOthers(old, gone, now)
-	}
-	if s != nil {
-		r.slices[name(&s.ObjectMeta)] = s
-		r.of[s.service] = append(r.of[s.service], s)
-		for _, pod := range s.pods {
-			r.behind[pod] = append(r.behind[pod], s)
-			touched[pod] = struct{}{}
-		}
-		r.publishOthers(s, r.services[s.service], since, now)
-	}
-	for pod := range touched {
-		r.republish(pod, now)
-	}
-}
-
-// publishOthers puts the addresses that are no pod's into the index.
-func (r *registry) publishOthers(s *slice, of *service, since, now time.Time) {
-	if of == nil {
-		return
-	}
-	for _, at := range s.others {
-		r.index.Upsert(r.cluster.outside(s, of.published, at), since, now)
-	}
-}
-
-func (r *registry) dropOthers(s *slice, gone []netip.Addr, now time.Time) {
-	if !s.known {
-		return
-	}
-	for _, at := range gone {
-		r.index.Remove(r.cluster.outsideUID(s, at), now)
-	}
-}
-
-func drop(from map[string][]*slice, key string, s *slice) {
-	if left := slices.DeleteFunc(from[key], func(e *slice) bool { return e == s }); len(left) > 0 {
-		from[key] = left
-	} else {
-		delete(from, key)
-	}
-}
-
-func (r *registry) setNode(n *node, initial bool, now time.Time) {
-	since := now
-	if initial {
-		since = earlier(n.CreationTimestamp.Time, now)
-	}
-	r.index.Upsert(n.workload, since, now)
-}
-
-func (r *registry) removeNode(n *node, now time.Time) { r.index.Remove(n.workload.UID, now) }

@@ -6,61 +6,79 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// service is what is left of a Service.
+// service is what is kept of a Service.
 type service struct {
-	metav1.ObjectMeta
+	key       string            // namespace/name
 	published *identity.Service // nil: no TCP connection goes to it
-	ports     map[string]uint16 // by the port's name, which may be empty
+	ports     []namedPort
+	created   time.Time
+	round     uint32 // the last list that had it
+}
+
+// port returns the number of a port, by its name, which may be empty.
+func (s *service) port(name string) (number uint16, ok bool) {
+	i := slices.IndexFunc(s.ports, func(p namedPort) bool { return p.name == name })
+	if i < 0 {
+		return 0, false
+	}
+	return s.ports[i].number, true
 }
 
 // service returns one that is not published of what no TCP connection goes to: an ExternalName is an alias in the DNS, and
 // there are services with ports of other protocols only.
 func (c *cluster) service(s *corev1.Service) *service {
-	stripped := &service{ObjectMeta: meta(&s.ObjectMeta)}
+	stripped := &service{key: s.Namespace + "/" + s.Name, created: s.CreationTimestamp.Time}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return stripped
 	}
 	var ports []identity.Port
-	stripped.ports = make(map[string]uint16, len(s.Spec.Ports))
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
 		if !isTCP(p.Protocol) {
 			continue
 		}
 		number := uint16(p.Port) // the API server has checked it
-		stripped.ports[p.Name] = number
+		stripped.ports = append(stripped.ports, namedPort{shared(p.Name), number})
 		ports = append(ports, identity.Port{Service: number, Target: target(p)})
 	}
 	if len(s.Spec.Ports) > 0 && len(ports) == 0 {
 		return stripped
 	}
+	host := s.Name + "." + s.Namespace + ".svc." + c.domain
+	own, external := serviceAddresses(s)
 	stripped.published = &identity.Service{
-		Host: s.Name + "." + s.Namespace + ".svc." + c.domain,
-		Name: s.Name, Namespace: s.Namespace,
-		Addresses: serviceAddresses(s), Ports: ports,
+		Host: host, Name: host[:len(s.Name)], Namespace: shared(s.Namespace),
+		Addresses: append(own, external...), External: external, Ports: ports,
 	}
 	return stripped
 }
 
-// serviceAddresses are all that a client may ask for: a headless service has none.
-func serviceAddresses(s *corev1.Service) []netip.Addr {
-	texts := slices.Clone(s.Spec.ClusterIPs)
+// serviceAddresses are all that a client may ask for. The API server gives a service its own ones, which no other has; a
+// headless service has none. Whoever may write a service can list any address as an external one.
+func serviceAddresses(s *corev1.Service) (own, external []netip.Addr) {
+	texts := s.Spec.ClusterIPs
 	if len(texts) == 0 {
-		texts = append(texts, s.Spec.ClusterIP)
+		texts = []string{s.Spec.ClusterIP}
 	}
-	texts = append(texts, s.Spec.ExternalIPs...)
+	own = parse(texts) // drops the word None
+	texts = slices.Clone(s.Spec.ExternalIPs)
 	for i := range s.Status.LoadBalancer.Ingress {
 		texts = append(texts, s.Status.LoadBalancer.Ingress[i].IP)
 	}
-	return parse(texts) // drops the word None
+	for _, a := range parse(texts) {
+		if !slices.Contains(own, a) {
+			external = append(external, a)
+		}
+	}
+	return own, external
 }
 
 // target is 0 for a port that the pods' containers name: the endpoint slices have its number.

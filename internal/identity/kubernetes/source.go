@@ -5,14 +5,12 @@ package kubernetes
 import (
 	"context"
 	"errors"
-	"slices"
+	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unique"
 
-	"github.com/go-logr/logr"
 	"go.uber.org/zap"
 	"k8s.io/client-go/kubernetes"
 
@@ -24,6 +22,8 @@ const (
 	tickInterval = time.Second
 	// patience is how long the first lists may take before that is an error.
 	patience = 5 * time.Second
+	// interfacesInterval is how often the addresses of this node's interfaces are asked for.
+	interfacesInterval = 5 * time.Second
 )
 
 // Source answers from the objects of a cluster.
@@ -33,10 +33,8 @@ type Source struct {
 	index     *identity.Index
 	locator   identity.LocatorCloser // nil: only its address finds a pod
 	registry  *registry
-	resources []*resource
-	// gap of the pods: their addresses pass from one to another.
-	gap  *watchGap
-	gaps atomic.Uint64 // how many have ended
+	followers []*follower
+	listed    chan struct{} // closed when everything was listed once
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -48,64 +46,106 @@ type Source struct {
 
 // New returns a source that knows nothing before Start. It makes the client, but does not connect.
 func New(config *Config, settings identity.SourceSettings) (*Source, error) {
-	client, err := config.client()
+	client, heard, err := config.client()
 	if err != nil {
 		return nil, err
 	}
-	return newSource(config, settings, client), nil
+	return newSource(config, settings, client, heard.last), nil
 }
 
-func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface) *Source {
+func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface, lastHeard func() time.Time) *Source {
 	settings = settings.WithDefaults()
-	locator := settings.OpenLocator()
-	index := identity.NewIndex(settings.Retain, identity.WithLocator(locator))
-	registry := newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, index)
-	all := resources(client, registry)
-	return &Source{
-		Resolver: index, settings: settings, index: index, locator: locator,
-		registry: registry, resources: all,
-		gap: &all[slices.IndexFunc(all, func(r *resource) bool { return r.name == ofPods })].gap,
+	locator, ofAddresses := settings.OpenLocator(), identity.NewGap()
+	index := identity.NewIndex(settings.Retain, identity.WithLocator(locator),
+		identity.WithGap(ofAddresses, settings.Settle+settings.Retain))
+	s := &Source{
+		Resolver: index, settings: settings, index: index, locator: locator, listed: make(chan struct{}),
+		registry: newRegistry(cluster{config.ClusterID, config.ClusterDomain, config.TrustDomain}, settings.NodeName, settings.Retain, index),
 	}
+	index.Incomplete(true)
+	for _, k := range kinds(client, s.registry) {
+		f := &follower{kindOf: k, canStream: streams(client), lastHeard: lastHeard, gap: identity.NewGap(), onBack: s.wentBack}
+		if k.name == ofPods {
+			f.gap = ofAddresses // that pass from one to another
+		}
+		s.followers = append(s.followers, f)
+	}
+	return s
 }
 
-// Resolve returns who had the end. For a connection that began in a watch gap this is not settled: the address may have passed to
-// another pod.
-func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, settled bool) {
-	w, settled = s.Resolver.Resolve(end, at)
-	return w, settled && !s.gap.covers(at)
+// streams returns whether a client can ask for a list as a part of a watch: a fake one cannot.
+func streams(client kubernetes.Interface) bool {
+	fake, ok := client.(interface{ IsWatchListSemanticsUnSupported() bool })
+	return !ok || !fake.IsWatchListSemanticsUnSupported()
 }
 
-// Generation changes also when a watch gap ends, because answers are certain then.
-func (s *Source) Generation() uint64 { return s.Resolver.Generation() + s.gaps.Load() }
+func (s *Source) wentBack(from, to uint64) {
+	s.settings.Logger.Warn("the cluster's resource versions went back, as after a restore of its etcd from a backup; everything was listed anew",
+		zap.Uint64("from", from), zap.Uint64("to", to))
+}
 
 // Start begins to watch, until Close. It does not wait for the API server: until that has sent everything, the source is not in
 // sync, and records wait up to settle for their names.
 func (s *Source) Start(context.Context) error {
-	// Start's own context may end with Start. The informers log to klog, and so to stderr: what a user needs of that is logged
-	// here.
-	ctx, stop := context.WithCancel(logr.NewContext(context.Background(), logr.Discard()))
+	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
 	s.stop = stop
-	for _, r := range s.resources {
-		s.done.Go(func() { r.informer.RunWithContext(ctx) })
+	var missing sync.WaitGroup
+	for _, f := range s.followers {
+		missing.Add(1)
+		f.onListed = sync.OnceFunc(missing.Done)
+		s.done.Go(func() {
+			defer f.onListed() // whoever waits goes on when it ends
+			f.run(ctx)
+		})
 	}
 	s.done.Go(func() {
-		begin := time.Now()
-		ticker := time.NewTicker(tickInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case now := <-ticker.C:
-				s.registry.tick(now)
-				if s.gap.tick(now) {
-					s.gaps.Add(1)
-				}
-				s.reportStatus(now.Sub(begin) < patience)
-			}
+		missing.Wait()
+		if ctx.Err() == nil {
+			s.index.Incomplete(false)
+			close(s.listed)
 		}
 	})
+	s.done.Go(func() { s.watchStatus(ctx) })
 	return nil
+}
+
+func (s *Source) watchStatus(ctx context.Context) {
+	begin, interfaces := time.Now(), time.Time{}
+	ticker := time.NewTicker(tickInterval)
+	defer ticker.Stop()
+	listed := s.listed
+	for {
+		var now time.Time
+		select {
+		case <-ctx.Done():
+			return
+		case <-listed:
+			listed, now = nil, time.Now()
+			s.lookAtInterfaces(now)
+		case now = <-ticker.C:
+		}
+		s.registry.tick(now)
+		if now.Sub(interfaces) >= interfacesInterval {
+			interfaces = now
+			s.lookAtInterfaces(now)
+		}
+		s.reportStatus(now, now.Sub(begin) < patience)
+	}
+}
+
+// lookAtInterfaces learns the addresses of this node that no status has. Where they cannot be read, none is learned.
+func (s *Source) lookAtInterfaces(now time.Time) {
+	all, err := s.settings.Interfaces()
+	if err != nil {
+		return
+	}
+	var outward []netip.Addr
+	for _, a := range all {
+		if ofLink := a.Is6() && a.IsLinkLocalUnicast(); !ofLink && !a.IsLoopback() { // every link has such ones
+			outward = append(outward, a)
+		}
+	}
+	s.registry.setInterfaces(outward, now)
 }
 
 // Close ends the watches. It may be called without Start, and twice.
@@ -126,10 +166,19 @@ func (s *Source) Held() identity.Held { return s.index.Held() }
 // Named returns whether a workload of the cluster has the names, or had them within retain.
 func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
 
+// Behind counts the objects that the API server has sent, and that are not in use yet.
+func (s *Source) Behind() int {
+	n := int64(0)
+	for _, f := range s.followers {
+		n += f.behind.Load()
+	}
+	return int(n)
+}
+
 // InSync is true while everything is watched and all that was there at the beginning is known.
 func (s *Source) InSync() bool {
-	for _, r := range s.resources {
-		if r.syncError().kind != inSync {
+	for _, f := range s.followers {
+		if f.syncError(time.Now()).kind != inSync {
 			return false
 		}
 	}
@@ -137,14 +186,23 @@ func (s *Source) InSync() bool {
 }
 
 // reportStatus reports the status when it changed. In the beginning, waiting is no error.
-func (s *Source) reportStatus(beginning bool) {
+func (s *Source) reportStatus(now time.Time, beginning bool) {
 	var keys []string
 	var errs []error
-	for _, e := range syncErrors(s.resources) {
-		if e.kind != waiting || !beginning {
-			keys = append(keys, e.key())
-			errs = append(errs, &e)
+	waits := false
+	for _, e := range syncErrors(s.followers, now) {
+		switch e.kind {
+		case waiting:
+			waits = true
+			if beginning {
+				continue
+			}
+		case hesitating:
+			waits = true
+			continue
 		}
+		keys = append(keys, e.key())
+		errs = append(errs, &e)
 	}
 	failing := strings.Join(keys, "; ")
 	switch {
@@ -153,7 +211,7 @@ func (s *Source) reportStatus(beginning bool) {
 		s.settings.Logger.Error("identities of the cluster are not in sync; the known ones stay in use", zap.Error(err))
 		s.settings.OnStatus(err)
 		s.reported, s.synced = failing, false
-	case len(errs) == 0 && !s.synced && s.InSync():
+	case len(errs) == 0 && !waits && !s.synced:
 		held := s.Held()
 		s.settings.Logger.Info("identities of the cluster are in sync",
 			zap.Int("workloads", held.Workloads), zap.Int("services", held.Services))

@@ -71,6 +71,10 @@ func toAddress(addresses ...string) discoveryv1.Endpoint {
 	return discoveryv1.Endpoint{Addresses: addresses}
 }
 
+func neverHeard() time.Time { return time.Time{} }
+
+func noInterfaces() ([]netip.Addr, error) { return nil, nil }
+
 // statuses keeps what OnStatus was told.
 type statuses struct {
 	mu  sync.Mutex
@@ -101,7 +105,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	t.Helper()
 	w := &world{t: t, client: fake.NewClientset(objects...)}
-	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, OnStatus: w.hear}, w.client)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, OnStatus: w.hear, Interfaces: noInterfaces}, w.client, neverHeard)
 	w.Source = source
 	t.Cleanup(func() { require.NoError(t, source.Close()) })
 	return w
@@ -233,7 +237,8 @@ func TestServicesOfEveryKind(t *testing.T) {
 	dual.Spec.Type = corev1.ServiceTypeExternalName
 	w.do(w.client.CoreV1().Services("default").Update(ctx, dual, metav1.UpdateOptions{}))
 	w.becomes("10.96.0.9:80", "nobody of alias.default.svc.cluster.local")
-	w.becomes("10.96.0.1:80", "nobody")
+	require.Eventually(t, func() bool { return w.Held().Services == 3 }, within, often)
+	require.Equal(t, "nobody of dual.default.svc.cluster.local", w.who("10.96.0.1:80"), "kube-proxy's rules go later")
 }
 
 func TestAServiceWithoutASelector(t *testing.T) {

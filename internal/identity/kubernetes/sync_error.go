@@ -15,38 +15,45 @@ import (
 
 // syncError is why the present state of some resources is not known.
 type syncError struct {
-	kind      kind
-	resources []*resource
-	verb      string // what failed
-	cause     error  // of the first of them
+	kind  syncKind
+	of    []*follower
+	verb  string // what failed
+	cause error  // of the first of them
 }
 
-type kind uint8
+type syncKind uint8
 
 const (
-	inSync  kind = iota
-	waiting      // the first list has not arrived
+	inSync     syncKind = iota
+	waiting             // the first list has not arrived
+	hesitating          // it fails, and has not failed for long
 	failed
 	unauthorized
 	forbidden
 )
 
-// syncError returns the resource's status, whose kind may be inSync.
-func (r *resource) syncError() syncError {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := syncError{resources: []*resource{r}, verb: "list", cause: r.listing}
-	if e.cause == nil {
-		e.verb, e.cause = "watch", r.failing
-	}
-	if e.cause == nil && r.gap.lasts(time.Now()) {
-		e.cause = errNoAnswer
-	}
+// How long it must fail until that is an error. A connection that breaks is made anew. An API server that has just started
+// refuses what it will allow when it has read who may do what.
+const (
+	toleratedFailure = time.Second
+	toleratedRefusal = 10 * time.Second
+)
+
+// syncError returns the kind's status, which may be inSync.
+func (f *follower) syncError(now time.Time) syncError {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := syncError{of: []*follower{f}, verb: f.verb, cause: f.failure}
+	fails := now.Sub(f.since)
 	switch {
-	case e.cause == nil && r.handled.HasSynced():
+	case e.cause == nil && f.listed.Load() && f.gap.Lasts(now) == 0:
 		e.kind = inSync
+	case e.cause == nil && f.listed.Load():
+		e.kind = hesitating
 	case e.cause == nil:
 		e.kind = waiting
+	case refused(e.cause) && fails < toleratedRefusal, fails < toleratedFailure:
+		e.kind = hesitating
 	case apierrors.IsForbidden(e.cause):
 		e.kind = forbidden
 	case apierrors.IsUnauthorized(e.cause):
@@ -57,11 +64,11 @@ func (r *resource) syncError() syncError {
 	return e
 }
 
-// syncErrors are those of the resources, joined where they have one remedy.
-func syncErrors(resources []*resource) []syncError {
+// syncErrors are those of the kinds, joined where they have one remedy.
+func syncErrors(followers []*follower, now time.Time) []syncError {
 	var all []syncError
-	for _, r := range resources {
-		e := r.syncError()
+	for _, f := range followers {
+		e := f.syncError(now)
 		if e.kind == inSync {
 			continue
 		}
@@ -70,7 +77,7 @@ func syncErrors(resources []*resource) []syncError {
 			all = append(all, e)
 			continue
 		}
-		all[at].resources = append(all[at].resources, r)
+		all[at].of = append(all[at].of, f)
 	}
 	return all
 }
@@ -79,9 +86,9 @@ func syncErrors(resources []*resource) []syncError {
 func (e *syncError) key() string { return fmt.Sprint(e.kind, e.names()) }
 
 func (e *syncError) names() string {
-	names := make([]string, len(e.resources))
-	for i, r := range e.resources {
-		names[i] = r.name
+	names := make([]string, len(e.of))
+	for i, f := range e.of {
+		names[i] = f.name
 	}
 	return strings.Join(names, ", ")
 }
@@ -93,13 +100,13 @@ func (e *syncError) Error() string {
 	if errors.As(cause, &request) {
 		cause = request.Err // without the long address of the one request
 	}
-	switch r := e.resources[0]; e.kind {
+	switch f := e.of[0]; e.kind {
 	case waiting:
 		return fmt.Sprintf("the API server has not sent all %s yet", e.names())
 	case forbidden:
 		return fmt.Sprintf("the API server does not allow to %s %s: give the collector's service account a ClusterRole with the rule "+
 			"{apiGroups: [%q], resources: [%s], verbs: [get, list, watch]}, as deploy/kubernetes/rbac.yaml does (%v)",
-			e.verb, r.name, r.group, r.name, cause)
+			e.verb, f.name, f.group, f.name, cause)
 	case unauthorized:
 		return fmt.Sprintf("the API server rejects the collector's credentials for %s: check identity.kubernetes.auth_type, "+
 			"and the token or certificate that it selects (%v)", e.names(), cause)

@@ -39,6 +39,7 @@ type TelemetryBuilder struct {
 	KmeshConnectionsTracked      metric.Int64ObservableGauge
 	KmeshConnectionsUntracked    metric.Int64ObservableCounter
 	KmeshIdentities              metric.Int64ObservableGauge
+	KmeshIdentityEventsBehind    metric.Int64ObservableGauge
 	KmeshIdentityInSync          metric.Int64ObservableGauge
 	KmeshLogQueueMemory          metric.Int64ObservableGauge
 	KmeshLogQueueRecords         metric.Int64ObservableGauge
@@ -224,6 +225,21 @@ func (builder *TelemetryBuilder) RegisterKmeshIdentitiesCallback(cb metric.Int64
 		cb(ctx, &observerInt64{inst: builder.KmeshIdentities, obs: o})
 		return nil
 	}, builder.KmeshIdentities)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshIdentityEventsBehindCallback sets callback for observable KmeshIdentityEventsBehind metric.
+func (builder *TelemetryBuilder) RegisterKmeshIdentityEventsBehindCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshIdentityEventsBehind, obs: o})
+		return nil
+	}, builder.KmeshIdentityEventsBehind)
 	if err != nil {
 		return err
 	}
@@ -565,6 +581,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_identities",
 		metric.WithDescription("Identities that the source holds, by kind (workload, service). [Alpha]"),
 		metric.WithUnit("{identity}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshIdentityEventsBehind, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_identity_events_behind",
+		metric.WithDescription("Changes of identities that were received and are not in use yet. [Alpha]"),
+		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentityInSync, err = builder.meter.Int64ObservableGauge(
