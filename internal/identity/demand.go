@@ -17,6 +17,17 @@ type Asker interface {
 	Demand() Demand
 }
 
+// AskerOf returns what asks for addresses for a resolver; nil: it knows all addresses.
+func AskerOf(r Resolver) Asker {
+	if asker, ok := r.(Asker); ok {
+		return asker
+	}
+	if source, ok := r.(interface{ Asker() Asker }); ok {
+		return source.Asker()
+	}
+	return nil
+}
+
 // Demand counts what an Asker holds now, and what it did since its start.
 type Demand struct {
 	// Known, Unknown and Asked count the addresses held: with an answer, with the answer that nobody has the address, and

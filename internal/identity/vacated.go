@@ -14,8 +14,8 @@ func (x *Index) Vacated(a netip.Addr) time.Time {
 		return time.Time{}
 	}
 	last := h.forgotten
-	for i := range h.tenures {
-		if t := &h.tenures[i]; !t.open() && t.until > last {
+	for t := range h.all {
+		if !t.open() && t.until > last {
 			last = t.until
 		}
 	}

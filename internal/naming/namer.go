@@ -29,7 +29,8 @@ type Translator interface {
 type Namer struct {
 	settings   Settings
 	resolver   identity.Resolver
-	translator Translator // nil: none
+	asker      identity.Asker // nil: the resolver knows all addresses, those of old connections too
+	translator Translator     // nil: none
 	sinks      []Sink
 
 	waiting    queue
@@ -59,6 +60,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 	return &Namer{
 		settings:   settings,
 		resolver:   resolver,
+		asker:      identity.AskerOf(resolver),
 		translator: translator,
 		sinks:      sinks,
 		waiting:    newQueue(settings.SettleLimit),
@@ -67,7 +69,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 }
 
 // Add names c and passes it on, or lets it wait for its identities: a source is a moment behind a new connection, not
-// behind an old one. now is the moment at which c was read.
+// behind an old one, unless it asks for addresses when they are met. now is the moment at which c was read.
 //
 // c is not kept: its owner may use it for the next record. Its Destination may be changed to what is behind a service's
 // address, which is then its Original. A record that need not wait costs no allocation.
@@ -75,7 +77,7 @@ func (n *Namer) Add(c *flow.Connection, now time.Time) {
 	// Records of one end stay in their order, so one that follows a waiting record waits behind it.
 	if !n.waiting.holds(c.ID) {
 		n.flow = flow.Flow{Connection: c, Observed: now}
-		if n.resolve(&n.flow) || now.Sub(c.Start) >= n.settings.Settle {
+		if n.resolve(&n.flow) || n.asker == nil && now.Sub(c.Start) >= n.settings.Settle {
 			n.pass(&n.flow, now)
 			return
 		}

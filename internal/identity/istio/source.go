@@ -43,7 +43,7 @@ type Source struct {
 	heard    atomic.Int64 // when istiod last sent anything, since began
 	began    time.Time
 	behind   atomic.Int64 // resources received, and not in use yet
-	demand   *demand // nil: everything is subscribed to
+	demand   *demand      // nil: everything is subscribed to
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 
