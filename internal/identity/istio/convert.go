@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 	"unique"
 
@@ -32,10 +31,10 @@ type entry struct {
 	workload  *identity.Workload // without addresses; nil: it is a service
 	service   *identity.Service  // without addresses
 	addresses []located
-	network   string    // of the workload
-	cluster   string    // of the workload
-	node      string    // of the workload
-	since     time.Time // when the workload got its addresses, from a directory; zero: unknown
+	network   string     // of the workload
+	cluster   string     // of the workload
+	node      string     // of the workload
+	from      Provenance // of the workload, from a directory
 }
 
 // sameIdentity returns whether both are versions of one workload, or of one service.

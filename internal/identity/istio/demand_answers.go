@@ -71,26 +71,14 @@ func (d *demand) end(c *change, touched map[netip.Addr]bool, now time.Time) {
 			}
 		}
 	}
-	claimed := make(map[located]bool)
-	for _, e := range c.put {
-		for _, at := range e.addresses {
-			claimed[at] = true
-		}
-	}
 	for _, e := range gone {
-		ended := now
-		if !c.lost.IsZero() && slices.ContainsFunc(e.addresses, func(at located) bool { return claimed[at] }) {
-			// When the address was handed on is not known: rather than the wrong workload, nobody is named for a
-			// connection that began in between.
-			ended = c.lost
-		}
 		for _, a := range e.within(d.network) {
-			d.leave(a, touched, ended)
+			d.leave(a, touched, now)
 		}
 		if e.workload != nil {
 			d.gone[e.workload.Names] = now
 		}
-		d.drop(e, ended)
+		d.drop(e, c.left(now), now)
 		d.out.unsubscribe(e.name) // the server keeps the names of what it has no more
 	}
 }
@@ -108,7 +96,8 @@ func (d *demand) lose(old, e *entry, touched map[netip.Addr]bool, now time.Time)
 	if old.workload != nil {
 		w := *old.workload
 		w.Addresses = slices.DeleteFunc(kept, func(a netip.Addr) bool { return slices.Contains(lost, a) })
-		d.index.Upsert(&w, now, now)
+		w.Elsewhere = d.isElsewhere(old)
+		d.index.Put(&w, identity.Since(now, now), now)
 	}
 }
 
@@ -126,13 +115,13 @@ func (d *demand) leave(a netip.Addr, touched map[netip.Addr]bool, now time.Time)
 func (d *demand) put(e *entry, c *change, touched map[netip.Addr]bool, now time.Time) {
 	old := d.entries[e.name]
 	if old != nil && !d.keeps(e) {
-		d.drop(old, now)
+		d.drop(old, identity.Span{Until: now}, now)
 	}
 	if !d.keeps(e) {
 		d.out.unsubscribe(e.name) // e.g. of a service's address, istiod sends all pods behind it
 		return
 	}
-	since := d.since(e, old, c, now)
+	got := d.span(e, old, c, now)
 	if old != nil {
 		d.unlist(old)
 	}
@@ -144,42 +133,49 @@ func (d *demand) put(e *entry, c *change, touched map[netip.Addr]bool, now time.
 			d.pin(a, now)
 		}
 	}
-	d.publish(e, since, now)
+	d.publish(e, got, now)
 	d.refer(e, old, now)
 }
 
-// since is when a workload got its addresses.
-func (d *demand) since(e, old *entry, c *change, now time.Time) time.Time {
-	since := e.since
+// span is when a workload got its addresses.
+func (d *demand) span(e, old *entry, c *change, now time.Time) identity.Span {
 	here := e.within(d.network)
-	if since.IsZero() && now.Sub(d.began) > startUp {
-		since = now
-		for _, a := range here {
-			if w, held := d.wants.Load(a); held && !w.local && w.first.Before(since) {
-				since = w.first
-			}
-		}
-		if earliest := now.Add(-longestLag); since.Before(earliest) {
-			since = earliest
-		}
-	}
-	if since.After(now) {
-		since = now // the clocks differ
+	got := identity.Span{From: e.from.From, Sure: e.from.Sure, Reported: e.from.Reported}
+	switch {
+	case !got.From.IsZero():
+	case c.first || now.Sub(d.began) < startUp:
+		// It was there before us: see startUp.
+	case !c.lost.IsZero():
+		got = identity.Span{From: c.lost, Sure: now}
+	default:
+		got = identity.Span{From: d.firstAsked(here, now), Reported: true}
 	}
 	for _, a := range here {
 		if old != nil && old.has(d.network, a) {
 			continue
 		}
-		vacated := d.index.Vacated(a)
-		if vacated.After(since) {
-			since = vacated
-		}
-		// Who had an address that was handed on while nobody listened is certain for the present only.
-		if e.since.IsZero() && !c.lost.IsZero() && vacated.Equal(c.lost.Round(0)) {
-			since = now
+		if vacated := d.index.Vacated(a); vacated.After(got.From) {
+			got.From = vacated
 		}
 	}
-	return since
+	if got.From.After(now) {
+		got.From = now // the clocks differ
+	}
+	return got
+}
+
+// firstAsked is when the oldest connection began that asked for one of the addresses.
+func (d *demand) firstAsked(addresses []netip.Addr, now time.Time) time.Time {
+	first := now
+	for _, a := range addresses {
+		if w, held := d.wants.Load(a); held && !w.local && w.first.Before(first) {
+			first = w.first
+		}
+	}
+	if earliest := now.Add(-longestLag); first.Before(earliest) {
+		return earliest
+	}
+	return first
 }
 
 // pin holds the address of a pod on this node.
@@ -255,18 +251,22 @@ func (d *demand) isLocal(e *entry) bool {
 	return e.workload != nil && e.node != "" && e.node == d.nodeName
 }
 
+func (d *demand) isElsewhere(e *entry) bool {
+	return e.node != "" && d.nodeName != "" && e.node != d.nodeName
+}
+
 // owns returns whether the entry's addresses are those of a pod on this node, and of nobody else.
 func (d *demand) owns(e *entry) bool { return d.isLocal(e) && !e.workload.HostNetwork }
 
 // drop forgets what is held.
-func (d *demand) drop(e *entry, now time.Time) {
+func (d *demand) drop(e *entry, left identity.Span, now time.Time) {
 	d.unlist(e)
 	delete(d.entries, e.name)
 	if e.service != nil {
 		d.republish(e.service.Key(), now)
 		return
 	}
-	d.index.Remove(e.workload.UID, now)
+	d.index.RemoveAt(e.workload.UID, left, now)
 	for i := range e.workload.Services {
 		d.unrefer(e.workload.Services[i].Service, now)
 	}
@@ -282,16 +282,16 @@ func (d *demand) unlist(e *entry) {
 	}
 }
 
-func (d *demand) publish(e *entry, since, now time.Time) {
+func (d *demand) publish(e *entry, got identity.Span, now time.Time) {
 	if e.service != nil {
 		s := *e.service
 		s.Addresses = e.within(d.network)
-		d.index.UpsertService(&s, since, now)
+		d.index.UpsertService(&s, got.From, now)
 		return
 	}
 	w := *e.workload
-	w.Addresses = e.within(d.network)
-	d.index.Upsert(&w, since, now)
+	w.Addresses, w.Elsewhere = e.within(d.network), d.isElsewhere(e)
+	d.index.Put(&w, got, now)
 }
 
 // refer counts the services that a workload is behind, in place of those of its version before.
@@ -319,7 +319,7 @@ func (d *demand) unrefer(key identity.ServiceKey, now time.Time) {
 	}
 	delete(d.behind, key)
 	if e := d.entries[ServiceName(key)]; e != nil && !d.keeps(e) {
-		d.drop(e, now)
+		d.drop(e, identity.Span{Until: now}, now)
 		d.out.unsubscribe(e.name)
 	}
 	d.republish(key, now)
@@ -333,7 +333,7 @@ func (d *demand) republish(key identity.ServiceKey, now time.Time) {
 	short, derived := shortName(key)
 	switch {
 	case e != nil:
-		d.publish(e, now, now)
+		d.publish(e, identity.Since(now, now), now)
 		return
 	case d.behind[key] == 0:
 		d.index.RemoveService(key, now)
@@ -409,6 +409,15 @@ func (d *demand) rename(network string, now time.Time) {
 				d.pin(a, now)
 			}
 		}
-		d.publish(e, time.Time{}, now)
+		d.publish(e, identity.Span{}, now)
 	}
+}
+
+// left is the end of what the server no longer has. What it had no more when a stream began may have gone at any time since the one
+// before was lost.
+func (c *change) left(now time.Time) identity.Span {
+	if c.lost.IsZero() {
+		return identity.Span{Until: now}
+	}
+	return identity.Span{Last: c.lost, Until: now, Unwatched: true}
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
 // run takes the lookups that found nothing, and looks after what is held, until the context ends.
@@ -133,7 +135,7 @@ func (d *demand) release(a netip.Addr, w *want, now time.Time) {
 	d.wants.Delete(a)
 	for _, e := range slices.Clone(d.at[a]) {
 		if !d.keeps(e) {
-			d.drop(e, now)
+			d.drop(e, identity.Span{Until: now}, now)
 			d.out.unsubscribe(e.name)
 		}
 	}

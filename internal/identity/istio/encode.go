@@ -3,7 +3,6 @@
 package istio
 
 import (
-	"cmp"
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
@@ -181,17 +180,22 @@ func ports(all []identity.Port) []Port {
 // Provenance is what a directory knows of a workload that the workload API has no field for. It travels in the resource's
 // metadata, where istiod has nothing.
 type Provenance struct {
-	Since time.Time       // when it got its addresses; zero: always, or unknown
-	Pod   identity.PodUID // what the kubelet calls the pod; zero: no pod, or unknown
-	Node  bool            // it is a node
+	From, Sure time.Time // as in identity.Span; a zero From: not known
+	Reported   bool      // likewise
+	Pod        identity.PodUID
+	Node       bool // it is a node
+	Claimed    bool // as in identity.Workload
 }
 
-// The keys of the metadata.
+// The keys of the metadata. Times are ns since 1970, as text: a number of JSON is too short.
 const (
 	provenanceKey = "kmesh.directory"
-	sinceKey      = "since" // ns since 1970, as text: a number of JSON is too short
-	podKey        = "pod"   // 32 hexadecimal digits
+	fromKey       = "from"
+	sureKey       = "sure"
+	reportedKey   = "reported"
+	podKey        = "pod" // 32 hexadecimal digits
 	nodeKey       = "node"
+	claimedKey    = "claimed"
 )
 
 // NewResource makes the resource of an address, with a version that is the same wherever its content is.
@@ -208,15 +212,19 @@ func NewResource(name string, a *Address, p Provenance) *discovery.Resource {
 }
 
 func (p *Provenance) metadata() *core.Metadata {
-	fields := make(map[string]*structpb.Value, 3)
-	if !p.Since.IsZero() {
-		fields[sinceKey] = structpb.NewStringValue(strconv.FormatInt(p.Since.UnixNano(), 10))
+	fields := make(map[string]*structpb.Value, 4)
+	for key, t := range map[string]time.Time{fromKey: p.From, sureKey: p.Sure} {
+		if !t.IsZero() {
+			fields[key] = structpb.NewStringValue(strconv.FormatInt(t.UnixNano(), 10))
+		}
+	}
+	for key, set := range map[string]bool{reportedKey: p.Reported, nodeKey: p.Node, claimedKey: p.Claimed} {
+		if set {
+			fields[key] = structpb.NewBoolValue(true)
+		}
 	}
 	if p.Pod != (identity.PodUID{}) {
 		fields[podKey] = structpb.NewStringValue(hex.EncodeToString(p.Pod[:]))
-	}
-	if p.Node {
-		fields[nodeKey] = structpb.NewBoolValue(true)
 	}
 	if len(fields) == 0 {
 		return nil
@@ -227,14 +235,18 @@ func (p *Provenance) metadata() *core.Metadata {
 // provenanceOf reads the metadata of a resource; what istiod sends has none.
 func provenanceOf(m *core.Metadata) (p Provenance, err error) {
 	fields := m.GetFilterMetadata()[provenanceKey].GetFields()
-	if text := fields[sinceKey].GetStringValue(); text != "" {
-		ns, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return p, fmt.Errorf("metadata: %s is %.80q", sinceKey, text)
+	for key, to := range map[string]*time.Time{fromKey: &p.From, sureKey: &p.Sure} {
+		if text := fields[key].GetStringValue(); text != "" {
+			ns, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				return p, fmt.Errorf("metadata: %s is %.80q", key, text)
+			}
+			*to = time.Unix(0, ns)
 		}
-		p.Since = time.Unix(0, ns)
 	}
-	p.Pod, _ = identity.ParsePodUID(cmp.Or(fields[podKey].GetStringValue(), "-"))
+	p.Reported = fields[reportedKey].GetBoolValue()
+	p.Pod, _ = identity.ParsePodUID(fields[podKey].GetStringValue())
 	p.Node = fields[nodeKey].GetBoolValue()
+	p.Claimed = fields[claimedKey].GetBoolValue()
 	return p, nil
 }

@@ -43,12 +43,13 @@ func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
 		},
 	} {
 		since := time.Unix(1_700_000_000, 123)
-		resource := NewResource(w.UID, AddressOf(w), Provenance{Since: since, Pod: w.PodUID, Node: w.Node})
+		sent := Provenance{From: since, Sure: since.Add(time.Second), Pod: w.PodUID, Node: w.Node, Claimed: w.Claimed, Reported: w.Node}
+		resource := NewResource(w.UID, AddressOf(w), sent)
 		e, err := m.read(resource)
 		require.NoError(t, err)
 		p, err := provenanceOf(resource.Metadata)
 		require.NoError(t, err)
-		require.Equal(t, Provenance{Since: since, Pod: w.PodUID, Node: w.Node}, p)
+		require.Equal(t, sent, p)
 		got := *e.workload
 		got.Addresses, got.PodUID, got.Node, got.NodeName = e.within(""), p.Pod, p.Node, e.node
 		require.True(t, w.Equal(&got), "%+v is not %+v", got, *w)

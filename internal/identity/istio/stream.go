@@ -216,7 +216,7 @@ func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.since, e.workload.PodUID, e.workload.Node = from.Since, from.Pod, from.Node
+		e.from, e.workload.PodUID, e.workload.Node, e.workload.Claimed = from, from.Pod, from.Node, from.Claimed
 	}
 	return e, nil
 }
