@@ -11,9 +11,8 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// apply takes a response in. opening is the first one of a stream: what it leaves out of what is held has not changed. It
-// returns false when the node turns out to be in another network, whose addresses are to be asked for.
-func (d *demand) apply(c *change, opening bool, now time.Time) (sameNetwork bool) {
+// apply takes a response in. opening is the first one of a stream: what it leaves out of what is held has not changed.
+func (d *demand) apply(c *change, opening bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.out.send()
@@ -30,7 +29,7 @@ func (d *demand) apply(c *change, opening bool, now time.Time) (sameNetwork bool
 	// Whoever loses an address comes first: one that is handed on belongs to one only.
 	for name, e := range c.put {
 		if old := d.entries[name]; old != nil {
-			d.lose(old, e, touched, now)
+			d.lose(old, e, c, touched, now)
 		}
 	}
 	for name, e := range c.put {
@@ -48,12 +47,9 @@ func (d *demand) apply(c *change, opening bool, now time.Time) (sameNetwork bool
 	for a, vacant := range touched {
 		d.answered(a, vacant, now)
 	}
-	network := d.own()
-	same := network == d.network
-	if !same {
+	if network := d.own(); network != d.network {
 		d.rename(network, now)
 	}
-	return same
 }
 
 // end ends what the server no longer has.
@@ -78,13 +74,14 @@ func (d *demand) end(c *change, touched map[netip.Addr]bool, now time.Time) {
 		if e.workload != nil {
 			d.gone[e.workload.Names] = now
 		}
-		d.drop(e, c.left(now), now)
+		_, left := c.spans(now)
+		d.drop(e, left, now)
 		d.out.unsubscribe(e.name) // the server keeps the names of what it has no more
 	}
 }
 
 // lose ends the tenure of addresses that a workload or service has no more.
-func (d *demand) lose(old, e *entry, touched map[netip.Addr]bool, now time.Time) {
+func (d *demand) lose(old, e *entry, c *change, touched map[netip.Addr]bool, now time.Time) {
 	kept := old.within(d.network)
 	lost := slices.DeleteFunc(slices.Clone(kept), func(a netip.Addr) bool { return e.has(d.network, a) })
 	if len(lost) == 0 {
@@ -97,7 +94,8 @@ func (d *demand) lose(old, e *entry, touched map[netip.Addr]bool, now time.Time)
 		w := *old.workload
 		w.Addresses = slices.DeleteFunc(kept, func(a netip.Addr) bool { return slices.Contains(lost, a) })
 		w.Elsewhere = d.isElsewhere(old)
-		d.index.Put(&w, identity.Since(now, now), now)
+		_, left := c.spans(now)
+		d.index.Replace(&w, identity.Since(now, now), left, now)
 	}
 }
 
@@ -132,6 +130,9 @@ func (d *demand) put(e *entry, c *change, touched map[netip.Addr]bool, now time.
 		if d.owns(e) {
 			d.pin(a, now)
 		}
+	}
+	if d.isLocal(e) {
+		d.index.Placed()
 	}
 	d.publish(e, got, now)
 	d.refer(e, old, now)
@@ -387,21 +388,24 @@ func (d *demand) own() string {
 	return d.network
 }
 
-// rename has the addresses of another network asked for, with the next stream.
+// rename has the addresses of another network asked for: the node turned out to be in it.
 func (d *demand) rename(network string, now time.Time) {
 	for _, e := range d.entries {
 		d.unlist(e)
 	}
-	d.network = network
 	d.wants.Range(func(a netip.Addr, w *want) bool {
 		if w.local {
 			d.wants.Delete(a)
+			return true
 		}
+		d.out.unsubscribe(AddressName(d.network, a))
+		d.out.subscribe(AddressName(network, a))
 		w.replied.Store(false)
 		w.vacant.Store(0)
-		w.againAt = time.Time{}
+		w.againAt = now.Add(answerDue)
 		return true
 	})
+	d.network = network
 	for _, e := range d.entries {
 		for _, a := range e.within(network) {
 			d.at[a] = append(d.at[a], e)
@@ -411,13 +415,4 @@ func (d *demand) rename(network string, now time.Time) {
 		}
 		d.publish(e, identity.Span{}, now)
 	}
-}
-
-// left is the end of what the server no longer has. What it had no more when a stream began may have gone at any time since the one
-// before was lost.
-func (c *change) left(now time.Time) identity.Span {
-	if c.lost.IsZero() {
-		return identity.Span{Until: now}
-	}
-	return identity.Span{Last: c.lost, Until: now, Unwatched: true}
 }

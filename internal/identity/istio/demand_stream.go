@@ -4,7 +4,6 @@ package istio
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -17,9 +16,6 @@ import (
 
 // gatherFor is how long names are gathered for one request.
 const gatherFor = 5 * time.Millisecond
-
-// errNetwork ends a stream whose names are of another network than the node turned out to be in.
-var errNetwork = errors.New("the node's pods are in another network: asking for the addresses of that")
 
 // deltaStream is a stream of the discovery protocol.
 type deltaStream = discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
@@ -44,18 +40,18 @@ func (s *Source) converse(ctx context.Context, cancel context.CancelFunc, stream
 			continue // not asked for
 		}
 		now := time.Now()
+		received := int64(len(response.Resources) + len(response.RemovedResources))
+		s.behind.Add(received)
 		c, refused := s.read(response, whole)
-		sameNetwork := s.demand.apply(c, opening, now)
+		s.demand.apply(c, opening, now)
 		s.applied(c, refused)
+		s.behind.Add(-received)
 		opening, whole = false, false
 		var refusal *spb.Status
 		if len(refused) > 0 {
 			refusal = &spb.Status{Code: int32(codes.InvalidArgument), Message: oneOf(refused).Error()}
 		}
 		s.demand.out.acknowledge(response.Nonce, refusal)
-		if !sameNetwork {
-			return errNetwork
-		}
 	}
 }
 
