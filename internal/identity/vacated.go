@@ -19,8 +19,5 @@ func (x *Index) Vacated(a netip.Addr) time.Time {
 			last = t.until
 		}
 	}
-	if last == always {
-		return time.Time{}
-	}
-	return processBegan.Add(time.Duration(last))
+	return last.time()
 }
