@@ -36,7 +36,7 @@ func (s *Source) converse(ctx context.Context, cancel context.CancelFunc, stream
 		if err != nil {
 			return err
 		}
-		if response.TypeUrl != addressType {
+		if response.TypeUrl != AddressType {
 			continue // not asked for
 		}
 		now := time.Now()
@@ -82,7 +82,7 @@ func (d *demand) opening(node *core.Node) (request *discovery.DeltaDiscoveryRequ
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.out.clear()
-	request = &discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: addressType}
+	request = &discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: AddressType}
 	again := time.Now().Add(answerDue)
 	d.wants.Range(func(a netip.Addr, w *want) bool {
 		if !w.local {

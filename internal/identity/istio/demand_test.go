@@ -49,7 +49,7 @@ func (c *stream) gives(names ...string) {
 func (c *stream) says(answer *discovery.DeltaDiscoveryResponse) {
 	c.t.Helper()
 	c.nonce++
-	answer.TypeUrl, answer.Nonce = addressType, "nonce"
+	answer.TypeUrl, answer.Nonce = AddressType, "nonce"
 	c.answers <- answer
 }
 

@@ -206,7 +206,7 @@ func NewResource(name string, a *Address, p Provenance) *discovery.Resource {
 	_, _ = hash.Write(p.Pod[:])
 	return &discovery.Resource{
 		Name: name, Version: strconv.FormatUint(hash.Sum64(), 36),
-		Resource: &anypb.Any{TypeUrl: addressType, Value: message},
+		Resource: &anypb.Any{TypeUrl: AddressType, Value: message},
 		Metadata: p.metadata(),
 	}
 }

@@ -60,7 +60,7 @@ func (o *outbox) repeat(name string) {
 // acknowledge answers a response; nil: all of it is in use.
 func (o *outbox) acknowledge(nonce string, refusal *spb.Status) {
 	o.mu.Lock()
-	o.acks = append(o.acks, &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResponseNonce: nonce, ErrorDetail: refusal})
+	o.acks = append(o.acks, &discovery.DeltaDiscoveryRequest{TypeUrl: AddressType, ResponseNonce: nonce, ErrorDetail: refusal})
 	o.mu.Unlock()
 	o.send()
 }
@@ -81,10 +81,10 @@ func (o *outbox) requests() []*discovery.DeltaDiscoveryRequest {
 	all := o.acks
 	o.acks = nil
 	for len(o.unsub) > 0 {
-		all = append(all, &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResourceNamesUnsubscribe: some(o.unsub)})
+		all = append(all, &discovery.DeltaDiscoveryRequest{TypeUrl: AddressType, ResourceNamesUnsubscribe: some(o.unsub)})
 	}
 	for len(o.sub) > 0 {
-		all = append(all, &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResourceNamesSubscribe: some(o.sub)})
+		all = append(all, &discovery.DeltaDiscoveryRequest{TypeUrl: AddressType, ResourceNamesSubscribe: some(o.sub)})
 	}
 	return all
 }

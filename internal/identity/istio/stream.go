@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	addressType = "type.googleapis.com/istio.workload.Address"
+	// AddressType is the type of the resources.
+	AddressType = "type.googleapis.com/istio.workload.Address"
 
 	// maxResponse bounds a response: istiod sends everything in one.
 	maxResponse = 256 << 20
@@ -78,12 +79,12 @@ func (s *Source) listen(ctx context.Context) error {
 		if err != nil {
 			return failed(config, err)
 		}
-		if response.TypeUrl != addressType {
+		if response.TypeUrl != AddressType {
 			continue // not asked for
 		}
 		refusal := s.take(response, whole, time.Now())
 		whole = false
-		answer := &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResponseNonce: response.Nonce}
+		answer := &discovery.DeltaDiscoveryRequest{TypeUrl: AddressType, ResponseNonce: response.Nonce}
 		if refusal != nil {
 			answer.ErrorDetail = &spb.Status{Code: int32(codes.InvalidArgument), Message: refusal.Error()}
 		}
@@ -142,7 +143,7 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 	}
 	return &discovery.DeltaDiscoveryRequest{
 		Node:                    s.node(shown),
-		TypeUrl:                 addressType,
+		TypeUrl:                 AddressType,
 		ResourceNamesSubscribe:  []string{"*"},
 		InitialResourceVersions: versions,
 	}, whole
@@ -199,7 +200,7 @@ func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
 	if err := isKey("the resource's name", resource.GetName(), maxKey); err != nil {
 		return nil, err
 	}
-	if got := resource.GetResource().GetTypeUrl(); got != addressType {
+	if got := resource.GetResource().GetTypeUrl(); got != AddressType {
 		return nil, fmt.Errorf("its type is %.80q", got)
 	}
 	a, err := Decode(resource.GetResource().GetValue())
