@@ -23,8 +23,10 @@ type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
 	index  *identity.Index
 	bounds Bounds
-	logger *zap.Logger
-	counts counts
+	// maxLocal bounds the workloads of a node that an agent has not been sent. One that reads so slowly begins anew.
+	maxLocal int
+	logger   *zap.Logger
+	counts   counts
 
 	mu        sync.Mutex
 	streams   map[*stream]struct{}
@@ -63,7 +65,7 @@ var (
 // New returns a server of an index, into which nothing has been put yet. It refuses agents until Serve.
 func New(index *identity.Index, bounds Bounds, logger *zap.Logger) *Server {
 	s := &Server{
-		index: index, bounds: bounds, logger: logger, streams: make(map[*stream]struct{}),
+		index: index, bounds: bounds, maxLocal: 4096, logger: logger, streams: make(map[*stream]struct{}),
 		byAddress: make(map[netip.Addr][]*stream), byNode: make(map[string][]*stream),
 		pods: make(map[string]map[string]struct{}),
 	}

@@ -195,10 +195,11 @@ func TestAnAnswerWaitsUntilItIsCertain(t *testing.T) {
 
 func TestAnAgentThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	w := newWorld(t)
+	w.maxLocal = 100
 	slow, fast := w.agentOn("node-1"), w.agentOn("node-1")
 	fast.hears(nil, nil)
 	// More than fits into the connection's windows, while one reads and the other does not.
-	for i := range 3000 {
+	for i := range 400 {
 		name := fmt.Sprintf("pod-%d", i)
 		w.puts(pod(name, "node-1", "10.0.0.1"))
 		fast.hears([]string{uid(name)}, nil)
@@ -206,7 +207,7 @@ func TestAnAgentThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		fast.hears(nil, []string{uid(name)})
 	}
 	require.Equal(t, 2, w.Stats().Agents)
-	for i := range 2 * maxLocal {
+	for i := range 2 * w.maxLocal {
 		w.puts(pod(fmt.Sprintf("more-%d", i), "node-1", "10.0.0.2"))
 		fast.hears([]string{uid(fmt.Sprintf("more-%d", i))}, nil)
 	}
@@ -223,7 +224,7 @@ func TestAnAgentThatDoesNotReadHoldsUpNobody(t *testing.T) {
 func TestMemoryOfASubscription(t *testing.T) {
 	w := newWorld(t)
 	w.bounds.Subscriptions = 1 << 20
-	const n = 100_000
+	const n = 20_000
 	for i := range n {
 		w.puts(pod(fmt.Sprintf("pod-%d", i), "", fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)))
 	}

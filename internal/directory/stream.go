@@ -15,9 +15,6 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 )
 
-// maxLocal bounds the workloads of a node that an agent has not been sent. One that reads so slowly begins anew.
-const maxLocal = 4096
-
 // stream is the call of an agent.
 type stream struct {
 	server *Server
@@ -89,7 +86,7 @@ func (st *stream) note(a netip.Addr) {
 func (st *stream) noteLocal(uid string) {
 	st.mu.Lock()
 	st.local[uid] = struct{}{}
-	slow := len(st.local) > maxLocal
+	slow := len(st.local) > st.server.maxLocal
 	st.mu.Unlock()
 	if slow {
 		st.end()
