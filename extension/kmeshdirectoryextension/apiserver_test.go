@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ type apiServer struct {
 	handler http.Handler
 	server  *httptest.Server
 	address string
+	away    chan struct{} // closed when it goes
 
 	mu       sync.Mutex
 	version  int
@@ -37,10 +39,10 @@ type event struct {
 
 func startAPIServer(t testing.TB) *apiServer {
 	t.Helper()
-	s := &apiServer{t: t, version: 1, pods: make(map[string]*corev1.Pod), watchers: make(map[chan event]struct{})}
+	s := &apiServer{t: t, version: 1, away: make(chan struct{}), pods: make(map[string]*corev1.Pod), watchers: make(map[chan event]struct{})}
 	s.server = httptest.NewServer(http.HandlerFunc(s.serve))
 	s.address = s.server.Listener.Addr().String()
-	t.Cleanup(s.server.Close)
+	t.Cleanup(s.stop)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, os.WriteFile(kubeconfig, []byte(fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c,
 clusters: [{name: c, cluster: {server: %q}}], contexts: [{name: c, context: {cluster: c}}]}`, s.server.URL)), 0o600))
@@ -94,6 +96,8 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, ofPods bool) {
 	}
 	for {
 		select {
+		case <-s.away:
+			return
 		case <-r.Context().Done():
 			return
 		case e := <-events:
@@ -106,6 +110,11 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, ofPods bool) {
 }
 
 func (s *apiServer) create(name, node, address string) {
+	s.createReady(name, node, address, time.Time{})
+}
+
+// createReady makes a pod whose kubelet says since when it has its address.
+func (s *apiServer) createReady(name, node, address string, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
@@ -117,6 +126,11 @@ func (s *apiServer) create(name, node, address string) {
 		},
 		Spec:   corev1.PodSpec{NodeName: node, ServiceAccountName: name},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: address, PodIPs: []corev1.PodIP{{IP: address}}},
+	}
+	if !since.IsZero() {
+		p.Status.Conditions = []corev1.PodCondition{
+			{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: since}},
+		}
 	}
 	s.pods[name] = p
 	s.tell("ADDED", p)
@@ -140,6 +154,13 @@ func (s *apiServer) tell(what string, p *corev1.Pod) {
 
 // stop is an API server that is away, until restart.
 func (s *apiServer) stop() {
+	select {
+	case <-s.away:
+		return
+	default:
+	}
+	_ = s.server.Listener.Close() // before anybody can come back
+	close(s.away)
 	s.server.CloseClientConnections()
 	s.server.Close()
 }
@@ -149,7 +170,8 @@ func (s *apiServer) restart() {
 	listener := listen(s.t, s.address)
 	_ = server.Listener.Close()
 	server.Listener = listener
+	s.away = make(chan struct{})
 	server.Start()
 	s.server = server
-	s.t.Cleanup(server.Close)
+	s.t.Cleanup(s.stop)
 }

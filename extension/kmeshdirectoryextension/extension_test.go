@@ -135,14 +135,15 @@ func TestAnAgentResolvesThroughTheDirectory(t *testing.T) {
 
 func TestAnAgentKeepsItsNamesOverARestartOfTheDirectory(t *testing.T) {
 	api := startAPIServer(t)
-	api.create("stays", "node-2", "10.0.0.2")
-	api.create("goes", "node-2", "10.0.0.3")
+	longAgo := time.Now().Add(-time.Minute)
+	api.createReady("stays", "node-2", "10.0.0.2", longAgo)
+	api.createReady("goes", "node-2", "10.0.0.3", longAgo)
 	d, _ := startDirectory(t, "127.0.0.1:0")
 	address := d.address
 	a := startAgent(t, address, "node-1")
 	a.becomes("10.0.0.2", "stays")
 	a.becomes("10.0.0.3", "goes")
-	known := time.Now().Add(-2 * time.Second)
+	known := time.Now().Add(-10 * time.Second) // what came last before the end may have been missed
 	require.NoError(t, d.Shutdown(context.Background()))
 	require.NoError(t, d.Shutdown(context.Background()))
 	require.Eventually(t, func() bool { return !a.InSync() }, within, often)
