@@ -152,7 +152,7 @@ func (d *demand) span(e, old *entry, c *change, now time.Time) identity.Span {
 		got = identity.Span{From: d.firstAsked(here, now), Reported: true}
 	}
 	for _, a := range here {
-		if old != nil && old.has(d.network, a) {
+		if !e.from.From.IsZero() || old != nil && old.has(d.network, a) {
 			continue
 		}
 		if vacated := d.index.Vacated(a); vacated.After(got.From) {
