@@ -207,7 +207,7 @@ func rollOut(ctx context.Context, s *settings, c *cluster, replicas []*directory
 				return
 			}
 			agents[i] = a
-			pace := time.NewTicker(10 * time.Millisecond) // 100 new peers a second, each agent
+			pace := time.NewTicker(100 * time.Millisecond) // 10 new peers a second, each agent
 			defer pace.Stop()
 			for range s.peers {
 				<-pace.C
