@@ -61,7 +61,7 @@ func TestAddressesOfConnectionsThatRestAreHeld(t *testing.T) {
 		n, asks := a.Demand()
 		require.True(t, asks)
 		require.Equal(t, 2, n.Known)
-		require.EqualValues(t, 1, a.Observation().Flows.Exported.Opened, "what moved counts")
+		require.EqualValues(t, 1, a.Observation().Series.Exported.Opened, "what moved counts")
 	})
 }
 

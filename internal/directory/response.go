@@ -99,7 +99,7 @@ func (r *answer) left(name string) {
 // local sends a workload of the agent's node.
 func (r *answer) local(uid string, held map[string]string) {
 	st := r.stream
-	w := st.server.index.Workload(uid)
+	w := st.server.workload(uid)
 	version, had := st.mine[uid]
 	switch {
 	case w != nil && w.NodeName == st.node && len(w.Addresses) > 0:
@@ -132,7 +132,7 @@ func (r *answer) named(name string, held map[string]string) {
 // lookUp returns the resource of a name; nil: there is none.
 func (r *answer) lookUp(name string) *discovery.Resource {
 	index := r.stream.server.index
-	if w := index.Workload(name); w != nil {
+	if w := r.stream.server.workload(name); w != nil {
 		return workload(w, index.Since(w))
 	}
 	if namespace, host, ok := strings.Cut(name, "/"); ok {

@@ -33,6 +33,7 @@ type Server struct {
 	byAddress map[netip.Addr][]*stream       // that are subscribed to it
 	byNode    map[string][]*stream           // of agents on it
 	pods      map[string]map[string]struct{} // of each node, by UID
+	workloads map[string]*identity.Workload  // by UID
 	closed    bool
 	// serving ends when the cluster is not watched: what changes meanwhile is not known.
 	serving chan struct{} // closed when it ends; nil: it has not begun
@@ -67,7 +68,7 @@ func New(index *identity.Index, bounds Bounds, logger *zap.Logger) *Server {
 	s := &Server{
 		index: index, bounds: bounds, maxLocal: 4096, logger: logger, streams: make(map[*stream]struct{}),
 		byAddress: make(map[netip.Addr][]*stream), byNode: make(map[string][]*stream),
-		pods: make(map[string]map[string]struct{}),
+		pods: make(map[string]map[string]struct{}), workloads: make(map[string]*identity.Workload),
 	}
 	index.Observe(s)
 	return s
@@ -215,6 +216,7 @@ func (s *Server) WorkloadChanged(old, w *identity.Workload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old != nil {
+		delete(s.workloads, old.UID)
 		delete(s.pods[old.NodeName], old.UID)
 		if len(s.pods[old.NodeName]) == 0 {
 			delete(s.pods, old.NodeName)
@@ -222,6 +224,7 @@ func (s *Server) WorkloadChanged(old, w *identity.Workload) {
 		s.noteWorkload(old)
 	}
 	if w != nil {
+		s.workloads[w.UID] = w
 		if w.NodeName != "" {
 			if s.pods[w.NodeName] == nil {
 				s.pods[w.NodeName] = make(map[string]struct{})
@@ -239,6 +242,13 @@ func (s *Server) noteWorkload(w *identity.Workload) {
 			st.noteLocal(w.UID)
 		}
 	}
+}
+
+// workload returns the one with the UID; nil: there is none.
+func (s *Server) workload(uid string) *identity.Workload {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workloads[uid]
 }
 
 // ServiceChanged implements identity.Observer.

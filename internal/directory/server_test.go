@@ -180,8 +180,7 @@ func TestNobodyIsServedWhileTheClusterIsNotWatched(t *testing.T) {
 
 func TestAnAnswerWaitsUntilItIsCertain(t *testing.T) {
 	gap := identity.NewGap()
-	index := identity.NewIndex(time.Minute)
-	index.Doubt(gap, 0)
+	index := identity.NewIndex(time.Minute, identity.WithGap(gap, 0))
 	w := newWorldOver(t, index)
 	a := w.agentOn("node-1")
 	a.hears(nil, nil)

@@ -103,8 +103,8 @@ func checkEndpoint(endpoint string) error {
 }
 
 // Capabilities implements identity.SourceConfig.
-func (*Config) Capabilities() identity.Capabilities {
-	return identity.Capabilities{Services: true, Lists: true}
+func (c *Config) Capabilities() identity.Capabilities {
+	return identity.Capabilities{Services: true, Lists: true, Cgroups: c.OnDemand}
 }
 
 // NewSource implements identity.SourceConfig.

@@ -47,6 +47,7 @@ type demand struct {
 	nodeName string
 	retain   time.Duration
 	index    *identity.Index
+	pods     *pods // nil: processes cannot be located
 	began    time.Time
 
 	wants   *xsync.Map[netip.Addr, *want]
@@ -99,9 +100,9 @@ var (
 	_ identity.Asker    = (*demand)(nil)
 )
 
-func newDemand(config *Config, settings *identity.SourceSettings, index *identity.Index) *demand {
+func newDemand(config *Config, settings *identity.SourceSettings, index *identity.Index, located *pods) *demand {
 	d := &demand{
-		config: config, nodeName: settings.NodeName, retain: settings.Retain, index: index, began: time.Now(), network: config.Network,
+		config: config, nodeName: settings.NodeName, retain: settings.Retain, index: index, pods: located, began: time.Now(), network: config.Network,
 		wants:   xsync.NewMap[netip.Addr, *want](),
 		misses:  xsync.NewMPMCQueue[miss](maxMisses),
 		wake:    make(chan struct{}, 1),

@@ -134,6 +134,9 @@ func (d *demand) put(e *entry, c *change, touched map[netip.Addr]bool, now time.
 	if d.isLocal(e) {
 		d.index.Placed()
 	}
+	if d.pods != nil && e.from.Pod != (identity.PodUID{}) {
+		d.pods.named.Store(true)
+	}
 	d.publish(e, got, now)
 	d.refer(e, old, now)
 }

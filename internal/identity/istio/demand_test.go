@@ -320,7 +320,7 @@ func TestAServiceThatIsNoKubernetesServiceIsAskedForByName(t *testing.T) {
 }
 
 func TestALookupTakesNoLockAndNoMemory(t *testing.T) {
-	d := newDemand(NewDefaultConfig(), &identity.SourceSettings{Retain: time.Minute}, identity.NewIndex(time.Minute))
+	d := newDemand(NewDefaultConfig(), demandSettings(), identity.NewIndex(time.Minute), nil)
 	end := identity.End{Address: netip.MustParseAddrPort("10.244.0.11:80")}
 	now := time.Now()
 	d.mu.Lock() // that nobody waits for
@@ -334,7 +334,7 @@ func TestALookupTakesNoLockAndNoMemory(t *testing.T) {
 }
 
 func BenchmarkDemandLookup(b *testing.B) {
-	d := newDemand(NewDefaultConfig(), &identity.SourceSettings{Retain: time.Minute}, identity.NewIndex(time.Minute))
+	d := newDemand(NewDefaultConfig(), demandSettings(), identity.NewIndex(time.Minute), nil)
 	held := identity.End{Address: netip.MustParseAddrPort("10.244.0.11:80")}
 	d.met(miss{held.Address.Addr(), 0}, time.Now())
 	now := time.Now()
@@ -362,4 +362,45 @@ func TestTheBoundIsChecked(t *testing.T) {
 	}
 	config.OnDemand = false
 	require.NoError(t, config.Validate())
+}
+
+func demandSettings() *identity.SourceSettings {
+	settings := identity.SourceSettings{Retain: time.Minute}.WithDefaults()
+	return &settings
+}
+
+// locatedPod is a locator that finds one pod.
+type locatedPod struct{ pod identity.PodUID }
+
+func (l locatedPod) Locate(identity.Process, time.Time) (identity.PodUID, identity.Place) {
+	return l.pod, identity.PlacePod
+}
+func (locatedPod) Present(identity.PodUID, time.Time) identity.Presence { return identity.PresenceHere }
+func (locatedPod) Generation() uint64                                   { return 0 }
+func (locatedPod) Close() error                                         { return nil }
+
+func TestACgroupTellsPodsApartOnceTheirUIDsAreSent(t *testing.T) {
+	d := startIstiod(t, "127.0.0.1:0", nil)
+	first, second := identity.PodUID{1}, identity.PodUID{2}
+	w, c := startDemand(t, d, onDemand(d.address), identity.SourceSettings{
+		NodeName: "node-1", OpenLocator: func() identity.LocatorCloser { return locatedPod{second} },
+	})
+	local := &identity.Process{PID: 1, Cgroup: 7}
+	at := func() string {
+		pod, _ := w.Resolve(identity.End{Address: netip.MustParseAddrPort("192.168.0.1:80"), Local: local}, time.Now())
+		if pod == nil {
+			return "nobody"
+		}
+		return pod.Name
+	}
+	require.Equal(t, "nobody", at())
+	c.asks("/192.168.0.1")
+	var all []*discovery.Resource
+	for name, uid := range map[string]identity.PodUID{"one": first, "two": second} {
+		a := podOf(name, "192.168.0.1")
+		a.Workload.HostNetwork, a.Workload.Node = true, "node-1"
+		all = append(all, NewResource(nameOf(a), a, Provenance{Pod: uid}))
+	}
+	c.says(&discovery.DeltaDiscoveryResponse{Resources: all})
+	require.Eventually(t, func() bool { return at() == "two" }, within, often)
 }

@@ -67,7 +67,14 @@ func New(config *Config, settings identity.SourceSettings) *Source {
 func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
 	settings = settings.WithDefaults()
 	gap := identity.NewGap()
-	index := identity.NewIndex(settings.Retain, identity.WithGap(gap, 0)) // nothing shows whether a workload is still there
+	options := []identity.IndexOption{identity.WithGap(gap, 0)} // nothing shows whether a workload is still there
+	var located *pods
+	if config.OnDemand {
+		if located = openPods(&settings); located != nil {
+			options = append(options, identity.WithLocator(located))
+		}
+	}
+	index := identity.NewIndex(settings.Retain, options...)
 	index.Incomplete(true)
 	s := &Source{
 		gap: gap, began: time.Now(),
@@ -76,7 +83,7 @@ func newSource(config *Config, settings identity.SourceSettings, self pod, loadT
 		registry: newRegistry(config, settings.NodeName, index), rejected: make(map[string]error),
 	}
 	if config.OnDemand {
-		s.demand = newDemand(config, &settings, index)
+		s.demand = newDemand(config, &settings, index, located)
 		s.Resolver = s.demand
 	}
 	return s
@@ -114,6 +121,9 @@ func (s *Source) Close() error {
 		s.stop()
 	}
 	s.done.Wait()
+	if s.demand != nil && s.demand.pods != nil {
+		return s.demand.pods.Close()
+	}
 	return nil
 }
 
