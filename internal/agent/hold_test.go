@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
@@ -61,7 +62,7 @@ func TestAddressesOfConnectionsThatRestAreHeld(t *testing.T) {
 		n, asks := a.Demand()
 		require.True(t, asks)
 		require.Equal(t, 2, n.Known)
-		require.EqualValues(t, 1, a.Observation().Series.Exported.Opened, "what moved counts")
+		require.EqualValues(t, 1, a.Observation().Series.Exported[flow.Opened], "what moved counts")
 	})
 }
 
