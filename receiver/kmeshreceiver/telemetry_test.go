@@ -132,7 +132,6 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
 		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
 		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(3)},
-		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(0)},
 		{metadatatest.AssertEqualKmeshIdentityAddresses, []point{held("known", 51), held("unknown", 52), held("asked", 53), held("local", 54)}},
 		{metadatatest.AssertEqualKmeshIdentityAddressRequests, []point{
 			held("asked", 55), held("repeated", 56), held("released", 57), held("refused", 58), held("missed", 59)}},
