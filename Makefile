@@ -13,7 +13,7 @@ WEB := exporter/kmeshmapexporter/web
 export PATH := $(abspath $(TOOLS)):$(PATH)
 
 # The sources of the binary.
-SOURCES := $(shell find bpf exporter internal receiver \
+SOURCES := $(shell find bpf exporter extension internal receiver \
 	\( -path internal/tools -o -name node_modules \) -prune -o \
 	\( -name '*.go' ! -name '*_test.go' -o -name '*.o' -o -path '*/web/dist/*' -type f \) -print 2>/dev/null)
 SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not -path '*/.tools/*' 2>/dev/null)
@@ -21,7 +21,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak screenshot bench limits generate web manifests dashboards packages release lint
+.PHONY: help build run test test-kernels e2e soak screenshot bench scale limits generate web manifests dashboards packages release lint
 
 ##@ Use
 
@@ -104,6 +104,11 @@ limits: build $(TOOLS)/helm ## Runs the agent under load for LIMITS=10m, with th
 ROUNDS ?= 5
 bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
 	go run ./test/bench -rounds $(ROUNDS)
+
+PODS ?= 50000
+scale: ## Measures a directory of PODS=50000 pods with simulated agents, and writes its table into docs/scaling.md
+	test/e2e/servers/build.sh etcd kube-apiserver
+	go run ./test/scale -pods $(PODS)
 
 # Vet runs for every platform that the module must build on.
 lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scripts and workflows

@@ -34,6 +34,7 @@ type Agent struct {
 	source identity.Source
 	// listed is nil where the source does not list its workloads: then no series ends because one is gone.
 	listed func(unique.Handle[identity.Names]) bool
+	asker  identity.Asker // nil: the source knows all addresses
 	// generation of the source when the series of gone workloads were last ended.
 	generation uint64
 	// translation is nil where none could be opened, or none is wanted.
@@ -49,6 +50,8 @@ type Agent struct {
 	interval time.Duration
 	period   time.Duration // of periodic log records; 0: none
 	sweepAll bool          // idle connections are reported too
+	holdAt   time.Time     // when the addresses of idle connections are held again
+	holdFor  time.Duration // how long the source holds an address
 
 	status func(part string, err error)
 	logger *zap.Logger
@@ -98,6 +101,7 @@ func (r *Agent) loop(ctx context.Context) {
 		r.flush()
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll))
+			err = errors.Join(err, r.hold(now))
 			r.endGone()
 			r.deliver(now)
 			r.observe()

@@ -157,6 +157,7 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 		closers:     []io.Closer{source},
 	}
 	r.newest.Store(&Observation{})
+	r.asker, r.holdFor = identity.AskerOf(source), settings.Identity.Retain
 	if settings.Identity.Source.Capabilities().Lists {
 		r.listed = source.Named
 	}

@@ -61,6 +61,14 @@ func (r *Agent) EventsBehind() int {
 	return 0 // it applies what it reads
 }
 
+// Demand counts the addresses that the source asks for; false: it asks for none, as it knows all.
+func (r *Agent) Demand() (identity.Demand, bool) {
+	if r.asker == nil {
+		return identity.Demand{}, false
+	}
+	return r.asker.Demand(), true
+}
+
 // InSync is true while the source of identities knows the present state.
 func (r *Agent) InSync() bool { return r.source.InSync() }
 

@@ -46,6 +46,7 @@ type Index struct {
 	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
 	locator    Locator                       // nil: none
 	gap        *Gap                          // nil: there is none
+	observer   Observer                      // nil: nobody
 	// An answer that nothing confirms holds for so long into a gap.
 	trust time.Duration
 }
@@ -173,8 +174,10 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	x.named[w.Names]++
 	if over {
 		x.depart(w, at)
+		x.observed(old, nil)
 	} else {
 		x.held.Workloads++
+		x.observed(old, w)
 	}
 	x.generation.Add(1)
 	return true
@@ -205,6 +208,7 @@ func (x *Index) drop(old *Workload, span Span, now time.Time) {
 	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	x.held.Workloads--
 	x.depart(old, at)
+	x.observed(old, nil)
 	x.generation.Add(1)
 }
 
@@ -271,6 +275,7 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	if old == nil {
 		x.held.Services++
 	}
+	x.observedService(old, s)
 	x.generation.Add(1)
 }
 
@@ -286,6 +291,7 @@ func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	x.byAddress.move(old, plain(old.Addresses), tenure[Service]{}, nil, leave{until: at}, at)
 	x.byIdentity.move(old, []ServiceKey{key}, tenure[Service]{}, nil, leave{until: at}, at)
 	x.held.Services--
+	x.observedService(old, nil)
 	x.generation.Add(1)
 }
 

@@ -33,6 +33,7 @@ type Workload struct {
 	UID         string
 	Name        string // of the pod (VM, process); [Unknown], never empty
 	Namespace   string // of the pod; [Unknown], never empty
+	NodeName    string // of the Kubernetes node that it runs on; empty: unknown
 	Names       unique.Handle[Names]
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service; replicas may share it
@@ -71,7 +72,8 @@ func (w *Workload) serves(target uint16) bool {
 
 // Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
-	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace && w.Names == o.Names &&
+	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace &&
+		w.NodeName == o.NodeName && w.Names == o.Names &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && w.Claimed == o.Claimed && w.Elsewhere == o.Elsewhere &&
 		slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {

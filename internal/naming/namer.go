@@ -30,7 +30,8 @@ type Translator interface {
 type Namer struct {
 	settings   Settings
 	resolver   identity.Resolver
-	translator Translator // nil: none
+	asker      identity.Asker // nil: the resolver knows all addresses, those of old connections too
+	translator Translator     // nil: none
 	sinks      []Sink
 
 	waiting    queue
@@ -60,6 +61,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 	return &Namer{
 		settings:   settings,
 		resolver:   resolver,
+		asker:      identity.AskerOf(resolver),
 		translator: translator,
 		sinks:      sinks,
 		waiting:    newQueue(settings.SettleLimit),
@@ -73,12 +75,12 @@ func (n *Namer) Remove(sink Sink) {
 }
 
 // Add names c and passes it on, or lets it wait for its identities: a source is a moment behind a new connection, not
-// behind an old one. now is the moment at which c was read.
+// behind an old one, unless it asks for addresses when they are met. now is the moment at which c was read.
 //
 // c is not kept: its owner may use it for the next record. Its Destination may be changed to what is behind a service's
 // address, which is then its Original. A record that need not wait costs no allocation.
 func (n *Namer) Add(c *flow.Connection, now time.Time) {
-	old := now.Sub(c.Start) >= n.settings.Settle
+	old := n.asker == nil && now.Sub(c.Start) >= n.settings.Settle
 	// Records of one end stay in their order. What waits for the end of an old connection is old, too.
 	if old && n.waiting.holds(c.ID) {
 		n.passEnd(c.ID, now)

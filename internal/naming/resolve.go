@@ -29,6 +29,9 @@ func (n *Namer) resolve(f *flow.Flow) bool {
 		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
 		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
+	if n.asker != nil && c.Original.IsValid() && !n.asker.Answered(c.Original.Addr(), c.Start) {
+		return false // which service was asked for is not known yet
+	}
 	return sourceSettled && destinationSettled
 }
 

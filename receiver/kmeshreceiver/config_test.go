@@ -91,7 +91,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 				"istio": &istio.Config{
 					Endpoint:  "istiod.istio-system.svc:15012",
 					TLS:       configtls.NewDefaultClientConfig(),
-					ClusterID: "Kubernetes",
+					ClusterID: "Kubernetes", MaxAddresses: 10_000,
 				},
 			},
 			Settle: 5 * time.Second,
@@ -145,7 +145,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 				"istio": &istio.Config{
 					Endpoint: "istiod.mesh.svc:15012", TLS: tls,
 					TokenFile: "/var/run/secrets/tokens/istio-token", ClusterID: "east",
-					TrustDomain: "mesh.example", Network: "network-1",
+					TrustDomain: "mesh.example", Network: "network-1", OnDemand: true, MaxAddresses: 2000,
 				},
 			},
 			Settle: 2 * time.Second,

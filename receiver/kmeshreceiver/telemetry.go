@@ -23,6 +23,7 @@ type observed interface {
 	Held() identity.Held
 	InSync() bool
 	EventsBehind() int
+	Demand() (identity.Demand, bool)
 }
 
 // telemetry reports the newest observation whenever the collector reads its meter.
@@ -114,6 +115,16 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshIdentitiesCallback(t.identities()),
 		b.RegisterKmeshIdentityInSyncCallback(t.inSync()),
 		b.RegisterKmeshIdentityEventsBehindCallback(t.behind),
+		b.RegisterKmeshIdentityAddressesCallback(t.demand(func(n *identity.Demand) map[string]uint64 {
+			return map[string]uint64{
+				"known": uint64(n.Known), "unknown": uint64(n.Unknown), "asked": uint64(n.Asked), "local": uint64(n.Local),
+			}
+		})),
+		b.RegisterKmeshIdentityAddressRequestsCallback(t.demand(func(n *identity.Demand) map[string]uint64 {
+			return map[string]uint64{
+				"asked": n.Requests, "repeated": n.Repeats, "released": n.Released, "refused": n.Refused, "missed": n.Missed,
+			}
+		})),
 	)
 }
 
@@ -239,4 +250,18 @@ func (t *telemetry) inSync() metric.Int64Callback {
 func (t *telemetry) behind(_ context.Context, to metric.Int64Observer) error {
 	to.Observe(int64(t.agent.EventsBehind()), t.source)
 	return nil
+}
+
+// demand shows nothing where the source knows all addresses.
+func (t *telemetry) demand(by func(*identity.Demand) map[string]uint64) metric.Int64Callback {
+	return func(_ context.Context, to metric.Int64Observer) error {
+		demand, asks := t.agent.Demand()
+		if !asks {
+			return nil
+		}
+		for kind, n := range by(&demand) {
+			to.Observe(int64(n), metric.WithAttributes(attribute.String("source", t.name), attribute.String("kind", kind)))
+		}
+		return nil
+	}
 }

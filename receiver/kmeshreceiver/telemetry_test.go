@@ -65,6 +65,12 @@ func (fakeAgent) Held() identity.Held               { return identity.Held{Workl
 func (fakeAgent) InSync() bool                      { return true }
 func (fakeAgent) EventsBehind() int                 { return 3 }
 
+func (fakeAgent) Demand() (identity.Demand, bool) {
+	return identity.Demand{
+		Known: 51, Unknown: 52, Asked: 53, Local: 54, Requests: 55, Repeats: 56, Released: 57, Refused: 58, Missed: 59,
+	}, true
+}
+
 func newTestTelemetry(t *testing.T) *componenttest.Telemetry {
 	t.Helper()
 	to := componenttest.NewTelemetry()
@@ -131,6 +137,9 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshIdentities, []point{held("workload", 2), held("service", 1)}},
 		{metadatatest.AssertEqualKmeshIdentityInSync, fileSource(1)},
 		{metadatatest.AssertEqualKmeshIdentityEventsBehind, fileSource(3)},
+		{metadatatest.AssertEqualKmeshIdentityAddresses, []point{held("known", 51), held("unknown", 52), held("asked", 53), held("local", 54)}},
+		{metadatatest.AssertEqualKmeshIdentityAddressRequests, []point{
+			held("asked", 55), held("repeated", 56), held("released", 57), held("refused", 58), held("missed", 59)}},
 	} {
 		instrument.equal(t, to, instrument.want, metricdatatest.IgnoreTimestamp())
 	}

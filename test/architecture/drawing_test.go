@@ -29,7 +29,7 @@ type arrows map[string]bool
 func (a arrows) sorted() []string { return slices.Sorted(maps.Keys(a)) }
 
 // product are the folders of what ships. A package there is two levels deep, with all that is below it, but bpf.
-var product = []string{"bpf", "internal", "receiver", "exporter"}
+var product = []string{"bpf", "internal", "receiver", "exporter", "extension"}
 
 // packageOf returns the package of the drawing that a folder belongs to.
 func packageOf(folder string) string {

@@ -31,7 +31,14 @@ type Config struct {
 	TrustDomain string `mapstructure:"trust_domain"`
 	// Network is the node's; empty: the one of the workloads on it.
 	Network string `mapstructure:"network"`
+	// OnDemand asks for addresses when connections meet them, instead of subscribing to all of the mesh.
+	OnDemand bool `mapstructure:"on_demand"`
+	// MaxAddresses bounds the addresses that are held with OnDemand, beside those of the node's own pods.
+	MaxAddresses int `mapstructure:"max_addresses"`
 }
+
+// mostAddresses is the highest MaxAddresses: all names must fit into one request.
+const mostAddresses = 100_000
 
 // Where Istio's own proxies have their service account's token, and the root of istiod's certificate.
 const (
@@ -44,7 +51,7 @@ func NewDefaultConfig() *Config {
 	return &Config{
 		Endpoint:  "istiod.istio-system.svc:15012",
 		TLS:       configtls.NewDefaultClientConfig(),
-		ClusterID: "Kubernetes",
+		ClusterID: "Kubernetes", MaxAddresses: 10_000,
 	}
 }
 
@@ -58,6 +65,9 @@ func (c *Config) Validate() error {
 	}
 	if c.ClusterID == "" {
 		errs = append(errs, errors.New("identity.istio.cluster_id is empty: write the cluster's id in istiod, e.g. Kubernetes"))
+	}
+	if c.OnDemand && (c.MaxAddresses < 1 || c.MaxAddresses > mostAddresses) {
+		errs = append(errs, fmt.Errorf("identity.istio.max_addresses is %d: it must be 1 to %d, e.g. 10000", c.MaxAddresses, mostAddresses))
 	}
 	return errors.Join(errs...)
 }
@@ -93,8 +103,8 @@ func checkEndpoint(endpoint string) error {
 }
 
 // Capabilities implements identity.SourceConfig.
-func (*Config) Capabilities() identity.Capabilities {
-	return identity.Capabilities{Services: true, Lists: true}
+func (c *Config) Capabilities() identity.Capabilities {
+	return identity.Capabilities{Services: true, Lists: true, Cgroups: c.OnDemand}
 }
 
 // NewSource implements identity.SourceConfig.

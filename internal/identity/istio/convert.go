@@ -26,13 +26,15 @@ const (
 
 // entry is a resource as it is held: with the addresses of all its networks.
 type entry struct {
+	name      string // of the resource, where entries are held on demand
 	version   string
 	workload  *identity.Workload // without addresses; nil: it is a service
 	service   *identity.Service  // without addresses
 	addresses []located
-	network   string // of the workload
-	cluster   string // of the workload
-	node      string // of the workload
+	network   string     // of the workload
+	cluster   string     // of the workload
+	node      string     // of the workload
+	from      Provenance // of the workload, from a directory
 }
 
 // sameIdentity returns whether both are versions of one workload, or of one service.
@@ -101,7 +103,7 @@ func (m *mesh) workload(w *Workload) (*entry, error) {
 		tunnel = identity.TunnelHBONE
 	}
 	e.workload = &identity.Workload{
-		UID: w.UID, Name: cmp.Or(bounded(name), identity.Unknown), Namespace: names.Value().Namespace,
+		UID: w.UID, Name: cmp.Or(bounded(name), identity.Unknown), Namespace: names.Value().Namespace, NodeName: e.node,
 		Names: names, Tunnel: tunnel, HostNetwork: w.HostNetwork, Services: memberships,
 	}
 	return e, nil

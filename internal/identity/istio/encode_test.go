@@ -3,74 +3,78 @@
 package istio
 
 import (
-	"maps"
-	"slices"
+	"net/netip"
+	"testing"
+	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// Messages as istiod writes them. The module in the folder conformance compares the reading with Istio's own types.
-
-func appendText(b []byte, n protowire.Number, text string) []byte {
-	if text == "" {
-		return b
-	}
-	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), text)
-}
-
-func appendMessage(b []byte, n protowire.Number, message []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), message)
-}
-
-func appendNumber(b []byte, n protowire.Number, v uint64) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
-}
-
-func appendPorts(b []byte, n protowire.Number, ports []Port) []byte {
-	for _, p := range ports {
-		b = appendMessage(b, n, appendNumber(appendNumber(nil, 1, uint64(p.Service)), 2, uint64(p.Target)))
-	}
-	return b
-}
-
+// encode is a message as istiod writes it: with fields that say nothing here. The module in the folder conformance compares
+// the reading with Istio's own types.
 func encode(a *Address) []byte {
-	if w := a.Workload; w != nil {
-		return appendMessage(nil, 1, encodeWorkload(w))
+	if a.Workload != nil {
+		return append(Encode(a), appendMessage(nil, 1, appendNumber(nil, 17, 1))...) // unhealthy: named all the same
 	}
-	s := a.Service
-	var b []byte
-	b = appendText(appendText(appendText(b, 1, s.Name), 2, s.Namespace), 3, s.Hostname)
-	for _, at := range s.Addresses {
-		n := appendMessage(appendText(nil, 1, at.Network), 2, at.Address)
-		if at.Range {
-			n = appendNumber(n, 3, uint64(at.Length))
-		}
-		b = appendMessage(b, 4, n)
-	}
-	b = appendPorts(b, 5, s.Ports)
-	b = appendMessage(b, 7, appendText(nil, 1, "a waypoint, which says nothing here"))
-	return appendMessage(nil, 2, b)
+	return append(Encode(a), appendMessage(nil, 2, appendMessage(nil, 7, appendText(nil, 1, "a waypoint")))...)
 }
 
-func encodeWorkload(w *Workload) []byte {
-	var b []byte
-	b = appendText(appendText(b, 1, w.Name), 2, w.Namespace)
-	for _, a := range w.Addresses {
-		b = appendMessage(b, 3, a)
+func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
+	m := mesh{clusterID: "another", trustDomain: "another.domain"}
+	for _, w := range []*identity.Workload{
+		{
+			UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk", Namespace: "default", NodeName: "node-1",
+			PodUID: identity.PodUID{1, 2, 3}, Tunnel: identity.TunnelHBONE,
+			Names: identity.Names{
+				Workload: "httpbin", CanonicalService: "bin", CanonicalRevision: "v1", Namespace: "default", Cluster: "Kubernetes",
+				Principal: identity.Principal("cluster.local", "default", "httpbin"),
+			}.Handle(),
+			Addresses: []netip.Addr{netip.MustParseAddr("10.244.0.11"), netip.MustParseAddr("fd00::11")},
+			Services: []identity.Membership{{
+				Service: identity.ServiceKey{Namespace: "default", Host: httpbinHost}, Ports: []identity.Port{{Service: 8000, Target: 80}},
+			}},
+		},
+		{
+			UID: "node/node-1", Name: "node-1", Namespace: identity.Unknown, HostNetwork: true, Node: true,
+			Names:     identity.Names{Workload: "node-1", Cluster: "Kubernetes"}.Handle(),
+			Addresses: []netip.Addr{netip.MustParseAddr("192.168.0.1")},
+		},
+	} {
+		since := time.Unix(1_700_000_000, 123)
+		sent := Provenance{From: since, Sure: since.Add(time.Second), Pod: w.PodUID, Node: w.Node, Claimed: w.Claimed, Reported: w.Node}
+		resource := NewResource(w.UID, AddressOf(w), sent)
+		e, err := m.read(resource)
+		require.NoError(t, err)
+		p, err := provenanceOf(resource.Metadata)
+		require.NoError(t, err)
+		require.Equal(t, sent, p)
+		got := *e.workload
+		got.Addresses, got.PodUID, got.Node, got.NodeName = e.within(""), p.Pod, p.Node, e.node
+		require.True(t, w.Equal(&got), "%+v is not %+v", got, *w)
+		require.Equal(t, resource.Version, NewResource(w.UID, AddressOf(w), Provenance{Pod: w.PodUID}).Version, "of another replica")
 	}
-	b = appendText(b, 4, w.Network)
-	if w.HBONE {
-		b = appendNumber(b, 5, 1)
+	s := &identity.Service{
+		Host: httpbinHost, Name: "httpbin", Namespace: "default", Ports: []identity.Port{{Service: 8000, Target: 80}},
+		Addresses: []netip.Addr{netip.MustParseAddr("10.96.5.5")},
 	}
-	b = appendText(appendText(appendText(b, 6, w.TrustDomain), 7, w.ServiceAccount), 9, w.Node)
-	b = appendText(appendText(appendText(b, 10, w.CanonicalName), 11, w.CanonicalRevision), 13, w.WorkloadName)
-	b = appendNumber(b, 17, 1) // unhealthy: named all the same
-	b = appendText(appendText(b, 18, w.ClusterID), 20, w.UID)
-	for _, key := range slices.Sorted(maps.Keys(w.Services)) {
-		b = appendMessage(b, 22, appendMessage(appendText(nil, 1, key), 2, appendPorts(nil, 1, w.Services[key])))
+	e, err := m.read(NewResource(ServiceName(s.Key()), AddressOfService(s), Provenance{}))
+	require.NoError(t, err)
+	got := *e.service
+	got.Addresses = e.within("")
+	require.Equal(t, s, &got)
+}
+
+func TestNamesOfAddresses(t *testing.T) {
+	for _, a := range []string{"10.0.0.1", "fd00::1"} {
+		network, got, ok := ParseAddressName(AddressName("n1", netip.MustParseAddr(a)))
+		require.True(t, ok)
+		require.Equal(t, "n1", network)
+		require.Equal(t, a, got.String())
 	}
-	if w.HostNetwork {
-		b = appendNumber(b, 25, 1)
+	for _, name := range []string{"", "*", "default/" + httpbinHost, "Kubernetes//Pod/default/a", "10.0.0.1", "n/fe80::1%eth0"} {
+		_, _, ok := ParseAddressName(name)
+		require.False(t, ok, name)
 	}
-	return b
 }

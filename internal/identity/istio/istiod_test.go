@@ -147,11 +147,11 @@ func (c *stream) request() *discovery.DeltaDiscoveryRequest {
 func (c *stream) tells(answer *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
 	c.t.Helper()
 	c.nonce++
-	answer.TypeUrl, answer.Nonce = addressType, fmt.Sprintf("nonce-%d", c.nonce)
+	answer.TypeUrl, answer.Nonce = AddressType, fmt.Sprintf("nonce-%d", c.nonce)
 	c.answers <- answer
 	said := c.request()
 	require.Equal(c.t, answer.Nonce, said.ResponseNonce)
-	require.Equal(c.t, addressType, said.TypeUrl)
+	require.Equal(c.t, AddressType, said.TypeUrl)
 	require.Empty(c.t, said.ResourceNamesSubscribe)
 	return said
 }
@@ -159,7 +159,7 @@ func (c *stream) tells(answer *discovery.DeltaDiscoveryResponse) *discovery.Delt
 func (c *stream) breaks() { c.end <- status.Error(codes.Unavailable, "istiod goes away") }
 
 func resourceOf(name, version string, message []byte) *discovery.Resource {
-	return &discovery.Resource{Name: name, Version: version, Resource: &anypb.Any{TypeUrl: addressType, Value: message}}
+	return &discovery.Resource{Name: name, Version: version, Resource: &anypb.Any{TypeUrl: AddressType, Value: message}}
 }
 
 func resources(version string, all ...*Address) *discovery.DeltaDiscoveryResponse {

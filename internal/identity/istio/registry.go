@@ -183,18 +183,22 @@ func (r *registry) own() string {
 		return r.config.Network
 	}
 	for _, tally := range []map[string]int{r.onNode, r.inCluster} {
-		if len(tally) == 0 {
-			continue
+		if network, ok := most(tally); ok {
+			return network
 		}
-		best, most := "", 0
-		for network, n := range tally {
-			if n > most || n == most && network < best {
-				best, most = network, n
-			}
-		}
-		return best
 	}
 	return r.network
+}
+
+// most returns the network that a tally has most of.
+func most(tally map[string]int) (best string, ok bool) {
+	highest := 0
+	for network, n := range tally {
+		if n > highest || n == highest && network < best {
+			best, highest = network, n
+		}
+	}
+	return best, len(tally) > 0
 }
 
 // versions are the known ones, for the first request of a new stream.

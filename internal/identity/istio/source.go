@@ -43,6 +43,7 @@ type Source struct {
 	heard    atomic.Int64 // when istiod last sent anything, since began
 	began    time.Time
 	behind   atomic.Int64 // resources received, and not in use yet
+	demand   *demand      // nil: everything is subscribed to
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 
@@ -66,14 +67,26 @@ func New(config *Config, settings identity.SourceSettings) *Source {
 func newSource(config *Config, settings identity.SourceSettings, self pod, loadTLS func() (*tls.Config, error)) *Source {
 	settings = settings.WithDefaults()
 	gap := identity.NewGap()
-	index := identity.NewIndex(settings.Retain, identity.WithGap(gap, 0)) // nothing shows whether a workload is still there
+	options := []identity.IndexOption{identity.WithGap(gap, 0)} // nothing shows whether a workload is still there
+	var located *pods
+	if config.OnDemand {
+		if located = openPods(&settings); located != nil {
+			options = append(options, identity.WithLocator(located))
+		}
+	}
+	index := identity.NewIndex(settings.Retain, options...)
 	index.Incomplete(true)
-	return &Source{
+	s := &Source{
 		gap: gap, began: time.Now(),
 		Resolver: index, config: config, settings: settings, pod: self, loadTLS: loadTLS,
 		mesh: mesh{config.ClusterID, config.TrustDomain}, index: index,
 		registry: newRegistry(config, settings.NodeName, index), rejected: make(map[string]error),
 	}
+	if config.OnDemand {
+		s.demand = newDemand(config, &settings, index, located)
+		s.Resolver = s.demand
+	}
+	return s
 }
 
 // Start begins to read from istiod, until Close. It does not wait for istiod: until that has sent everything, the source is not in
@@ -82,6 +95,9 @@ func (s *Source) Start(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
 	s.stop = stop
 	s.done.Go(func() { s.follow(ctx) })
+	if s.demand != nil {
+		s.done.Go(func() { s.demand.run(ctx) })
+	}
 	s.done.Go(func() {
 		begin := time.Now()
 		ticker := time.NewTicker(tickInterval)
@@ -105,6 +121,9 @@ func (s *Source) Close() error {
 		s.stop()
 	}
 	s.done.Wait()
+	if s.demand != nil && s.demand.pods != nil {
+		return s.demand.pods.Close()
+	}
 	return nil
 }
 
@@ -112,7 +131,20 @@ func (s *Source) Close() error {
 func (s *Source) Held() identity.Held { return s.index.Held() }
 
 // Named returns whether a workload of the mesh has the names, or had them within retain.
-func (s *Source) Named(names unique.Handle[identity.Names]) bool { return s.index.Named(names) }
+func (s *Source) Named(names unique.Handle[identity.Names]) bool {
+	if s.demand != nil {
+		return s.demand.named(names)
+	}
+	return s.index.Named(names)
+}
+
+// Asker returns what asks for addresses when they are met; nil: everything is subscribed to.
+func (s *Source) Asker() identity.Asker {
+	if s.demand == nil {
+		return nil
+	}
+	return s.demand
+}
 
 // Behind counts the resources that istiod has sent, and that are not in use yet.
 func (s *Source) Behind() int { return int(s.behind.Load()) }

@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	addressType = "type.googleapis.com/istio.workload.Address"
+	// AddressType is the type of the resources.
+	AddressType = "type.googleapis.com/istio.workload.Address"
 
 	// maxResponse bounds a response: istiod sends everything in one.
 	maxResponse = 256 << 20
@@ -66,6 +67,9 @@ func (s *Source) listen(ctx context.Context) error {
 	if err != nil {
 		return failed(config, err)
 	}
+	if s.demand != nil {
+		return failed(config, s.converse(ctx, cancel, stream, s.node(shown)))
+	}
 	request, whole := s.subscription(shown)
 	if err := stream.Send(request); err != nil && !isEOF(err) { // at the end of the stream, Recv returns why
 		return failed(config, err)
@@ -75,12 +79,12 @@ func (s *Source) listen(ctx context.Context) error {
 		if err != nil {
 			return failed(config, err)
 		}
-		if response.TypeUrl != addressType {
+		if response.TypeUrl != AddressType {
 			continue // not asked for
 		}
 		refusal := s.take(response, whole, time.Now())
 		whole = false
-		answer := &discovery.DeltaDiscoveryRequest{TypeUrl: addressType, ResponseNonce: response.Nonce}
+		answer := &discovery.DeltaDiscoveryRequest{TypeUrl: AddressType, ResponseNonce: response.Nonce}
 		if refusal != nil {
 			answer.ErrorDetail = &spb.Status{Code: int32(codes.InvalidArgument), Message: refusal.Error()}
 		}
@@ -138,17 +142,22 @@ func (s *Source) subscription(shown string) (request *discovery.DeltaDiscoveryRe
 		versions, whole = nil, true
 	}
 	return &discovery.DeltaDiscoveryRequest{
-		Node: &core.Node{
-			Id: s.pod.nodeID(shown),
-			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-				"CLUSTER_ID": structpb.NewStringValue(s.config.ClusterID),
-				"NODE_NAME":  structpb.NewStringValue(s.settings.NodeName),
-			}},
-		},
-		TypeUrl:                 addressType,
+		Node:                    s.node(shown),
+		TypeUrl:                 AddressType,
 		ResourceNamesSubscribe:  []string{"*"},
 		InitialResourceVersions: versions,
 	}, whole
+}
+
+// node is who asks.
+func (s *Source) node(shown string) *core.Node {
+	return &core.Node{
+		Id: s.pod.nodeID(shown),
+		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"CLUSTER_ID": structpb.NewStringValue(s.config.ClusterID),
+			"NODE_NAME":  structpb.NewStringValue(s.settings.NodeName),
+		}},
+	}
 }
 
 // take applies a response, and returns why resources of it cannot be used.
@@ -156,11 +165,22 @@ func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, no
 	received := int64(len(response.Resources) + len(response.RemovedResources))
 	s.behind.Add(received)
 	defer s.behind.Add(-received)
-	c := &change{
+	c, refused := s.read(response, whole)
+	s.registry.apply(c, now)
+	s.applied(c, refused)
+	if len(refused) == 0 {
+		return nil
+	}
+	return oneOf(refused)
+}
+
+// read decodes a response; refused are the resources that cannot be used.
+func (s *Source) read(response *discovery.DeltaDiscoveryResponse, whole bool) (c *change, refused map[string]error) {
+	c = &change{
 		put: make(map[string]*entry, len(response.Resources)), remove: response.RemovedResources,
 		whole: whole, kept: make(map[string]bool),
 	}
-	refused := make(map[string]error)
+	refused = make(map[string]error)
 	for _, resource := range response.Resources {
 		e, err := s.mesh.read(resource)
 		if err != nil {
@@ -173,19 +193,14 @@ func (s *Source) take(response *discovery.DeltaDiscoveryResponse, whole bool, no
 	s.mu.Lock()
 	c.first, c.lost = !s.once, s.lost
 	s.mu.Unlock()
-	s.registry.apply(c, now)
-	s.applied(c, refused)
-	if len(refused) == 0 {
-		return nil
-	}
-	return oneOf(refused)
+	return c, refused
 }
 
 func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
 	if err := isKey("the resource's name", resource.GetName(), maxKey); err != nil {
 		return nil, err
 	}
-	if got := resource.GetResource().GetTypeUrl(); got != addressType {
+	if got := resource.GetResource().GetTypeUrl(); got != AddressType {
 		return nil, fmt.Errorf("its type is %.80q", got)
 	}
 	a, err := Decode(resource.GetResource().GetValue())
@@ -197,6 +212,13 @@ func (m *mesh) read(resource *discovery.Resource) (*entry, error) {
 		return nil, err
 	}
 	e.version = resource.GetVersion()
+	if e.workload != nil {
+		from, err := provenanceOf(resource.GetMetadata())
+		if err != nil {
+			return nil, err
+		}
+		e.from, e.workload.PodUID, e.workload.Node, e.workload.Claimed = from, from.Pod, from.Node, from.Claimed
+	}
 	return e, nil
 }
 

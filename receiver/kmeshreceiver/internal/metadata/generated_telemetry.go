@@ -39,6 +39,8 @@ type TelemetryBuilder struct {
 	KmeshConnectionsTracked      metric.Int64ObservableGauge
 	KmeshConnectionsUntracked    metric.Int64ObservableCounter
 	KmeshIdentities              metric.Int64ObservableGauge
+	KmeshIdentityAddressRequests metric.Int64ObservableCounter
+	KmeshIdentityAddresses       metric.Int64ObservableGauge
 	KmeshIdentityEventsBehind    metric.Int64ObservableGauge
 	KmeshIdentityInSync          metric.Int64ObservableGauge
 	KmeshLogQueueMemory          metric.Int64ObservableGauge
@@ -225,6 +227,36 @@ func (builder *TelemetryBuilder) RegisterKmeshIdentitiesCallback(cb metric.Int64
 		cb(ctx, &observerInt64{inst: builder.KmeshIdentities, obs: o})
 		return nil
 	}, builder.KmeshIdentities)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshIdentityAddressRequestsCallback sets callback for observable KmeshIdentityAddressRequests metric.
+func (builder *TelemetryBuilder) RegisterKmeshIdentityAddressRequestsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshIdentityAddressRequests, obs: o})
+		return nil
+	}, builder.KmeshIdentityAddressRequests)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshIdentityAddressesCallback sets callback for observable KmeshIdentityAddresses metric.
+func (builder *TelemetryBuilder) RegisterKmeshIdentityAddressesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshIdentityAddresses, obs: o})
+		return nil
+	}, builder.KmeshIdentityAddresses)
 	if err != nil {
 		return err
 	}
@@ -581,6 +613,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_identities",
 		metric.WithDescription("Identities that the source holds, by kind (workload, service). [Alpha]"),
 		metric.WithUnit("{identity}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshIdentityAddressRequests, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_identity_address_requests",
+		metric.WithDescription("Addresses that the source asked about, with identity.istio.on_demand, by kind: asked, repeated (nobody had it before), released (not in use any more), refused (identity.istio.max_addresses was reached), missed (too many at once: most are looked up again). [Alpha]"),
+		metric.WithUnit("{address}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshIdentityAddresses, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_identity_addresses",
+		metric.WithDescription("Addresses that the source holds, with identity.istio.on_demand, by kind: known, unknown (nobody has it), asked (not answered yet), local (of the pods on the node). [Alpha]"),
+		metric.WithUnit("{address}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentityEventsBehind, err = builder.meter.Int64ObservableGauge(

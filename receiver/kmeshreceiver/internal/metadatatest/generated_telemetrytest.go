@@ -187,6 +187,36 @@ func AssertEqualKmeshIdentities(t *testing.T, tt *componenttest.Telemetry, dps [
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
+func AssertEqualKmeshIdentityAddressRequests(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_kmesh_identity_address_requests",
+		Description: "Addresses that the source asked about, with identity.istio.on_demand, by kind: asked, repeated (nobody had it before), released (not in use any more), refused (identity.istio.max_addresses was reached), missed (too many at once: most are looked up again). [Alpha]",
+		Unit:        "{address}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_kmesh_identity_address_requests")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualKmeshIdentityAddresses(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_kmesh_identity_addresses",
+		Description: "Addresses that the source holds, with identity.istio.on_demand, by kind: known, unknown (nobody has it), asked (not answered yet), local (of the pods on the node). [Alpha]",
+		Unit:        "{address}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_kmesh_identity_addresses")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualKmeshIdentityEventsBehind(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identity_events_behind",

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package directory
+
+import (
+	"testing"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }

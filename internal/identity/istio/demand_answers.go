@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package istio
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// apply takes a response in. opening is the first one of a stream: what it leaves out of what is held has not changed.
+func (d *demand) apply(c *change, opening bool, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.out.send()
+	if c.first {
+		d.began = now
+	}
+	touched := make(map[netip.Addr]bool) // whether the server said that nobody has it
+	for _, name := range c.remove {
+		if network, a, ok := ParseAddressName(name); ok && network == d.network {
+			touched[a] = true
+		}
+	}
+	d.end(c, touched, now)
+	// Whoever loses an address comes first: one that is handed on belongs to one only.
+	for name, e := range c.put {
+		if old := d.entries[name]; old != nil {
+			d.lose(old, e, c, touched, now)
+		}
+	}
+	for name, e := range c.put {
+		e.name = name
+		d.put(e, c, touched, now)
+	}
+	if opening {
+		d.wants.Range(func(a netip.Addr, w *want) bool {
+			if _, said := touched[a]; !said && len(d.at[a]) > 0 {
+				touched[a] = false
+			}
+			return true
+		})
+	}
+	for a, vacant := range touched {
+		d.answered(a, vacant, now)
+	}
+	if network := d.own(); network != d.network {
+		d.rename(network, now)
+	}
+}
+
+// end ends what the server no longer has.
+func (d *demand) end(c *change, touched map[netip.Addr]bool, now time.Time) {
+	gone := make(map[string]*entry)
+	for _, name := range c.remove {
+		if e := d.entries[name]; e != nil && c.put[name] == nil {
+			gone[name] = e
+		}
+	}
+	if c.whole {
+		for name, e := range d.entries {
+			if c.put[name] == nil && !c.kept[name] {
+				gone[name] = e
+			}
+		}
+	}
+	for _, e := range gone {
+		for _, a := range e.within(d.network) {
+			d.leave(a, touched, now)
+		}
+		if e.workload != nil {
+			d.gone[e.workload.Names] = now
+		}
+		_, left := c.spans(now)
+		d.drop(e, left, now)
+		d.out.unsubscribe(e.name) // the server keeps the names of what it has no more
+	}
+}
+
+// lose ends the tenure of addresses that a workload or service has no more.
+func (d *demand) lose(old, e *entry, c *change, touched map[netip.Addr]bool, now time.Time) {
+	kept := old.within(d.network)
+	lost := slices.DeleteFunc(slices.Clone(kept), func(a netip.Addr) bool { return e.has(d.network, a) })
+	if len(lost) == 0 {
+		return
+	}
+	for _, a := range lost {
+		d.leave(a, touched, now)
+	}
+	if old.workload != nil {
+		w := *old.workload
+		w.Addresses = slices.DeleteFunc(kept, func(a netip.Addr) bool { return slices.Contains(lost, a) })
+		w.Elsewhere = d.isElsewhere(old)
+		_, left := c.spans(now)
+		d.index.Replace(&w, identity.Since(now, now), left, now)
+	}
+}
+
+// leave notes that the holder of an address left it.
+func (d *demand) leave(a netip.Addr, touched map[netip.Addr]bool, now time.Time) {
+	if _, said := touched[a]; !said {
+		touched[a] = false
+	}
+	if w, held := d.wants.Load(a); held {
+		w.first = now // who has it next did not have it before
+	}
+}
+
+// put holds what the server sent if there is a use for it, else has the server forget it.
+func (d *demand) put(e *entry, c *change, touched map[netip.Addr]bool, now time.Time) {
+	old := d.entries[e.name]
+	if old != nil && !d.keeps(e) {
+		d.drop(old, identity.Span{Until: now}, now)
+	}
+	if !d.keeps(e) {
+		d.out.unsubscribe(e.name) // e.g. of a service's address, istiod sends all pods behind it
+		return
+	}
+	got := d.span(e, old, c, now)
+	if old != nil {
+		d.unlist(old)
+	}
+	d.entries[e.name] = e
+	for _, a := range e.within(d.network) {
+		d.at[a] = append(d.at[a], e)
+		touched[a] = false
+		if d.owns(e) {
+			d.pin(a, now)
+		}
+	}
+	if d.isLocal(e) {
+		d.index.Placed()
+	}
+	if d.pods != nil && e.from.Pod != (identity.PodUID{}) {
+		d.pods.named.Store(true)
+	}
+	d.publish(e, got, now)
+	d.refer(e, old, now)
+}
+
+// span is when a workload got its addresses.
+func (d *demand) span(e, old *entry, c *change, now time.Time) identity.Span {
+	here := e.within(d.network)
+	got := identity.Span{From: e.from.From, Sure: e.from.Sure, Reported: e.from.Reported}
+	switch {
+	case !got.From.IsZero():
+	case c.first || now.Sub(d.began) < startUp:
+		// It was there before us: see startUp.
+	case !c.lost.IsZero():
+		got = identity.Span{From: c.lost, Sure: now}
+	default:
+		got = identity.Span{From: d.firstAsked(here, now), Reported: true}
+	}
+	for _, a := range here {
+		if !e.from.From.IsZero() || old != nil && old.has(d.network, a) {
+			continue
+		}
+		if vacated := d.index.Vacated(a); vacated.After(got.From) {
+			got.From = vacated
+		}
+	}
+	if got.From.After(now) {
+		got.From = now // the clocks differ
+	}
+	return got
+}
+
+// firstAsked is when the oldest connection began that asked for one of the addresses.
+func (d *demand) firstAsked(addresses []netip.Addr, now time.Time) time.Time {
+	first := now
+	for _, a := range addresses {
+		if w, held := d.wants.Load(a); held && !w.local && w.first.Before(first) {
+			first = w.first
+		}
+	}
+	if earliest := now.Add(-longestLag); first.Before(earliest) {
+		return earliest
+	}
+	return first
+}
+
+// pin holds the address of a pod on this node.
+func (d *demand) pin(a netip.Addr, now time.Time) {
+	w, held := d.wants.Load(a)
+	switch {
+	case held && w.local:
+		return
+	case held: // it was asked for before
+		d.asked--
+		d.out.unsubscribe(AddressName(d.network, a))
+		w.local, w.againAt = true, time.Time{}
+		return
+	}
+	w = &want{local: true, first: now}
+	w.used.Store(now.Unix())
+	w.replied.Store(true)
+	d.wants.Store(a, w)
+}
+
+// answered notes what is known of an address now; vacant: the server said that nobody has it.
+func (d *demand) answered(a netip.Addr, vacant bool, now time.Time) {
+	w, held := d.wants.Load(a)
+	if !held {
+		return
+	}
+	switch {
+	case len(d.at[a]) > 0:
+		w.replied.Store(true)
+		w.vacant.Store(0)
+		w.times, w.againAt = 0, time.Time{}
+		if !w.local {
+			return
+		}
+		if !slices.ContainsFunc(d.at[a], d.owns) {
+			d.release(a, w, now)
+		}
+	case w.local:
+		d.release(a, w, now) // it is asked for when it is met
+	case vacant:
+		w.vacant.Store(now.UnixNano())
+		w.replied.Store(true)
+		w.againAt = now.Add(repeats[min(w.times, len(repeats)-1)])
+		w.times++
+		if !w.spare && w.times > 2 {
+			w.spare = true
+			d.spare = append(d.spare, spare{a, w})
+		}
+		d.answers.Add(1)
+	default: // its holder left it, and who has it now is not known
+		w.replied.Store(false)
+		w.vacant.Store(0)
+		w.times = 0
+		d.repeat(a, w, now)
+	}
+}
+
+// keeps returns whether there is a use for what the server has.
+func (d *demand) keeps(e *entry) bool {
+	if d.isLocal(e) || e.service != nil && d.byName(e.service.Key()) {
+		return true
+	}
+	return slices.ContainsFunc(e.addresses, func(at located) bool {
+		if at.network != d.network {
+			return false
+		}
+		w, held := d.wants.Load(at.address)
+		return held && !w.local
+	})
+}
+
+func (d *demand) isLocal(e *entry) bool {
+	return e.workload != nil && e.node != "" && e.node == d.nodeName
+}
+
+func (d *demand) isElsewhere(e *entry) bool {
+	return e.node != "" && d.nodeName != "" && e.node != d.nodeName
+}
+
+// owns returns whether the entry's addresses are those of a pod on this node, and of nobody else.
+func (d *demand) owns(e *entry) bool { return d.isLocal(e) && !e.workload.HostNetwork }
+
+// drop forgets what is held.
+func (d *demand) drop(e *entry, left identity.Span, now time.Time) {
+	d.unlist(e)
+	delete(d.entries, e.name)
+	if e.service != nil {
+		d.republish(e.service.Key(), now)
+		return
+	}
+	d.index.RemoveAt(e.workload.UID, left, now)
+	for i := range e.workload.Services {
+		d.unrefer(e.workload.Services[i].Service, now)
+	}
+}
+
+func (d *demand) unlist(e *entry) {
+	for _, a := range e.within(d.network) {
+		if left := slices.DeleteFunc(d.at[a], func(o *entry) bool { return o == e }); len(left) > 0 {
+			d.at[a] = left
+		} else {
+			delete(d.at, a)
+		}
+	}
+}
+
+func (d *demand) publish(e *entry, got identity.Span, now time.Time) {
+	if e.service != nil {
+		s := *e.service
+		s.Addresses = e.within(d.network)
+		d.index.UpsertService(&s, got.From, now)
+		return
+	}
+	w := *e.workload
+	w.Addresses, w.Elsewhere = e.within(d.network), d.isElsewhere(e)
+	d.index.Put(&w, got, now)
+}
+
+// refer counts the services that a workload is behind, in place of those of its version before.
+func (d *demand) refer(e, old *entry, now time.Time) {
+	if e.workload == nil {
+		return
+	}
+	for i := range e.workload.Services {
+		key := e.workload.Services[i].Service
+		if d.behind[key]++; d.behind[key] == 1 {
+			d.republish(key, now)
+		}
+	}
+	if old == nil {
+		return
+	}
+	for i := range old.workload.Services {
+		d.unrefer(old.workload.Services[i].Service, now)
+	}
+}
+
+func (d *demand) unrefer(key identity.ServiceKey, now time.Time) {
+	if d.behind[key]--; d.behind[key] > 0 {
+		return
+	}
+	delete(d.behind, key)
+	if e := d.entries[ServiceName(key)]; e != nil && !d.keeps(e) {
+		d.drop(e, identity.Span{Until: now}, now)
+		d.out.unsubscribe(e.name)
+	}
+	d.republish(key, now)
+}
+
+// republish publishes a service as far as it is known: whole if its address is held, else by its name, which the workloads
+// behind it tell. A name that is no Kubernetes service's does not tell all: it is asked for.
+func (d *demand) republish(key identity.ServiceKey, now time.Time) {
+	name := ServiceName(key)
+	e := d.entries[name]
+	short, derived := shortName(key)
+	switch {
+	case e != nil:
+		d.publish(e, identity.Since(now, now), now)
+		return
+	case d.behind[key] == 0:
+		d.index.RemoveService(key, now)
+		if !derived {
+			d.out.unsubscribe(name)
+		}
+		return
+	case !derived:
+		d.out.subscribe(name)
+	}
+	d.index.UpsertService(&identity.Service{Host: key.Host, Name: short, Namespace: key.Namespace}, time.Time{}, now)
+}
+
+// byName returns whether a service is held for the workloads behind it.
+func (d *demand) byName(key identity.ServiceKey) bool {
+	_, derived := shortName(key)
+	return !derived && d.behind[key] > 0
+}
+
+// shortName returns the name of a Kubernetes service, whose host name is NAME.NAMESPACE.svc.DOMAIN; of any other one all
+// that is known is the host name.
+func shortName(key identity.ServiceKey) (name string, derived bool) {
+	name, rest, _ := strings.Cut(key.Host, ".")
+	if strings.HasPrefix(rest, key.Namespace+".svc.") && name != "" {
+		return name, true
+	}
+	return key.Host, false
+}
+
+// own returns the network that the node is in: the one that the settings name, else that of most pods on the node, else that
+// of most workloads that are held. Ties go to the lowest name.
+func (d *demand) own() string {
+	if d.config.Network != "" {
+		return d.config.Network
+	}
+	onNode, inCluster := make(map[string]int), make(map[string]int)
+	for _, e := range d.entries {
+		if e.workload == nil || e.cluster != d.config.ClusterID {
+			continue
+		}
+		inCluster[e.network]++
+		if d.isLocal(e) {
+			onNode[e.network]++
+		}
+	}
+	for _, tally := range []map[string]int{onNode, inCluster} {
+		if network, ok := most(tally); ok {
+			return network
+		}
+	}
+	return d.network
+}
+
+// rename has the addresses of another network asked for: the node turned out to be in it.
+func (d *demand) rename(network string, now time.Time) {
+	for _, e := range d.entries {
+		d.unlist(e)
+	}
+	d.wants.Range(func(a netip.Addr, w *want) bool {
+		if w.local {
+			d.wants.Delete(a)
+			return true
+		}
+		d.out.unsubscribe(AddressName(d.network, a))
+		d.out.subscribe(AddressName(network, a))
+		w.replied.Store(false)
+		w.vacant.Store(0)
+		w.againAt = now.Add(answerDue)
+		return true
+	})
+	d.network = network
+	for _, e := range d.entries {
+		for _, a := range e.within(network) {
+			d.at[a] = append(d.at[a], e)
+			if d.owns(e) {
+				d.pin(a, now)
+			}
+		}
+		d.publish(e, identity.Span{}, now)
+	}
+}
