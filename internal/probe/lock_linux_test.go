@@ -7,6 +7,7 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,6 +67,18 @@ func TestTheLockIsTheNodes(t *testing.T) {
 	p, err := Open(Options{Exclusive: true})
 	require.NoError(t, err)
 	assert.NoError(t, p.Close())
+}
+
+func TestALockKeepsOutThoseOfItsNode(t *testing.T) {
+	testhost.RequireRoot(t)
+	first, err := Open(Options{Exclusive: true})
+	require.NoError(t, err)
+	t.Setenv(testNode, "b")
+	second, err := Open(Options{Exclusive: true})
+	require.NoError(t, err)
+	_, err = Open(Options{Exclusive: true})
+	require.ErrorContains(t, err, "another kmesh receiver watches this node already (this process, "+strconv.Itoa(os.Getpid())+")")
+	assert.NoError(t, errors.Join(first.Close(), second.Close()))
 }
 
 // What any user may lock is no lock.
