@@ -93,6 +93,7 @@ func TestUnderLockdownNothingIsMissing(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "[confidentiality]") && !strings.Contains(string(text), "[integrity]") {
 		t.Skip("this kernel is not locked down")
 	}
+	ownNode(t)
 	p := open(t, Options{Exclusive: true})
 	t.Log(strings.TrimSpace(string(text)))
 	var want, missing []string
