@@ -43,18 +43,21 @@ static __always_inline bool ask_put(const struct sock *sk, __u64 cookie, const s
 	return true;
 }
 
-/* Takes what was asked for, if anything was; direction is left as it is if not. */
-static __always_inline void ask_take(const struct sock *sk, struct endpoint *original, __u8 *direction)
+/* Takes what was asked for; false, and nothing is changed, if nothing is there. */
+static __always_inline bool ask_take(const struct sock *sk, struct endpoint *original, __u8 *direction)
 {
 	struct asked *place = ask_place(sk);
+	bool own;
 
 	if (place->sk != (__u64)sk)
-		return;
-	if (place->cookie == sk->__sk_common.skc_cookie.counter) {
+		return false;
+	own = place->cookie == sk->__sk_common.skc_cookie.counter;
+	if (own) {
 		*original = place->original;
 		*direction = place->direction;
 	}
 	*(volatile __u64 *)&place->sk = 0;
+	return own;
 }
 
 /* Frees the place of a socket whose connect came to nothing. */

@@ -158,6 +158,7 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
+	__u64 tcp_mstamp; /* when it sent or received last; CLOCK_MONOTONIC, us */
 	__u32 segs_in;
 	__u32 segs_out;
 	__u32 data_segs_in;

@@ -10,10 +10,11 @@
 #include "process.h"
 #include "report.h"
 
-/* Set by user space once each older connection has an entry: from then on an established end
- * without one is an end that was missed.
+/* Set by user space once each older connection has an entry, to the time of that moment,
+ * CLOCK_MONOTONIC in microseconds: from then on an established end without an entry is one that was
+ * missed. 0: not all of them have one.
  */
-bool older_all_found;
+__u64 older_all_found;
 
 /* Set by user space once destroy_sock is attached: it frees the entries. */
 bool frees_on_destroy;

@@ -45,50 +45,71 @@ static __always_inline void conn_fill_connecting(struct connection *conn, const 
 		conn->syn = 0;
 }
 
-static __always_inline bool conn_insert_connecting(struct sock *sk, const struct tcp_sock *tp,
+static __always_inline long conn_insert_connecting(struct sock *sk, const struct tcp_sock *tp,
 						   const struct endpoint *original, __u8 direction)
 {
 	struct connection fresh = {};
 
 	fresh.cookie = bpf_get_socket_cookie(sk);
 	conn_fill_connecting(&fresh, tp, original, direction);
-	return conn_insert_anew(sk, &fresh, true);
+	return conn_insert(sk, &fresh, true);
+}
+
+/* The socket's entry, if it has one, tells of another connect, or has what this one was asked for. */
+static __always_inline void conn_connecting_again(struct sock *sk, struct tcp_sock *tp, struct endpoint *original,
+						  __u8 direction, bool was_asked)
+{
+	struct connection *conn = conn_lookup(sk, true);
+	struct tally *tally = tally_here();
+	enum verdict verdict;
+
+	if (!conn)
+		conn_evict_stale(sk);
+	else if (conn->phase != ASKED)
+		conn_close_missed(sk, tp, conn);
+	else if (!was_asked) {
+		*original = conn->original;
+		direction = conn->direction;
+	}
+	verdict = filter_sock(tp, direction, true);
+	if (verdict == FOLLOWED && conn) {
+		conn_fill_connecting(conn, tp, original, direction);
+	} else if (verdict == FOLLOWED) {
+		if (conn_insert_connecting(sk, tp, original, direction))
+			tally_add(&tally->untracked, 1);
+	} else {
+		if (conn)
+			conn_delete(sk, conn);
+		if (verdict == EXCLUDED)
+			tally_add(&tally->excluded, 1);
+	}
 }
 
 static __always_inline void conn_connecting(struct sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct tally *tally = tally_here();
 	struct endpoint original = {};
-	struct connection *conn;
-	enum verdict verdict;
 	__u8 direction = OUTBOUND;
+	bool was_asked;
+	long err;
 
 	if (!tp)
 		return;
 	closed_was_noted(sk); /* it is open again */
-	conn = conn_lookup(sk, true);
-	if (conn && conn->phase == ASKED) {
-		original = conn->original;
-		direction = conn->direction;
-	} else if (conn) {
-		conn_close_missed(sk, tp, conn);
-	}
-	ask_take(sk, &original, &direction);
+	was_asked = ask_take(sk, &original, &direction);
 	if (!tcp_is_restored(tp))
 		direction = OUTBOUND;
-	verdict = filter_sock(tp, direction, true);
-	if (verdict != FOLLOWED) {
-		if (conn)
-			conn_delete(sk, conn);
-		if (verdict == EXCLUDED)
-			tally_add(&tally->excluded, 1);
-		return;
+	/* Mostly it is the socket's first connect. */
+	if (was_asked && filter_sock(tp, direction, true) == FOLLOWED) {
+		err = conn_insert_connecting(sk, tp, &original, direction);
+		if (!err)
+			return;
+		if (err != -EEXIST) {
+			tally_add(&tally_here()->untracked, 1);
+			return;
+		}
 	}
-	if (conn)
-		conn_fill_connecting(conn, tp, &original, direction);
-	else if (!conn_insert_connecting(sk, tp, &original, direction))
-		tally_add(&tally->untracked, 1);
+	conn_connecting_again(sk, tp, &original, direction, was_asked);
 }
 
 /* The end of a handshake that the other side began. */
@@ -236,7 +257,9 @@ int BPF_PROG(destroy_sock, struct sock *sk)
 		conn_delete(sk, conn);
 		return 0;
 	}
-	if (!tcp_ever_established(tp) || (late_unmarked && sk->__sk_common.skc_cookie.counter))
+	/* It may also have closed before the program was there, and been kept by its process. */
+	if (!tcp_ever_established(tp) || tp->tcp_mstamp < older_all_found ||
+	    (late_unmarked && sk->__sk_common.skc_cookie.counter))
 		return 0;
 	report_late(sk, tp, tcp_left_state(tp, 0), LATE_DESTROY_SOCK);
 	return 0;

@@ -20,6 +20,7 @@ func prefixes(cidrs ...string) (parsed []netip.Prefix) {
 }
 
 func TestExcludedConnectionsAreNotFollowed(t *testing.T) {
+	sleep, httpbin := hosts(t)
 	for _, row := range []struct {
 		name     string
 		rules    []Rule
@@ -38,7 +39,6 @@ func TestExcludedConnectionsAreNotFollowed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := open(t, Options{Exclude: row.rules})
-			sleep, httpbin := hosts(t)
 			for _, address := range []string{"10.244.0.11:80", "[fd00::11]:80"} {
 				listener := listen(t, httpbin, address)
 				client, server := pair(t, sleep, listener)

@@ -151,6 +151,7 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 
 // A process that is killed cleans up nothing itself.
 func TestNothingIsLeftAfterKill(t *testing.T) {
+	ownNode(t)
 	cgroup := ownCgroup(t)
 	holder := holding(t, cgroup, nil)
 	_, err := Open(Options{CgroupPath: cgroup, Exclusive: true})

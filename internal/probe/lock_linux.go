@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -22,8 +23,28 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
 )
 
-// lockPrefix starts the name of a lock; the rest is the number of its process on the host.
+// lockPrefix starts the name of a lock; the number of its process on the host follows, and the node.
 const lockPrefix = "kmesh_"
+
+// testNode is the variable of the environment by which tests run several nodes on one machine: a
+// letter. A lock keeps out those of its own node. It is empty anywhere else.
+const testNode = "KMESH_TEST_NODE"
+
+// lockName is the name of a process's lock. The kernel takes 15 bytes.
+func lockName(process uint32) string {
+	node := os.Getenv(testNode)
+	if len(node) > 1 {
+		node = node[:1]
+	}
+	return lockPrefix + strconv.FormatUint(uint64(process), 10) + node
+}
+
+// parseLock takes the name of a lock apart.
+func parseLock(name string) (process, node string) {
+	rest := strings.TrimPrefix(name, lockPrefix)
+	process = strings.TrimRightFunc(rest, unicode.IsLetter)
+	return process, rest[len(process):]
+}
 
 // nodeLock is what shows that this process watches the node: a map that nobody uses, of a type
 // that takes privileges to create. The kernel gives it up with the process.
@@ -57,7 +78,7 @@ func lockNode(l *loader) (*nodeLock, error) {
 		return nil, fmt.Errorf("read this process's number on the host: %w", err)
 	}
 	held, err := ebpf.NewMap(&ebpf.MapSpec{
-		Name: lockPrefix + strconv.FormatUint(uint64(self), 10), Type: ebpf.LPMTrie, Flags: unix.BPF_F_NO_PREALLOC,
+		Name: lockName(self), Type: ebpf.LPMTrie, Flags: unix.BPF_F_NO_PREALLOC,
 		KeySize: 8, ValueSize: 4, MaxEntries: 1,
 	})
 	if err != nil {
@@ -133,8 +154,10 @@ func (l *lockList) verify(held *ebpf.Map, self uint32) error {
 	if err != nil {
 		return err
 	}
+	_, node := parseLock(lockName(self))
 	for i := range locks {
-		if ebpf.MapID(locks[i].Id) < own {
+		_, other := parseLock(unix.ByteSliceToString(locks[i].Name[:]))
+		if other == node && ebpf.MapID(locks[i].Id) < own {
 			return fmt.Errorf("another kmesh receiver watches this node already (%s), and two would count everything twice: "+
 				"use the one receiver in all pipelines, and run one collector with it per node", holder(&locks[i], self))
 		}
@@ -144,7 +167,7 @@ func (l *lockList) verify(held *ebpf.Map, self uint32) error {
 
 // holder names the process that has a lock.
 func holder(lock *bpf.TCPLock, self uint32) string {
-	number := strings.TrimPrefix(unix.ByteSliceToString(lock.Name[:]), lockPrefix)
+	number, _ := parseLock(unix.ByteSliceToString(lock.Name[:]))
 	if number == strconv.FormatUint(uint64(self), 10) {
 		return "this process, " + number
 	}

@@ -7,6 +7,7 @@ package probe
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,8 +22,15 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
+// ownNode has the test's locks keep out nobody but the test: a collector may run here.
+func ownNode(t *testing.T) {
+	t.Helper()
 	testhost.RequireRoot(t)
+	t.Setenv(testNode, "p")
+}
+
+func TestTwoExclusiveProbesOnOneNodeAreRefused(t *testing.T) {
+	ownNode(t)
 	first, err := Open(Options{Exclusive: true})
 	require.NoError(t, err)
 	_, err = Open(Options{Exclusive: true})
@@ -55,7 +63,7 @@ func holding(t *testing.T, cgroup string, attributes *syscall.SysProcAttr) *exec
 
 // Neither a cgroup namespace of its own nor a folder below the root hides the other collector.
 func TestTheLockIsTheNodes(t *testing.T) {
-	testhost.RequireRoot(t)
+	ownNode(t)
 	holder := holding(t, ownCgroup(t), &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP})
 	name, err := os.ReadFile("/proc/self/comm") // it is the same program
 	require.NoError(t, err)
@@ -68,9 +76,21 @@ func TestTheLockIsTheNodes(t *testing.T) {
 	assert.NoError(t, p.Close())
 }
 
+func TestALockKeepsOutThoseOfItsNode(t *testing.T) {
+	ownNode(t)
+	first, err := Open(Options{Exclusive: true})
+	require.NoError(t, err)
+	t.Setenv(testNode, "q")
+	second, err := Open(Options{Exclusive: true})
+	require.NoError(t, err)
+	_, err = Open(Options{Exclusive: true})
+	require.ErrorContains(t, err, "another kmesh receiver watches this node already (this process, "+strconv.Itoa(os.Getpid())+")")
+	assert.NoError(t, errors.Join(first.Close(), second.Close()))
+}
+
 // What any user may lock is no lock.
 func TestALockedCgroupFolderKeepsNobodyOut(t *testing.T) {
-	testhost.RequireRoot(t)
+	ownNode(t)
 	root, err := cgroupRoot("")
 	require.NoError(t, err)
 	folder, err := os.Open(root)
@@ -83,7 +103,7 @@ func TestALockedCgroupFolderKeepsNobodyOut(t *testing.T) {
 }
 
 func TestTheNeededCapabilitiesAreEnoughForTheLock(t *testing.T) {
-	testhost.RequireRoot(t)
+	ownNode(t)
 	withCapabilities(t, func(uint64) uint64 {
 		return 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_NET_ADMIN
 	}, func() {

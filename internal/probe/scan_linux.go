@@ -72,7 +72,8 @@ func (p *Probe) scanOlder() error {
 	if after.Untracked != before.Untracked {
 		return nil // older ones without an entry stay: who has none later may be one of them
 	}
-	if err := p.objects.allFound.Set(true); err != nil {
+	const microsecond = 1000 // ns
+	if err := p.objects.allFound.Set(uint64(systemTime(unix.CLOCK_MONOTONIC)) / microsecond); err != nil {
 		return fmt.Errorf("end the search for older connections: %w", err)
 	}
 	return nil
@@ -84,8 +85,8 @@ func (p *Probe) scanMissed() error {
 	if !p.scannable || missed == p.missed {
 		return nil
 	}
-	var all bool
-	if err := p.objects.allFound.Get(&all); err != nil || !all {
+	var since uint64
+	if err := p.objects.allFound.Get(&since); err != nil || since == 0 {
 		return err
 	}
 	p.missed = missed

@@ -93,9 +93,17 @@ func TestUnderLockdownNothingIsMissing(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "[confidentiality]") && !strings.Contains(string(text), "[integrity]") {
 		t.Skip("this kernel is not locked down")
 	}
+	ownNode(t)
 	p := open(t, Options{Exclusive: true})
 	t.Log(strings.TrimSpace(string(text)))
-	assert.Empty(t, p.Missing())
+	var want, missing []string
+	if strings.Contains(string(text), "[confidentiality]") && version(t) < 602 { // without bpf_rdonly_cast
+		want = []string{partScan.Name, partWalk.Name}
+	}
+	for _, m := range p.Missing() {
+		missing = append(missing, m.Name)
+	}
+	assert.Equal(t, want, missing)
 }
 
 func TestAnyOtherLoadErrorNamesTheProgram(t *testing.T) {
@@ -144,7 +152,7 @@ func TestItStartsWithoutAnyOfTheOptionalParts(t *testing.T) {
 			continue
 		}
 		connections := 2000
-		if c&(c-1) != 0 && c != all { // the many
+		if testing.Short() { // an emulated machine takes minutes
 			connections = 200
 		}
 		t.Run(fmt.Sprintf("%07b", c), func(t *testing.T) { startsWithout(t, c, connections) })
@@ -231,16 +239,22 @@ func startsWithout(t *testing.T, c combination, connections int) {
 	}
 }
 
-// wanted are the variants that this kernel is known to have: where one of them does not load, the test fails.
-func wanted(t *testing.T) []Walk {
+// version is the kernel's, 6.1 as 601.
+func version(t *testing.T) int {
 	t.Helper()
 	running, err := release()
 	require.NoError(t, err)
 	var major, minor int
 	_, err = fmt.Sscanf(running, "%d.%d", &major, &minor)
 	require.NoError(t, err)
+	return major*100 + minor
+}
+
+// wanted are the variants that this kernel is known to have: where one of them does not load, the test fails.
+func wanted(t *testing.T) []Walk {
+	t.Helper()
 	var variants []Walk
-	if major*100+minor >= 601 {
+	if version(t) >= 601 {
 		variants = append(variants, WalkSyscall)
 	}
 	if os.Getenv("KMESH_EMULATED") != "" { // Debian's own kernels refuse no kind of program

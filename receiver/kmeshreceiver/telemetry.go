@@ -84,6 +84,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshTotalsRecoveredCallback(t.count(func(o *agent.Observation) uint64 { return o.Counts.Spilled })),
 		b.RegisterKmeshTotalsLostCallback(t.observe(totalsLost)),
 		b.RegisterKmeshConnectionsUntrackedCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Untracked })),
+		b.RegisterKmeshConnectionsMissedCallback(t.observe(missed)),
 		b.RegisterKmeshConnectionsTrackedCallback(t.count(tracked)),
 		b.RegisterKmeshConnectionsKernelCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
 			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
@@ -126,6 +127,12 @@ func (t *telemetry) register() error {
 			}
 		})),
 	)
+}
+
+func missed(o *agent.Observation, to metric.Int64Observer) {
+	for kind, n := range map[string]uint64{"late": o.Tally.Late, "unseen": o.Tally.Unseen, "vanished": o.Tally.Vanished} {
+		to.Observe(int64(n), label("kind", kind))
+	}
 }
 
 // tracked is how many entries the maps of connections hold.

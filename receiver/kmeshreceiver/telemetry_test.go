@@ -48,6 +48,7 @@ var observation = &agent.Observation{
 	Spans: delivery.QueueStats{DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
+		Late: 43, Unseen: 44, Vanished: 45,
 		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
 		SpillLostClosed: 30, SpillLostFailed: 31,
 	},
@@ -114,6 +115,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshTotalsLost, by("kind", map[string]int64{
 			"opened": 25, "closed": 30, "failed": 31, "sent": 26, "received": 27, "retransmits": 28, "lost": 29})},
 		{metadatatest.AssertEqualKmeshConnectionsUntracked, one(24)},
+		{metadatatest.AssertEqualKmeshConnectionsMissed, by("kind", map[string]int64{"late": 43, "unseen": 44, "vanished": 45})},
 		{metadatatest.AssertEqualKmeshConnectionsTracked, one(137)},
 		{metadatatest.AssertEqualKmeshConnectionsKernel, kinds(1000, 300, 21)},
 		{metadatatest.AssertEqualKmeshConnectionsExported, kinds(108, 9, 10)},

@@ -127,7 +127,7 @@ func (s *installed) gatewayOf(t *testing.T, spec corev1.PodSpec, host *testhost.
 // node is where an agent runs. All nodes of a test share this machine's kernel, so each agent sees every connection.
 type node struct {
 	name   string
-	cgroup string // below which the agent attaches its connect hooks, and which it locks
+	cgroup string // below which the agent attaches its connect hooks
 	second bool   // on another node, an agent would have the ports to itself
 }
 
@@ -137,7 +137,7 @@ func thisNode(t *testing.T) node {
 	return node{name: nodeName, cgroup: cgroupV2(t)}
 }
 
-// otherNode has a cgroup of its own, so that its agent is not refused as the second one on a node.
+// otherNode is another one for the lock of the node too, so that its agent is not refused as the second one.
 func otherNode(t *testing.T) node {
 	t.Helper()
 	cgroup := filepath.Join(cgroupV2(t), "kmesh-deploy-other")
@@ -167,6 +167,9 @@ func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mou
 		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
 	}
 	env := map[string]string{"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port)}
+	if n.second {
+		env["KMESH_TEST_NODE"] = "b"
+	}
 	for _, e := range spec.Containers[0].Env {
 		switch e.Name {
 		case "K8S_NODE_NAME":

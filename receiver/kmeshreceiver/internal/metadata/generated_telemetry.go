@@ -36,6 +36,7 @@ type TelemetryBuilder struct {
 	KmeshConnectionsExcluded     metric.Int64ObservableCounter
 	KmeshConnectionsExported     metric.Int64ObservableCounter
 	KmeshConnectionsKernel       metric.Int64ObservableCounter
+	KmeshConnectionsMissed       metric.Int64ObservableCounter
 	KmeshConnectionsTracked      metric.Int64ObservableGauge
 	KmeshConnectionsUntracked    metric.Int64ObservableCounter
 	KmeshIdentities              metric.Int64ObservableGauge
@@ -182,6 +183,21 @@ func (builder *TelemetryBuilder) RegisterKmeshConnectionsKernelCallback(cb metri
 		cb(ctx, &observerInt64{inst: builder.KmeshConnectionsKernel, obs: o})
 		return nil
 	}, builder.KmeshConnectionsKernel)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshConnectionsMissedCallback sets callback for observable KmeshConnectionsMissed metric.
+func (builder *TelemetryBuilder) RegisterKmeshConnectionsMissedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshConnectionsMissed, obs: o})
+		return nil
+	}, builder.KmeshConnectionsMissed)
 	if err != nil {
 		return err
 	}
@@ -594,6 +610,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.KmeshConnectionsKernel, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_kernel",
 		metric.WithDescription("Audit: connection ends that the BPF programs counted, by kind (opened, closed, failed). [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshConnectionsMissed, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_connections_missed",
+		metric.WithDescription("Connection ends that changed their state while no program ran, by kind: late (noticed afterwards, and reported with every byte), unseen (perhaps older than the receiver, and not reported), vanished (their close was hidden). [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
