@@ -113,7 +113,7 @@ func FuzzNames(f *testing.F) {
 		require.NotEmpty(t, d.Links)
 		for _, n := range d.Nodes {
 			require.True(t, utf8.ValidString(n.Name))
-			require.LessOrEqual(t, len(n.Name), maxName+2)
+			require.LessOrEqual(t, len(n.Name), maxName)
 		}
 		for _, l := range d.Links {
 			detail := w.Link(l.LinkID)

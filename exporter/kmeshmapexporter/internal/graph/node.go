@@ -104,16 +104,15 @@ func workload(cluster, namespace, name string) Key {
 	return Key{Kind: KindWorkload, Cluster: cluster, Namespace: namespace, Name: name}
 }
 
-// name gives a text of its own, bounded, and empty for unknown.
+// name gives a text of its own: valid UTF-8, at most maxName bytes, and empty for unknown.
 func name(text string) string {
 	if text == unknown {
 		return ""
 	}
-	if len(text) > maxName {
-		text = text[:maxName]
-		for len(text) > 0 && !utf8.ValidString(text[max(0, len(text)-utf8.UTFMax):]) && !utf8.RuneStart(text[len(text)-1]) {
-			text = text[:len(text)-1]
-		}
+	text = strings.ToValidUTF8(text[:min(len(text), maxName)], "\uFFFD")
+	end := min(len(text), maxName)
+	for end > 0 && end < len(text) && !utf8.RuneStart(text[end]) {
+		end--
 	}
-	return strings.Clone(strings.ToValidUTF8(text, "\uFFFD"))
+	return strings.Clone(text[:end])
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/kmesh-net/otelcol-kmesh/exporter/kmeshmapexporter/web"
 )
@@ -29,8 +30,10 @@ type asset struct {
 	plain, compressed []byte
 }
 
-// assets gives the page's files by their path.
-func assets() (map[string]http.Handler, error) {
+// assets gives the page's files by their path, compressed once for all exporters.
+var assets = sync.OnceValues(loadAssets)
+
+func loadAssets() (map[string]http.Handler, error) {
 	all := make(map[string]http.Handler)
 	for name, contentType := range types {
 		content, err := fs.ReadFile(web.Bundle(), name)
