@@ -46,6 +46,7 @@ var presets = map[string]string{
 	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=emptyDir",
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
 	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
+	"map":        "map.enabled=true",
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
 }
 

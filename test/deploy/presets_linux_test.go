@@ -6,7 +6,9 @@ package deploy
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,6 +46,9 @@ func TestPresetsRun(t *testing.T) {
 				relay.start()
 				answers200(t, "http://"+gatewayAddress+":13133/")
 				defer relay.kill()
+				if name == "map" {
+					s.requireMap(t)
+				}
 			}
 
 			spec, configuration := s.agentSpec(t)
@@ -97,4 +102,19 @@ func (s *installed) agentSpec(t *testing.T) (corev1.PodSpec, mount) {
 		"hostNetwork": collector["hostNetwork"], "serviceAccountName": collector["serviceAccount"],
 	}})
 	return pod, mount{from: dir, to: "/etc/otelcol-kmesh", readOnly: true}
+}
+
+// requireMap asks for the live map as kubectl port-forward does: from inside the pod's network.
+func (s *installed) requireMap(t *testing.T) {
+	t.Helper()
+	var conn net.Conn
+	var err error
+	s.relay.Do(func() { conn, err = net.Dial("tcp4", "127.0.0.1:9465") })
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "GET / HTTP/1.0\r\nHost: localhost:9465\r\n\r\n")
+	require.NoError(t, err)
+	page, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Regexp(t, `^HTTP/1.[01] 200 (?s:.*)<html`, string(page))
 }

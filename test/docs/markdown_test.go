@@ -18,7 +18,7 @@ import (
 const repository = "../.."
 
 // skipped are folders that are no part of the sources.
-var skipped = []string{".git", ".tools", "dist", "node_modules", "testdata"}
+var skipped = []string{".git", ".tools", "dist", ".release", "release", "node_modules", "testdata"}
 
 // files returns the paths of all files with the suffix, relative to the repository.
 func files(t *testing.T, suffix string) (paths []string) {

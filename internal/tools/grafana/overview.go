@@ -62,12 +62,12 @@ func overview() *dashboard.DashboardBuilder {
 		WithRow(row("What is new since yesterday")).
 		WithPanel(list(panel{
 			"New flows", "Flows of the last hour that did not exist in the 24 hours before it. Value: connections that they opened since.", number,
-			[]query{{`sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_connections_opened_total` + at + `[1h]))` +
-				` unless sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_connections_opened_total` + at + `[1d] offset 1h))`, ""}}, links,
+			[]query{{`sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_connections_opened_total` + at + `[1h])) > 0` +
+				` unless sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_connections_opened_total` + at + `[1d] offset 1h)) > 0`, ""}}, links,
 		})).
 		WithPanel(list(panel{
 			"New failures", "Flows whose connects failed in the last hour, and not in the 24 hours before it. Value: failed connects.", number,
-			[]query{{`sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_conntections_failed_total` + at + `[1h]))` +
-				` unless sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_conntections_failed_total` + at + `[1d] offset 1h))`, ""}}, links,
+			[]query{{`sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_conntections_failed_total` + at + `[1h])) > 0` +
+				` unless sum by (` + flowLabels + `) (last_over_time(kmesh_tcp_conntections_failed_total` + at + `[1d] offset 1h)) > 0`, ""}}, links,
 		}))
 }
