@@ -21,7 +21,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e soak screenshot bench scale limits generate web manifests dashboards packages release lint
+.PHONY: help build run test test-kernels e2e fuzz soak screenshot bench scale limits generate web manifests dashboards packages release lint
 
 ##@ Use
 
@@ -91,8 +91,12 @@ screenshot: build $(WEB)/node_modules ## Takes the pictures in docs/images from 
 
 ##@ Check
 
+FUZZ ?= 60s
+fuzz: ## Runs each fuzz target for FUZZ=60s
+	test/fuzz.sh $(FUZZ)
+
 SOAK ?= 30m
-soak: build ## Runs mixed traffic for SOAK=30m; fails on any difference or growth (root)
+soak: build ## Runs mixed traffic and an adversary for SOAK=30m; fails on any difference or growth (root)
 	test/e2e/servers/build.sh
 	KMESH_SOAK=$(SOAK) go test -tags 'e2e soak' -run TestSoak -count=1 -timeout 0 -v ./test/e2e/
 

@@ -29,8 +29,8 @@ func (r *Agent) logSurroundings(settings *Settings, pidNamespace string, continu
 			"list events, e.g. [closed, failed], or remove the receiver from that pipeline")
 	}
 	if target, err := os.Readlink(pidNamespace); err == nil && target != initialPIDNamespace {
-		r.logger.Warn("the collector runs in a PID namespace of its own: older connections of processes outside are not found, " +
-			"and these processes are not named; run it in the host's (hostPID: true, docker run --pid=host)")
+		r.logger.Warn("the collector runs in a PID namespace of its own: it cannot look at the processes outside, which own connections; " +
+			"run it in the host's (hostPID: true, docker run --pid=host)")
 	}
 	cgroup, err := probe.CgroupRoot(settings.CgroupPath)
 	if err != nil {

@@ -4,6 +4,7 @@ package kmeshreceiver
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -236,8 +237,24 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 	}{
 		{"collection_interval: often", []string{"'collection_interval' time: invalid duration"}},
 		{"collection_interval: 0s", []string{"collection_interval is 0s: it must be at least 100ms"}},
-		{"collection_interval: 5", []string{"collection_interval is 5ns: it must be at least 100ms"}},
+		{"collection_interval: 5", []string{"collection_interval is 5ns: write a unit, e.g. 5s"}},
 		{"collection_interval: -5s", []string{"collection_interval is -5s: it must be at least 100ms"}},
+		{"collection_interval: 5000", []string{"collection_interval is 5µs: write a unit, e.g. 5000s"}},
+		{"collection_interval: 2h", []string{"collection_interval is 2h0m0s: it must be at most 1h0m0s"}},
+		{"connection_metrics: {min_duration: 5}", []string{"connection_metrics.min_duration is 5ns: write a unit, e.g. 5s"}},
+		{"connection_metrics: {min_duration: 200h}", []string{"connection_metrics.min_duration is 200h0m0s: it must be at most 168h0m0s"}},
+		{"access_log: {period: 30}", []string{"access_log.period is 30ns: write a unit, e.g. 30s"}},
+		{"access_log: {events: [closed, failed, closed]}", []string{`access_log.events has "closed" twice`}},
+		{"identity: {settle: 5}", []string{"identity.settle is 5ns: write a unit, e.g. 5s"}},
+		{"identity: {retain: 60}", []string{"identity.retain is 60ns: write a unit, e.g. 60s"}},
+		{"identity: {retain: 24h}", []string{"identity.retain is 24h0m0s: it must be at most 10m0s"}},
+		{"identity: {unknown_destinations_limit: 1000000}", []string{"identity.unknown_destinations_limit is 1000000: it must be 0 (no addresses) to 100000"}},
+		{"aggregation_cardinality_limit: 50000000", []string{"aggregation_cardinality_limit is 50000000: it must be 2 to 1000000"}},
+		{"series_expiration: 600", []string{"series_expiration is 600ns: write a unit, e.g. 600s"}},
+		{"series_expiration: 1000h", []string{"series_expiration is 1000h0m0s: it must be at most 168h0m0s"}},
+		{"{connection_metrics: {enabled: true}, metrics: {kmesh.tcp.connection.sent: {enabled: false}, kmesh.tcp.connection.received: {enabled: false}, " +
+			"kmesh.tcp.connection.retrans: {enabled: false}, kmesh.tcp.connection.packet_lost: {enabled: false}}}",
+			[]string{"connection_metrics is enabled, but metrics disables each metric of that set"}},
 		{"colection_interval: 5s", []string{"invalid keys: colection_interval"}},
 		{"node_name: [a]", []string{"node_name", "expected type 'string'"}},
 		{"service_metrics: true", []string{"service_metrics", "expected a map or struct"}},
@@ -272,13 +289,13 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"identity: {networks: [{name: other, cidrs: [10.0.0.0/8]}]}", []string{`identity.networks[0].name is "other", which is the value for unknown ends`}},
 		{"identity: {networks: [{name: corp}]}", []string{`identity.networks[0].cidrs is empty: write the address ranges of "corp"`}},
 		{"identity: {networks: [{name: corp, ranges: []}]}", []string{"identity.networks[0]", "invalid keys: ranges"}},
-		{"identity: {unknown_destinations_limit: -1}", []string{"identity.unknown_destinations_limit is -1: it must be at least 0"}},
+		{"identity: {unknown_destinations_limit: -1}", []string{"identity.unknown_destinations_limit is -1: it must be 0 (no addresses) to 100000"}},
 		{"identity: {files: {}}", []string{"identity", "invalid keys: files"}},
 		{"connection_security_policy: ''", []string{"connection_security_policy is empty: write `auto`"}},
 		{"scope: everything", []string{`scope is "everything": it must be one of known, all`}},
 		{"include_loopback: [yes, no]", []string{"include_loopback", "expected type 'bool'"}},
-		{"aggregation_cardinality_limit: -1", []string{"aggregation_cardinality_limit is -1: it must be at least 2"}},
-		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be at least 2, as one is the overflow series"}},
+		{"aggregation_cardinality_limit: -1", []string{"aggregation_cardinality_limit is -1: it must be 2 to 1000000"}},
+		{"aggregation_cardinality_limit: 1", []string{"aggregation_cardinality_limit is 1: it must be 2 to 1000000; one is the overflow series"}},
 		{"aggregation_cardinality_limit: many", []string{"'aggregation_cardinality_limit' expected type 'int'"}},
 		{"series_expiration: -1s", []string{"series_expiration is -1s: it must be at least twice collection_interval (5s)"}},
 		{"series_expiration: 9s", []string{"series_expiration is 9s: it must be at least twice collection_interval (5s)"}},
@@ -335,4 +352,35 @@ func TestTheNameOfANetworkIsUTF8(t *testing.T) {
 	config := createDefaultConfig().(*Config)
 	config.Identity.Networks = []agent.NetworkConfig{{Name: "corp\xff", CIDRs: []string{"10.0.0.0/8"}}}
 	require.ErrorContains(t, config.Validate(), `identity.networks[0].name is "corp\xff", which is not UTF-8`)
+}
+
+// Whatever is written is a configuration or an error, and what is a configuration can be written and read again.
+func FuzzConfig(f *testing.F) {
+	all, err := os.ReadFile("testdata/config.yaml")
+	require.NoError(f, err)
+	f.Add(string(all))
+	for _, seed := range []string{
+		"{}", "collection_interval: 5", "access_log: {events: [closed, closed]}", "identity: {networks: [{name: a, cidrs: ['::/0']}]}",
+		"identity: {istio: {tls: {ca_file: x}}}", "metrics: {kmesh.tcp.sent: {enabled: false}}", "identity: 7", "[1, 2]",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		retrieved, err := confmap.NewRetrievedFromYAML([]byte(text))
+		if err != nil {
+			return
+		}
+		conf, err := retrieved.AsConf()
+		if err != nil {
+			return
+		}
+		config := createDefaultConfig().(*Config)
+		if conf.Unmarshal(config) != nil || config.Validate() != nil {
+			return
+		}
+		_, err = config.agentSettings()
+		require.NoError(t, err)
+		written := confmap.New()
+		require.NoError(t, written.Marshal(config))
+	})
 }

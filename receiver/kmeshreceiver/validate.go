@@ -14,19 +14,29 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 )
 
-const maxQueueLimitMiB = 1024
+// Upper bounds, beyond which a value is a slip: memory and time grow with each.
+const (
+	maxQueueLimitMiB            = 1024
+	maxCardinalityLimit         = 1_000_000
+	maxUnknownDestinationsLimit = 100_000
+	maxInterval                 = time.Hour
+	maxSettle                   = time.Minute
+	maxRetain                   = 10 * time.Minute // an address is used again by then
+	maxExpiration               = 7 * 24 * time.Hour
+)
 
 // Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
 	return errors.Join(
-		atLeast("collection_interval", c.CollectionInterval, 100*time.Millisecond),
-		atLeast("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0),
+		within("collection_interval", c.CollectionInterval, 100*time.Millisecond, maxInterval),
+		within("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0, maxExpiration),
 		c.AccessLog.validate(),
 		c.Identity.validate(),
 		c.checkFiles(),
 		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),
 		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
+		c.validateSets(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
 }
@@ -44,9 +54,11 @@ func (c *Config) checkFiles() error {
 
 func (c *Config) validateSeries() error {
 	var errs []error
-	if c.AggregationCardinalityLimit < 2 {
-		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be at least 2, as one is the overflow series", c.AggregationCardinalityLimit))
+	if c.AggregationCardinalityLimit < 2 || c.AggregationCardinalityLimit > maxCardinalityLimit {
+		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be 2 to %d; one is the overflow series",
+			c.AggregationCardinalityLimit, maxCardinalityLimit))
 	}
+	errs = append(errs, within("series_expiration", c.SeriesExpiration, 0, maxExpiration))
 	if c.SeriesExpiration < 2*c.CollectionInterval {
 		errs = append(errs, fmt.Errorf("series_expiration is %s: it must be at least twice collection_interval (%s), or series end between two flushes",
 			c.SeriesExpiration, c.CollectionInterval))
@@ -54,12 +66,37 @@ func (c *Config) validateSeries() error {
 	return errors.Join(errs...)
 }
 
+// validateSets rejects a set that is switched on by one key and off by the others.
+func (c *Config) validateSets() error {
+	on := make(map[string]bool)
+	sets := agent.MetricSets()
+	for name := range enabledMetrics(c.Metrics) {
+		on[sets[name]] = true
+	}
+	var errs []error
+	for _, set := range []struct {
+		key, name string
+		enabled   bool
+	}{
+		{"workload_metrics", agent.WorkloadSet, c.WorkloadMetrics.Enabled},
+		{"connection_metrics", agent.ConnectionSet, c.ConnectionMetrics.Enabled},
+	} {
+		if set.enabled && !on[set.name] {
+			errs = append(errs, fmt.Errorf("%[1]s is enabled, but metrics disables each metric of that set: leave one enabled, or disable %[1]s", set.key))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (c *AccessLogConfig) validate() error {
 	var errs []error
-	for _, event := range c.Events {
+	for i, event := range c.Events {
+		if slices.Contains(c.Events[:i], event) {
+			errs = append(errs, fmt.Errorf("access_log.events has %q twice: write it once", event))
+		}
 		errs = append(errs, oneOf("access_log.events", event, agent.EventClosed, agent.EventFailed, agent.EventOpened, agent.EventPeriodic))
 	}
-	errs = append(errs, atLeast("access_log.period", c.Period, 100*time.Millisecond))
+	errs = append(errs, within("access_log.period", c.Period, 100*time.Millisecond, maxExpiration))
 	if c.QueueLimitMiB < 1 || c.QueueLimitMiB > maxQueueLimitMiB {
 		errs = append(errs, fmt.Errorf("access_log.queue_limit_mib is %d: it must be 1 to %d, the default is 32", c.QueueLimitMiB, maxQueueLimitMiB))
 	}
@@ -69,17 +106,12 @@ func (c *AccessLogConfig) validate() error {
 func (c *IdentityConfig) validate() error {
 	errs := []error{
 		oneOf("identity.source", c.Source, sources.Names()...),
-		atLeast("identity.settle", c.Settle, 0),
-		atLeast("identity.retain", c.Retain, 0),
+		within("identity.settle", c.Settle, 0, maxSettle),
+		within("identity.retain", c.Retain, 0, maxRetain),
 	}
-	if c.Retain > 10*time.Minute {
-		errs = append(errs, fmt.Errorf("identity.retain is %s: it must be at most 10m, because an address is used again by then, and removed workloads take memory", c.Retain))
-	}
-	if c.Settle > time.Minute {
-		errs = append(errs, fmt.Errorf("identity.settle is %s: it must be at most 1m, because records wait in memory", c.Settle))
-	}
-	if c.UnknownDestinationsLimit < 0 {
-		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be at least 0 (no addresses)", c.UnknownDestinationsLimit))
+	if c.UnknownDestinationsLimit < 0 || c.UnknownDestinationsLimit > maxUnknownDestinationsLimit {
+		errs = append(errs, fmt.Errorf("identity.unknown_destinations_limit is %d: it must be 0 (no addresses) to %d",
+			c.UnknownDestinationsLimit, maxUnknownDestinationsLimit))
 	}
 	_, err := agent.NewNetworks(c.Networks)
 	errs = append(errs, err)
@@ -91,11 +123,18 @@ func (c *IdentityConfig) validate() error {
 	return errors.Join(errs...)
 }
 
-func atLeast(key string, value, least time.Duration) error {
-	if value >= least {
-		return nil
+// within returns an error if a duration is outside its bounds, or so short that its unit was forgotten: the number alone is
+// in nanoseconds.
+func within(key string, value, least, most time.Duration) error {
+	switch {
+	case value > 0 && value < time.Millisecond:
+		return fmt.Errorf("%s is %s: write a unit, e.g. %ds", key, value, value.Nanoseconds())
+	case value < least:
+		return fmt.Errorf("%s is %s: it must be at least %s", key, value, least)
+	case value > most:
+		return fmt.Errorf("%s is %s: it must be at most %s", key, value, most)
 	}
-	return fmt.Errorf("%s is %s: it must be at least %s", key, value, least)
+	return nil
 }
 
 func notEmpty(key, value, what string) error {
