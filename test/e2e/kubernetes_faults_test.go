@@ -143,7 +143,7 @@ func TestKubernetesFaults(t *testing.T) {
 		// Watches that are there go on, and the API server takes a moment to know.
 		require.Eventually(t, func() bool {
 			p.setCut(false) // ends them
-			return strings.Contains(o.last(), `does not allow to watch pods: give the collector's service account a ClusterRole`)
+			return strings.Contains(o.last(), `does not allow to list pods: give the collector's service account a ClusterRole`)
 		}, time.Minute, time.Second)
 		uncertain(former)
 		before, after := given("fourth")
