@@ -12,6 +12,8 @@ import (
 type Gap struct {
 	began atomic.Int64 // a moment, or never: there is none
 	count atomic.Uint64
+	// The last one that is over: who came and went in it was never reported.
+	from, until atomic.Int64
 }
 
 // NewGap returns one that has not begun.
@@ -30,9 +32,17 @@ func (g *Gap) Begin(since time.Time) {
 
 // End notes that the present state is known again.
 func (g *Gap) End() {
-	if g.began.Swap(int64(never)) != int64(never) {
+	if began := g.began.Load(); began != int64(never) {
+		g.from.Store(began)
+		g.until.Store(int64(momentOf(time.Now())))
+		g.began.Store(int64(never))
 		g.count.Add(1)
 	}
+}
+
+// was returns whether a moment lies in the last gap that is over.
+func (g *Gap) was(at moment) bool {
+	return at >= moment(g.from.Load()) && at < moment(g.until.Load())
 }
 
 // Lasts returns for how long there has been no watch; 0: there is one.

@@ -109,7 +109,16 @@ func (q *question) moment() (at moment, known, settled bool) {
 	if q.history == nil {
 		return q.at, false, false
 	}
-	return q.history.moment(q.at, q.x.lag)
+	return q.history.moment(q.at, q.x.lagAt(q.at))
+}
+
+// lagAt is how much older than its holder's beginning a connection may be. Before that, in a gap, somebody else may have had the
+// address whom nobody ever reported.
+func (x *Index) lagAt(at moment) time.Duration {
+	if x.gap != nil && x.gap.was(at) {
+		return -1
+	}
+	return x.lag
 }
 
 // confirmed returns the owner of an address, as far as it is certain in a gap of the watch: on its own node a pod's cgroup shows
@@ -304,7 +313,7 @@ func (x *Index) owned(a netip.Addr, at moment) bool {
 	if h == nil {
 		return false
 	}
-	at, ok, _ := h.moment(at, x.lag)
+	at, ok, _ := h.moment(at, x.lagAt(at))
 	if !ok {
 		return false
 	}

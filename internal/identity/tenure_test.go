@@ -135,6 +135,17 @@ func TestAGap(t *testing.T) {
 	require.Zero(t, gap.Lasts(after(120)))
 	require.Equal(t, "remote", who(x, "10.244.1.5:80", after(120)))
 
+	// Somebody may have come and gone meanwhile: who has an address next had it no earlier.
+	began := time.Now()
+	gap.Begin(began)
+	gap.End()
+	ended := time.Now()
+	x.Upsert(pod("late", "10.244.1.9"), ended.Add(time.Second), ended.Add(time.Second))
+	w, _ := x.Resolve(End{Address: netip.MustParseAddrPort("10.244.1.9:80")}, began)
+	require.Nil(t, w)
+	w, _ = x.Resolve(End{Address: netip.MustParseAddrPort("10.244.1.9:80")}, ended.Add(time.Millisecond))
+	require.NotNil(t, w)
+
 	// Who was found to be gone, went at a time that nobody knows; others may have had the address since.
 	x.RemoveAt("remote", Span{Last: after(100), Until: after(160), Unwatched: true}, after(160))
 	require.Equal(t, "remote", who(x, "10.244.1.5:80", after(99)))

@@ -27,7 +27,10 @@ import (
 )
 
 // named is what the access log made of the connections of tenants.
-type named struct{ right, nobody, wrong int64 } // bytes
+type named struct {
+	right, nobody, wrong int64 // bytes
+	example              string
+}
 
 // judge compares the name in each line of the log with whose the connection was.
 func (w *turns) judge(t require.TestingT, s *stack) (sum named, lines int) {
@@ -58,6 +61,7 @@ func (w *turns) judge(t require.TestingT, s *stack) (sum named, lines int) {
 			sum.nobody += bytes
 		default:
 			sum.wrong += bytes
+			sum.example = fmt.Sprintf("%s instead of %s: %s", name, whose, line.body)
 		}
 	}
 	return sum, lines
@@ -76,7 +80,7 @@ func (w *turns) noneWrong(s *stack, outOfScope float64) named {
 		require.GreaterOrEqual(c, float64(lines)+s.collector.own(c, "otelcol_kmesh_records_out_of_scope")-outOfScope, float64(all))
 	})
 	w.t.Logf("%d connections of %d pods: %d bytes by the right name, %d by none, %d by a wrong one", len(w.truth), len(w.tenants), sum.right, sum.nobody, sum.wrong)
-	require.Zero(w.t, sum.wrong, "bytes by a wrong name")
+	require.Zero(w.t, sum.wrong, "bytes by a wrong name, e.g. %s", sum.example)
 	return sum
 }
 

@@ -68,7 +68,7 @@ func TestKubernetesFaults(t *testing.T) {
 		c.deletePod(t, holder.Name)
 		holder = movingPod(suffix, time.Now().Add(time.Second))
 		c.create(t, holder)
-		return before, time.Now().Add(1100 * time.Millisecond)
+		return before, time.Now().Add(2100 * time.Millisecond) // the kubelet rounds to whole seconds
 	}
 	uncertain := func(former string) {
 		t.Helper()
@@ -109,7 +109,7 @@ func TestKubernetesFaults(t *testing.T) {
 		p.setCut(false)
 		back(time.Now())
 		o.becomes(movingAddress, after, holder.Name)
-		o.becomes(movingAddress, before, former)
+		o.becomes(movingAddress, before, "nobody") // when it was given on is not known
 	})
 
 	t.Run("a slow watch", func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestKubernetesFaults(t *testing.T) {
 		// Watches that are there go on, and the API server takes a moment to know.
 		require.Eventually(t, func() bool {
 			p.setCut(false) // ends them
-			return strings.Contains(o.last(), `does not allow to watch pods: give the collector's service account a ClusterRole`)
+			return strings.Contains(o.last(), `does not allow to list pods: give the collector's service account a ClusterRole`)
 		}, time.Minute, time.Second)
 		uncertain(former)
 		before, after := given("fourth")
@@ -152,7 +152,7 @@ func TestKubernetesFaults(t *testing.T) {
 		require.NoError(t, err)
 		back(time.Now())
 		o.becomes(movingAddress, after, holder.Name)
-		o.becomes(movingAddress, before, former)
+		o.becomes(movingAddress, before, "nobody") // when it was given on is not known
 	})
 
 	t.Run("a token that is revoked", func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestKubernetesFaults(t *testing.T) {
 		require.NoError(t, os.WriteFile(token, c.token(t, agentNamespace, agentAccount), 0o600))
 		back(time.Now())
 		o.becomes(movingAddress, after, holder.Name)
-		o.becomes(movingAddress, before, former)
+		o.becomes(movingAddress, before, "nobody") // when it was given on is not known
 	})
 }
 
