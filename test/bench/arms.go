@@ -39,6 +39,7 @@ func collector(name string, extra ...string) arm {
 const (
 	loopbackToo = "yaml:receivers::kmesh::include_loopback: true"
 	accessLog   = "testdata/bench/accesslog.yaml"
+	traces      = "testdata/bench/traces.yaml"
 	workloads   = "yaml:receivers::kmesh::workload_metrics::enabled: true"
 	eachOne     = "yaml:receivers::kmesh::connection_metrics::enabled: true"
 )
@@ -47,6 +48,7 @@ var (
 	nothing  = arm{name: "nothing"}
 	metrics  = collector("metrics", loopbackToo)
 	defaults = collector("metrics, access log", loopbackToo, accessLog)
+	traced   = collector("metrics, access log, traces", loopbackToo, accessLog, traces)
 	allSets  = collector("metrics of all sets, access log", loopbackToo, accessLog, workloads, eachOne)
 	tcplife  = arm{name: "tcplife", command: []string{"tcplife"}}
 )

@@ -79,7 +79,7 @@ func pick(samples []sample, of func(sample) float64) figures {
 }
 
 func connections(ctx context.Context, b *bench) error {
-	arms := []arm{nothing, metrics, defaults, allSets, tcplife}
+	arms := []arm{nothing, metrics, defaults, traced, allSets, tcplife}
 	for _, p := range []path{b.veth("7000"), b.loopback("7001")} {
 		all, err := b.turns(ctx, p, 0, b.rounds, arms...)
 		if err != nil {
@@ -108,6 +108,8 @@ func connections(ctx context.Context, b *bench) error {
 		b.report.row("CPU of the collector per connection end, metrics only", "≤ 1.0 µs", only.text("%.2f µs"), only.median() <= 1)
 		logged := pick(all[defaults.name], cpu)
 		b.report.row("the same with the access log to a discarding exporter", "≤ 3.0 µs", logged.text("%.2f µs"), logged.median() <= 3)
+		spans := pick(all[traced.name], cpu).above(logged)
+		b.report.row("what traces to a discarding exporter add to that", "≤ 1.5 µs", spans.text("%.2f µs"), spans.median() <= 1.5)
 	}
 	return b.programTime(ctx)
 }

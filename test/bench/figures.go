@@ -23,6 +23,15 @@ func (f figures) median() float64 {
 	return s[len(s)/2]
 }
 
+// above returns the differences to others of the same rounds.
+func (f figures) above(others figures) figures {
+	differences := make(figures, len(f))
+	for i := range f {
+		differences[i] = f[i] - others[i]
+	}
+	return differences
+}
+
 // over divides round by round: what changes slowly on the machine is in both.
 func (f figures) over(base figures) figures {
 	ratios := make(figures, len(f))

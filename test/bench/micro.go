@@ -19,6 +19,7 @@ func micro(ctx context.Context, b *bench) error {
 	for _, of := range []struct{ pattern, folder string }{
 		{"Flush", "./internal/series"},
 		{"Log$", "./internal/accesslog"},
+		{"Write$", "./internal/spans"},
 		{"FromRingToSeries", "./internal/agent"},
 		{"DecodeRecord|AddToKnownSeries|Snapshot", "./internal/agent ./internal/series"},
 		{"Resolve|Service", "./internal/identity/..."},
