@@ -21,7 +21,6 @@ import (
 // apiServer lists the pods that a test gives it, and reports those that come and go later.
 type apiServer struct {
 	t       testing.TB
-	handler http.Handler
 	server  *httptest.Server
 	address string
 	away    chan struct{} // closed when it goes

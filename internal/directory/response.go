@@ -62,8 +62,7 @@ func (st *stream) response() *discovery.DeltaDiscoveryResponse {
 func (r *answer) address(a netip.Addr, sub *subscription, fresh bool, held map[string]string) {
 	index := r.stream.server.index
 	var present []sent
-	add := func(name string, make func() *discovery.Resource) {
-		resource := make()
+	add := func(name string, resource *discovery.Resource) {
 		present = append(present, sent{name, resource.Version})
 		if !fresh && slices.Contains(sub.sent, sent{name, resource.Version}) || held[name] == resource.Version {
 			return
@@ -71,10 +70,10 @@ func (r *answer) address(a netip.Addr, sub *subscription, fresh bool, held map[s
 		r.put[name] = resource
 	}
 	for _, h := range index.Holders(a) {
-		add(h.UID, func() *discovery.Resource { return workload(h.Workload, h.Span) })
+		add(h.UID, workload(h.Workload, h.Span))
 	}
 	for _, s := range index.ServicesAt(a) {
-		add(istio.ServiceName(s.Key()), func() *discovery.Resource { return service(s) })
+		add(istio.ServiceName(s.Key()), service(s))
 	}
 	for _, before := range sub.sent {
 		if !slices.ContainsFunc(present, func(now sent) bool { return now.name == before.name }) {

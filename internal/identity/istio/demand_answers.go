@@ -37,7 +37,7 @@ func (d *demand) apply(c *change, opening bool, now time.Time) {
 		d.put(e, c, touched, now)
 	}
 	if opening {
-		d.wants.Range(func(a netip.Addr, w *want) bool {
+		d.wants.Range(func(a netip.Addr, _ *want) bool {
 			if _, said := touched[a]; !said && len(d.at[a]) > 0 {
 				touched[a] = false
 			}
