@@ -60,7 +60,7 @@ func unprivileged(t *testing.T, role, argument string) (said *bufio.Reader, end 
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: one, GidMappings: one, Pdeathsig: unix.SIGKILL,
+		UidMappings: one, GidMappings: one,
 		Credential: &syscall.Credential{NoSetGroups: true}, // root there, nobody here
 	}
 	input, err := cmd.StdinPipe()
