@@ -315,7 +315,7 @@ func TestKubernetesRestored(t *testing.T) {
 	s.collector.inSync(t, true)
 	for i := range 200 { // the versions go far ahead
 		name := fmt.Sprintf("later-%03d", i)
-		c.create(t, barePod(name, "", time.Now()))
+		c.create(t, barePod(name, "10.244.8.99", time.Now()))
 		c.deletePod(t, name)
 	}
 	c.deletePod(t, "backed-up")
