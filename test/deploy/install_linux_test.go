@@ -41,6 +41,7 @@ const (
 // installed is a cluster with the chart installed by Helm, and what the test needs to run its pods.
 type installed struct {
 	*cluster
+	t       *testing.T
 	image   image
 	network *testhost.Network
 	relay   *testhost.Host   // the gateway's pod
@@ -57,7 +58,7 @@ func install(t *testing.T, values string) *installed {
 // install installs the chart, and joins this machine to the network as the pods' node.
 func (s *installed) install(t *testing.T, values string) {
 	t.Helper()
-	s.queues = map[string]mount{}
+	s.t, s.queues = t, map[string]mount{}
 	out, err := helm("install", release, chart, "--create-namespace", "--namespace", namespace, "--kubeconfig", s.kubeconfig, "--set", values)
 	require.NoError(t, err, out)
 	require.Contains(t, out, "STATUS: deployed")
@@ -202,7 +203,7 @@ func (s *installed) agentQueue(t *testing.T, spec corev1.PodSpec, n node) mount 
 	for _, v := range spec.Volumes {
 		if v.Name == "queue" && v.HostPath != nil {
 			if _, ok := s.queues[n.name]; !ok {
-				s.queues[n.name] = s.queue(t, 0)
+				s.queues[n.name] = s.queue(s.t, 0) // it outlives the pod
 			}
 			return s.queues[n.name]
 		}
