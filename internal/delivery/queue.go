@@ -56,7 +56,7 @@ func newQueue[T any](what string, limit int, weigh func(T) int, hand func(contex
 	if limit <= 0 {
 		limit = DefaultQueueBytes
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) // #nosec G118 -- shutdown calls it
 	return &Queue[T]{
 		what:   what,
 		limit:  limit,
