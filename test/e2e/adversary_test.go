@@ -27,8 +27,7 @@ import (
 )
 
 const (
-	adversaryVariable = "KMESH_ADVERSARY" // set: this process is one
-	nobodyID          = 65534
+	nobodyID = 65534
 
 	failedConnectsPerSecond = 400
 	// Workloads of testdata/e2e/identity.yaml. They are others than those whose sums are compared: with the source file an
