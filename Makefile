@@ -66,7 +66,7 @@ test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12 6.12+confidenti
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod, Chromium (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Jaeger, Kubernetes, istiod, Chromium (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
 	test/e2e/servers/build.sh
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
