@@ -42,7 +42,10 @@ type Settings struct {
 	CollectionInterval time.Duration
 	// EnabledMetrics are the names of the metrics that are emitted.
 	EnabledMetrics map[string]bool
+	// Attributes are the labels that each set keeps, which CheckAttributes accepts; none: all.
+	Attributes map[string][]string
 
+	FailureReasons        bool // response_flags of failed connects
 	ConnectionMinDuration time.Duration
 	AccessLog             AccessLogSettings
 	Identity              IdentitySettings
@@ -109,6 +112,11 @@ func MetricSets() map[string]string {
 	return sets
 }
 
+// CheckAttributes returns an error unless the set can have these labels.
+func CheckAttributes(set string, names []string) error {
+	return series.CheckAttributes(series.Set(set), names)
+}
+
 // naming returns the settings of naming.
 func (s *Settings) naming() naming.Settings {
 	return naming.Settings{Scope: s.scope(), Settle: s.Identity.Settle, Networks: s.Identity.Networks}
@@ -116,8 +124,14 @@ func (s *Settings) naming() naming.Settings {
 
 // series returns the settings of the series.
 func (s *Settings) series() series.Settings {
+	attributes := make(map[series.Set][]string, len(s.Attributes))
+	for set, names := range s.Attributes {
+		attributes[series.Set(set)] = names
+	}
 	return series.Settings{
 		Enabled:               s.EnabledMetrics,
+		Attributes:            attributes,
+		FailureReasons:        s.FailureReasons,
 		SecurityPolicy:        s.ConnectionSecurityPolicy,
 		ConnectionMinDuration: s.ConnectionMinDuration,
 		CardinalityLimit:      s.AggregationCardinalityLimit,

@@ -33,11 +33,11 @@ func TestFailedConnectCountsOnASeriesOfItsOwn(t *testing.T) {
 	for _, p := range []Points{snap.Service, snap.Workload} {
 		require.Len(t, p.Live, 2)
 		normal, failure := p.Live[0], p.Live[1]
-		require.Equal(t, "-", label(t, normal, "response_flags"))
+		require.Equal(t, "-", labelOf(t, normal, "response_flags"))
 		require.Zero(t, normal.Values[flow.Failed])
 		require.Equal(t, int64(3), normal.Values[flow.Retransmits])
 		require.False(t, normal.Failure)
-		require.Equal(t, "CONNECT", label(t, failure, "response_flags"))
+		require.Equal(t, "CONNECT", labelOf(t, failure, "response_flags"))
 		require.Equal(t, flow.Counters{flow.Failed: 1, flow.Retransmits: 4}, failure.Values)
 		require.True(t, failure.Failure)
 	}

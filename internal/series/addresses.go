@@ -13,13 +13,10 @@ import (
 // Other is in labels in place of all unknown addresses past the limit.
 const Other = "other"
 
-var (
-	otherNames = unique.Make(identity.Names{
-		Workload: Other, CanonicalService: Other, CanonicalRevision: unknown,
-		Namespace: unknown, Principal: unknown, Cluster: unknown,
-	})
-	otherService = unique.Make(serviceNames{host: Other, name: unknown, namespace: unknown})
-)
+var otherNames = unique.Make(identity.Names{
+	Workload: Other, CanonicalService: Other, CanonicalRevision: unknown,
+	Namespace: unknown, Principal: unknown, Cluster: unknown,
+})
 
 // addresses are the unknown ones in labels, at most limit of them. One has its place as long as a series has it.
 type addresses struct {
@@ -72,15 +69,13 @@ func (r *reservation) reserve(a netip.Addr) bool {
 	return true
 }
 
-// names returns those of an end; of one that is but an address, only if the key may have it.
-func (r *reservation) names(w *identity.Workload) unique.Handle[identity.Names] {
-	switch {
-	case w == nil:
-		return unknownNames
-	case w.Kind == identity.KindAddress && !r.reserve(w.Addresses[0]):
-		return otherNames
+// names returns those of an end that are chosen; of one that is but an address, only if the key may have it.
+func (r *reservation) names(w *identity.Workload, c *namesChoice) unique.Handle[identity.Names] {
+	names := namesOf(w)
+	if w != nil && w.Kind == identity.KindAddress && c.showsAddress() && !r.reserve(w.Addresses[0]) {
+		names = otherNames
 	}
-	return w.Names
+	return c.reduce(names)
 }
 
 // held returns what a new series of the key must hold.

@@ -28,7 +28,7 @@ func (s *Sets) addConnection(f *flow.Flow, now time.Time) {
 	switch {
 	case one != nil:
 	case !s.connection.full():
-		one = s.connection.insert(key, connectionAttributes(f, s.traits(f, flagNone), s.settings.SecurityPolicy))
+		one = s.connection.insert(key, connectionAttributes(f, s.traits(f, unknown), s.connection.choice, s.settings.SecurityPolicy))
 		one.hidden = wait > 0
 		one.visible = now.Add(wait).Sub(s.epoch)
 	case closed:

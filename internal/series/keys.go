@@ -18,17 +18,13 @@ var unknownNames = unique.Make(identity.Names{
 	Namespace: unknown, Principal: unknown, Cluster: unknown,
 })
 
-type responseFlags uint8
-
-const (
-	flagNone    responseFlags = iota // "-"
-	flagConnect                      // the connect failed
-)
+// flagConnect is in response_flags of failed connects, unless reasons are asked for or known.
+const flagConnect = "CONNECT"
 
 // traits are the labels that distinguish flows between the same ends.
 type traits struct {
 	direction flow.Direction
-	flags     responseFlags
+	flags     string // [unknown] unless the connect failed
 	mutualTLS bool
 }
 
@@ -39,9 +35,9 @@ type serviceNames struct{ host, name, namespace string }
 type podNames struct{ name, namespace, place string }
 
 var (
-	unknownPod = unique.Make(podNames{name: unknown, namespace: unknown})
-	networkPod = unique.Make(podNames{name: unknown, namespace: unknown, place: unknown})
-	otherPod   = unique.Make(podNames{name: unknown, namespace: unknown, place: Other})
+	unknownPod = podNames{name: unknown, namespace: unknown}
+	networkPod = podNames{name: unknown, namespace: unknown, place: unknown}
+	otherPod   = podNames{name: unknown, namespace: unknown, place: Other}
 )
 
 // serviceKey is a series of the service set.
@@ -72,39 +68,50 @@ func (k workloadKey) ends() [2]unique.Handle[identity.Names] {
 	return [2]unique.Handle[identity.Names]{k.source, k.destination}
 }
 
-func serviceKeyOf(f *flow.Flow, t traits, r *reservation) serviceKey {
-	key := serviceKey{source: r.names(f.Source), destination: r.names(f.Destination), traits: t}
+func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey {
+	key := serviceKey{source: r.names(f.Source, &c.source), destination: r.names(f.Destination, &c.destination), traits: t}
 	requested := f.Requested().Addr()
 	switch {
 	case f.Service != nil:
-		key.service = unique.Make(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
+		key.service = c.reduceService(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
 	case f.RequestedNetwork != nil:
-		key.service = unique.Make(serviceNames{f.RequestedNetwork.Name, unknown, unknown})
+		key.service = c.reduceService(serviceNames{f.RequestedNetwork.Name, unknown, unknown})
+	case !c.labels.has(labelService):
+		key.service = c.reduceService(serviceNames{"", unknown, unknown})
 	// The address of a workload is bounded as workloads are.
 	case f.Destination.Known() && requested == f.Connection.Destination.Addr(), r.reserve(requested):
 		key.address = requested
 	default:
-		key.service = otherService
+		key.service = c.reduceService(serviceNames{Other, unknown, unknown})
 	}
 	return key
 }
 
-func workloadKeyOf(f *flow.Flow, t traits, r *reservation) workloadKey {
-	key := workloadKey{source: r.names(f.Source), destination: r.names(f.Destination), traits: t}
-	w, address := f.Destination, f.Connection.Destination.Addr()
+func workloadKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) workloadKey {
+	key := workloadKey{source: r.names(f.Source, &c.source), destination: r.names(f.Destination, &c.destination), traits: t}
+	w, pod, address := f.Destination, unknownPod, f.Connection.Destination.Addr()
 	switch {
 	case w.Known():
-		key.pod, key.address = unique.Make(podNames{w.Name, w.Namespace, ""}), address
+		pod = podNames{w.Name, w.Namespace, ""}
 	case w != nil && w.Kind == identity.KindNetwork:
-		key.pod = networkPod
-	case !r.reserve(address):
-		key.pod = otherPod
-	case w != nil:
-		key.pod, key.address = unique.Make(podNames{w.Name, w.Namespace, ""}), address
+		pod, address = networkPod, netip.Addr{}
+	case !c.showsPodAddress(w) || r.reserve(address):
+		if w != nil {
+			pod = podNames{w.Name, w.Namespace, ""}
+		}
 	default:
-		key.pod, key.address = unknownPod, address
+		pod, address = otherPod, netip.Addr{}
 	}
+	if c.labels.has(labelPodAddress) {
+		key.address = address
+	}
+	key.pod = c.reducePod(pod)
 	return key
+}
+
+// showsPodAddress returns whether the labels of the pod contain the address of a destination that is no workload.
+func (c *choice) showsPodAddress(w *identity.Workload) bool {
+	return c.labels.has(labelPodAddress) || w != nil && c.labels.has(labelPodName)
 }
 
 func namesOf(w *identity.Workload) unique.Handle[identity.Names] {

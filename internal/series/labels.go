@@ -9,50 +9,139 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
+// label is one of the labels of the sets.
+type label uint8
+
+// The labels. Those of the two ends are in the same order.
 const (
-	setLabels        = 23 // of the service set and of the workload set
-	connectionLabels = 29
+	labelReporter label = iota
+	labelSourceWorkload
+	labelSourceService
+	labelSourceRevision
+	labelSourceNamespace
+	labelSourcePrincipal
+	labelSourceApp
+	labelSourceVersion
+	labelSourceCluster
+	labelService
+	labelServiceNamespace
+	labelServiceName
+	labelPodAddress
+	labelPodNamespace
+	labelPodName
+	labelDestinationWorkload
+	labelDestinationService
+	labelDestinationRevision
+	labelDestinationNamespace
+	labelDestinationPrincipal
+	labelDestinationApp
+	labelDestinationVersion
+	labelDestinationCluster
+	labelProtocol
+	labelFlags
+	labelPolicy
+	labelStartTime
+	labelSourceAddress
+	labelDestinationAddress
+	numLabels
 )
 
-// destinationLabels writes the labels in which the sets differ, in the middle of those that they share.
-type destinationLabels func(m pcommon.Map)
-
-// putLabels writes the labels that all sets share, in the contract's order.
-func putLabels(m pcommon.Map, source, destination identity.Names, t traits, policy string, target destinationLabels) {
-	put(m, "reporter", reporter(t.direction))
-	putEnd(m, "source_", source)
-	target(m)
-	putEnd(m, "destination_", destination)
-	put(m, "request_protocol", "tcp")
-	put(m, "response_flags", t.flags.String())
-	put(m, "connection_security_policy", securityPolicy(policy, t))
+var labelNames = [numLabels]string{
+	"reporter",
+	"source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace",
+	"source_principal", "source_app", "source_version", "source_cluster",
+	"destination_service", "destination_service_namespace", "destination_service_name",
+	"destination_pod_address", "destination_pod_namespace", "destination_pod_name",
+	"destination_workload", "destination_canonical_service", "destination_canonical_revision",
+	"destination_workload_namespace", "destination_principal", "destination_app", "destination_version",
+	"destination_cluster",
+	"request_protocol", "response_flags", "connection_security_policy",
+	"start_time", "source_address", "destination_address",
 }
 
-func putEnd(m pcommon.Map, side string, n identity.Names) {
-	put(m, side+"workload", n.Workload)
-	put(m, side+"canonical_service", n.CanonicalService)
-	put(m, side+"canonical_revision", n.CanonicalRevision)
-	put(m, side+"workload_namespace", n.Namespace)
-	put(m, side+"principal", n.Principal)
-	put(m, side+"app", n.CanonicalService)
-	put(m, side+"version", n.CanonicalRevision)
-	put(m, side+"cluster", n.Cluster)
+// labels are some of them: a bit each.
+type labels uint32
+
+func labelSet(all ...label) (set labels) {
+	for _, l := range all {
+		set |= 1 << l
+	}
+	return set
 }
 
-func putService(m pcommon.Map, host, namespace, name string) {
-	put(m, "destination_service", host)
-	put(m, "destination_service_namespace", namespace)
-	put(m, "destination_service_name", name)
+func (s labels) has(l label) bool { return s&(1<<l) != 0 }
+
+// has any of the others.
+func (s labels) hasAny(others labels) bool { return s&others != 0 }
+
+const (
+	everyLabel       labels = 1<<numLabels - 1
+	serviceNameMask  labels = 1<<labelService | 1<<labelServiceNamespace | 1<<labelServiceName
+	podMask          labels = 1<<labelPodAddress | 1<<labelPodNamespace | 1<<labelPodName
+	connectionMask   labels = 1<<labelStartTime | 1<<labelSourceAddress | 1<<labelDestinationAddress
+	connectionNeeded labels = connectionMask | 1<<labelReporter
+)
+
+// labelsOf returns those that a set has.
+func labelsOf(set Set) labels {
+	switch set {
+	case Workload:
+		return everyLabel &^ serviceNameMask &^ connectionMask
+	case Connection:
+		return everyLabel
+	default:
+		return everyLabel &^ podMask &^ connectionMask
+	}
 }
 
-func putPod(m pcommon.Map, address, namespace, name string) {
-	put(m, "destination_pod_address", address)
-	put(m, "destination_pod_namespace", namespace)
-	put(m, "destination_pod_name", name)
+// labelWriter writes the labels that a choice keeps.
+type labelWriter struct {
+	attributes pcommon.Map
+	choice     *choice
 }
 
-func put(m pcommon.Map, label, value string) {
-	m.PutStr(label, flow.Text(value))
+func newLabelWriter(c *choice) labelWriter {
+	m := pcommon.NewMap()
+	m.EnsureCapacity(c.count)
+	return labelWriter{m, c}
+}
+
+func (w labelWriter) put(l label, value string) {
+	if w.choice.labels.has(l) {
+		w.attributes.PutStr(labelNames[l], flow.Text(value))
+	}
+}
+
+// names writes those of both ends, and between them the labels in which the sets differ, in the contract's order.
+func (w labelWriter) names(t traits, policy string, source, destination identity.Names, target func()) {
+	w.put(labelReporter, reporter(t.direction))
+	w.end(labelSourceWorkload, source)
+	target()
+	w.end(labelDestinationWorkload, destination)
+	w.put(labelProtocol, "tcp")
+	w.put(labelFlags, t.flags)
+	w.put(labelPolicy, securityPolicy(policy, t))
+}
+
+func (w labelWriter) end(first label, n identity.Names) {
+	for i, value := range []string{
+		n.Workload, n.CanonicalService, n.CanonicalRevision, n.Namespace, n.Principal,
+		n.CanonicalService, n.CanonicalRevision, n.Cluster,
+	} {
+		w.put(first+label(i), value)
+	}
+}
+
+func (w labelWriter) service(host, namespace, name string) {
+	w.put(labelService, host)
+	w.put(labelServiceNamespace, namespace)
+	w.put(labelServiceName, name)
+}
+
+func (w labelWriter) pod(address, namespace, name string) {
+	w.put(labelPodAddress, address)
+	w.put(labelPodNamespace, namespace)
+	w.put(labelPodName, name)
 }
 
 func reporter(d flow.Direction) string {
@@ -60,13 +149,6 @@ func reporter(d flow.Direction) string {
 		return "destination"
 	}
 	return "source"
-}
-
-func (f responseFlags) String() string {
-	if f == flagConnect {
-		return "CONNECT"
-	}
-	return unknown
 }
 
 func securityPolicy(policy string, t traits) string {
@@ -80,71 +162,65 @@ func securityPolicy(policy string, t traits) string {
 	}
 }
 
-func (k serviceKey) attributes(policy string) pcommon.Map {
-	m := newMap(setLabels)
-	putLabels(m, k.source.Value(), k.destination.Value(), k.traits, policy, func(m pcommon.Map) {
+func (k serviceKey) attributes(c *choice, policy string) pcommon.Map {
+	w := newLabelWriter(c)
+	w.names(k.traits, policy, k.source.Value(), k.destination.Value(), func() {
 		if k.address.IsValid() {
-			putService(m, k.address.String(), unknown, unknown)
+			w.service(k.address.String(), unknown, unknown)
 			return
 		}
 		s := k.service.Value()
-		putService(m, s.host, s.namespace, s.name)
+		w.service(s.host, s.namespace, s.name)
 	})
-	return m
+	return w.attributes
 }
 
-func (k workloadKey) attributes(policy string) pcommon.Map {
-	m := newMap(setLabels)
-	putLabels(m, k.source.Value(), k.destination.Value(), k.traits, policy, func(m pcommon.Map) {
+func (k workloadKey) attributes(c *choice, policy string) pcommon.Map {
+	w := newLabelWriter(c)
+	w.names(k.traits, policy, k.source.Value(), k.destination.Value(), func() {
 		pod := k.pod.Value()
 		address := pod.place
 		if k.address.IsValid() {
 			address = k.address.String()
 		}
-		putPod(m, address, pod.namespace, pod.name)
+		w.pod(address, pod.namespace, pod.name)
 	})
-	return m
+	return w.attributes
 }
 
 // connectionAttributes are the service set's labels, and those that distinguish connections.
-func connectionAttributes(f *flow.Flow, t traits, policy string) pcommon.Map {
+func connectionAttributes(f *flow.Flow, t traits, choice *choice, policy string) pcommon.Map {
 	c := f.Connection
-	m := newMap(connectionLabels)
-	putLabels(m, namesOf(f.Source).Value(), namesOf(f.Destination).Value(), t, policy, func(m pcommon.Map) {
+	w := newLabelWriter(choice)
+	w.names(t, policy, namesOf(f.Source).Value(), namesOf(f.Destination).Value(), func() {
 		if s := f.Service; s != nil {
-			putService(m, s.Host, s.Namespace, s.Name)
+			w.service(s.Host, s.Namespace, s.Name)
 			return
 		}
 		host := f.DestinationService()
 		if f.RequestedNetwork != nil {
 			host = f.RequestedNetwork.Name
 		}
-		putService(m, host, unknown, unknown)
+		w.service(host, unknown, unknown)
 	})
-	put(m, "start_time", c.Start.UTC().Format(flow.StartTimeFormat))
-	put(m, "source_address", c.Source.String())
-	put(m, "destination_address", c.Destination.String())
+	w.put(labelStartTime, c.Start.UTC().Format(flow.StartTimeFormat))
+	w.put(labelSourceAddress, c.Source.String())
+	w.put(labelDestinationAddress, c.Destination.String())
 	address, namespace, name := c.Destination.Addr().String(), unknown, unknown
-	switch w := f.Destination; {
-	case w == nil:
-	case w.Kind == identity.KindNetwork:
+	switch d := f.Destination; {
+	case d == nil:
+	case d.Kind == identity.KindNetwork:
 		address = unknown // as in the workload set; destination_address has it
 	default:
-		namespace, name = w.Namespace, w.Name
+		namespace, name = d.Namespace, d.Name
 	}
-	putPod(m, address, namespace, name)
-	return m
+	w.pod(address, namespace, name)
+	return w.attributes
 }
 
 // overflowAttributes mark the one series of a set that stands for all that its limit refused, as in the OTel SDKs.
 func overflowAttributes() pcommon.Map {
-	m := newMap(1)
-	m.PutBool("otel.metric.overflow", true)
-	return m
-}
-
-func newMap(capacity int) pcommon.Map {
 	m := pcommon.NewMap()
-	m.EnsureCapacity(capacity)
+	m.PutBool("otel.metric.overflow", true)
 	return m
 }

@@ -78,15 +78,15 @@ func TestUnknownEndsKeepReporterAndAddress(t *testing.T) {
 	a.Add(c, noon)
 	snap := a.Snapshot(noon.Add(time.Second))
 	service, workload := one(t, snap.Service), one(t, snap.Workload)
-	require.Equal(t, "192.0.2.7", label(t, service, "destination_service"))
-	require.Equal(t, "192.0.2.7", label(t, workload, "destination_pod_address"))
+	require.Equal(t, "192.0.2.7", labelOf(t, service, "destination_service"))
+	require.Equal(t, "192.0.2.7", labelOf(t, workload, "destination_pod_address"))
 	known := map[string]bool{
 		"reporter": true, "destination_service": true, "destination_pod_address": true, "request_protocol": true,
 		"connection_security_policy": true,
 	}
 	for _, p := range []Point{service, workload} {
 		require.Equal(t, 23, p.Attributes.Len())
-		require.Equal(t, "destination", label(t, p, "reporter"))
+		require.Equal(t, "destination", labelOf(t, p, "reporter"))
 		for k, v := range p.Attributes.All() {
 			if !known[k] {
 				require.Equal(t, "-", v.Str(), k)
@@ -101,8 +101,8 @@ func TestUnknownServiceIsTheAddressThatWasAskedFor(t *testing.T) {
 	c.Destination, c.Original = netip.MustParseAddrPort("127.0.0.1:15001"), strangeAddr
 	a.Add(c, noon)
 	snap := a.Snapshot(noon.Add(time.Second))
-	require.Equal(t, "192.0.2.7", label(t, one(t, snap.Service), "destination_service"))
-	require.Equal(t, "127.0.0.1", label(t, one(t, snap.Workload), "destination_pod_address"))
+	require.Equal(t, "192.0.2.7", labelOf(t, one(t, snap.Service), "destination_service"))
+	require.Equal(t, "127.0.0.1", labelOf(t, one(t, snap.Workload), "destination_pod_address"))
 }
 
 func TestAServiceWhosePodIsUnknownHasTheServicesAddress(t *testing.T) {
@@ -112,9 +112,9 @@ func TestAServiceWhosePodIsUnknownHasTheServicesAddress(t *testing.T) {
 	a.Add(c, noon)
 	snap := a.Snapshot(noon.Add(time.Second))
 	service := one(t, snap.Service)
-	require.Equal(t, "httpbin.default.svc.cluster.local", label(t, service, "destination_service"))
-	require.Equal(t, "-", label(t, service, "destination_workload"))
-	require.Equal(t, serviceAddr.Addr().String(), label(t, one(t, snap.Workload), "destination_pod_address"))
+	require.Equal(t, "httpbin.default.svc.cluster.local", labelOf(t, service, "destination_service"))
+	require.Equal(t, "-", labelOf(t, service, "destination_workload"))
+	require.Equal(t, serviceAddr.Addr().String(), labelOf(t, one(t, snap.Workload), "destination_pod_address"))
 }
 
 func TestSecurityPolicy(t *testing.T) {
@@ -147,7 +147,7 @@ func TestSecurityPolicy(t *testing.T) {
 			a.Add(c, noon)
 			snap := a.Snapshot(noon.Add(time.Second))
 			for _, p := range []Points{snap.Service, snap.Workload, snap.Connection} {
-				require.Equal(t, tt.want, label(t, one(t, p), "connection_security_policy"))
+				require.Equal(t, tt.want, labelOf(t, one(t, p), "connection_security_policy"))
 			}
 		})
 	}

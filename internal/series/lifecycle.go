@@ -47,7 +47,8 @@ func (s *series) step(m moment) phase {
 }
 
 // EndGone ends the series of the service and workload sets that name a workload which present no longer knows, as soon
-// as their last values are delivered. It walks all series: call it when workloads went, not per record.
+// as their last values are delivered. It walks all series: call it when workloads went, not per record. Where a choice of
+// labels made many workloads' names one, a series ends when it is idle.
 func (s *Sets) EndGone(present func(unique.Handle[identity.Names]) bool) {
 	endGone(&s.service, s.settings.Networks, present)
 	endGone(&s.workload, s.settings.Networks, present)
@@ -60,9 +61,10 @@ type named interface {
 }
 
 func endGone[K named](s *set[K], networks *identity.Networks, present func(unique.Handle[identity.Names]) bool) {
+	whole := [2]bool{s.choice.source.whole, s.choice.destination.whole}
 	for key, e := range s.byKey { // without the overflow series, which names nobody
-		for _, end := range key.ends() {
-			if end != unknownNames && !networks.Named(end) && !present(end) {
+		for i, end := range key.ends() {
+			if whole[i] && end != unknownNames && !networks.Named(end) && !present(end) {
 				e.final = true
 			}
 		}

@@ -78,9 +78,9 @@ func TestASourceInANetworkHasItsName(t *testing.T) {
 	c.Source = netip.MustParseAddrPort("[2001:db8::7]:999")
 	a.Add(c, noon)
 	p := one(t, a.Snapshot(noon.Add(time.Second)).Service)
-	require.Equal(t, "corp", label(t, p, "source_workload"))
-	require.Equal(t, "-", label(t, p, "source_workload_namespace"))
-	require.Equal(t, "httpbin.default.svc.cluster.local", label(t, p, "destination_service"))
+	require.Equal(t, "corp", labelOf(t, p, "source_workload"))
+	require.Equal(t, "-", labelOf(t, p, "source_workload_namespace"))
+	require.Equal(t, "httpbin.default.svc.cluster.local", labelOf(t, p, "destination_service"))
 }
 
 func TestManyAddressesOfANetworkAreOneSeries(t *testing.T) {
@@ -125,8 +125,8 @@ func TestWhatANetworkIsCalledAsAService(t *testing.T) {
 			a.Add(c, noon)
 			snap := a.Snapshot(noon.Add(time.Second))
 			for _, p := range []Points{snap.Service, snap.Connection} {
-				require.Equal(t, tt.wantWorkload, label(t, one(t, p), "destination_workload"))
-				require.Equal(t, tt.wantService, label(t, one(t, p), "destination_service"))
+				require.Equal(t, tt.wantWorkload, labelOf(t, one(t, p), "destination_workload"))
+				require.Equal(t, tt.wantService, labelOf(t, one(t, p), "destination_service"))
 			}
 		})
 	}
@@ -161,8 +161,8 @@ func TestPastTheLimitUnknownDestinationsShareOther(t *testing.T) {
 		require.Len(t, p.Live, 4, name)
 		require.Equal(t, int64(20), total(p.Live)[flow.Closed])
 		for i, want := range []string{"192.0.0.0", "192.0.0.1", "192.0.0.2", "other"} {
-			require.Equal(t, want, label(t, p.Live[i], name))
-			require.Equal(t, "-", label(t, p.Live[i], "destination_workload"))
+			require.Equal(t, want, labelOf(t, p.Live[i], name))
+			require.Equal(t, "-", labelOf(t, p.Live[i], "destination_workload"))
 			require.Equal(t, 23, p.Live[i].Attributes.Len())
 		}
 		require.Equal(t, int64(14), p.Live[3].Values[flow.Closed])
@@ -201,7 +201,7 @@ func TestPlacesComeBackWithTheSeriesThatEnd(t *testing.T) {
 	snap := a.Snapshot(at)
 	var labelled []string
 	for _, p := range snap.Service.Live {
-		labelled = append(labelled, label(t, p, "destination_service"))
+		labelled = append(labelled, labelOf(t, p, "destination_service"))
 	}
 	require.ElementsMatch(t, []string{"192.0.0.0", "192.0.0.3", "other"}, labelled)
 	for range 5 {
@@ -218,8 +218,8 @@ func TestWithoutPlacesNoUnknownAddressIsInLabels(t *testing.T) {
 	a := newSubject(settings, newWorld())
 	a.Add(to(strangeAddr), noon)
 	snap := a.Snapshot(noon)
-	require.Equal(t, "other", label(t, one(t, snap.Service), "destination_service"))
-	require.Equal(t, "other", label(t, one(t, snap.Workload), "destination_pod_address"))
+	require.Equal(t, "other", labelOf(t, one(t, snap.Service), "destination_service"))
+	require.Equal(t, "other", labelOf(t, one(t, snap.Workload), "destination_pod_address"))
 }
 
 // host is a resolver that gives every address that it does not know for a name, as the source `host` does.
@@ -250,7 +250,7 @@ func TestAnAddressForANameHasAPlaceOrIsOneOfTheOthers(t *testing.T) {
 		for _, point := range p.Live {
 			var labels []string
 			for _, name := range names {
-				labels = append(labels, label(t, point, name))
+				labels = append(labels, labelOf(t, point, name))
 			}
 			all = append(all, strings.Join(labels, " "))
 		}

@@ -17,6 +17,7 @@ type entry[K comparable] struct {
 
 // set holds series by key, at most limit of them; what it refuses goes to one overflow series.
 type set[K comparable] struct {
+	choice   *choice
 	limit    int
 	byKey    map[K]*entry[K]
 	entries  []*entry[K] // dense: a flush walks all of them
@@ -26,8 +27,8 @@ type set[K comparable] struct {
 	addresses *addresses // in the labels of all sets
 }
 
-func newSet[K comparable](limit int, unknowns *addresses) set[K] {
-	return set[K]{limit: limit, byKey: make(map[K]*entry[K]), addresses: unknowns}
+func newSet[K comparable](choice *choice, limit int, unknowns *addresses) set[K] {
+	return set[K]{choice: choice, limit: limit, byKey: make(map[K]*entry[K]), addresses: unknowns}
 }
 
 // find returns the series of key if there is one, begun anew if it was ended; else nil.
@@ -45,7 +46,7 @@ func (s *set[K]) find(key K) *series {
 // labelled is a key that becomes attributes.
 type labelled interface {
 	comparable
-	attributes(policy string) pcommon.Map
+	attributes(c *choice, policy string) pcommon.Map
 }
 
 // get returns the series of key, a new one when there is none, or the overflow series at the limit.
@@ -57,8 +58,8 @@ func get[K labelled](s *set[K], key K, reserved *reservation, t traits, policy s
 		s.refused++
 		return s.overflowSeries()
 	}
-	made := s.insert(key, key.attributes(policy))
-	made.failure = t.flags == flagConnect
+	made := s.insert(key, key.attributes(s.choice, policy))
+	made.failure = t.flags != unknown
 	made.held = reserved.held()
 	s.addresses.hold(made.held)
 	return made

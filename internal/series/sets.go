@@ -3,6 +3,7 @@
 package series
 
 import (
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -21,7 +22,8 @@ type Sets struct {
 	workload   set[workloadKey]
 	connection set[connectionKey]
 	clock      stamps
-	addresses  *addresses // in the labels of the service and workload set
+	addresses  *addresses        // in the labels of the service and workload set
+	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
 
 	counted flow.Counters // all that series were given
 	pending flow.Counters // counted, as of the last snapshot
@@ -32,6 +34,7 @@ type Sets struct {
 func New(settings Settings, resource pcommon.Resource, scope pcommon.InstrumentationScope) *Sets {
 	settings = settings.withDefaults()
 	limit, unknown := settings.CardinalityLimit, newAddresses(settings.UnknownAddresses)
+	labels := func(set Set) *choice { return newChoice(set, settings.Attributes[set]) }
 	return &Sets{
 		settings: settings,
 		format: &format{
@@ -41,11 +44,12 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 			connection: enabled(connectionMetrics, settings.Enabled),
 		},
 		epoch:      time.Now(),
-		service:    newSet[serviceKey](limit, unknown),
-		workload:   newSet[workloadKey](limit, unknown),
-		connection: newSet[connectionKey](limit, unknown),
+		service:    newSet[serviceKey](labels(Service), limit, unknown),
+		workload:   newSet[workloadKey](labels(Workload), limit, unknown),
+		connection: newSet[connectionKey](labels(Connection), limit, unknown),
 		clock:      stamps{next: 1},
 		addresses:  unknown,
+		reasons:    make(map[string]string),
 	}
 }
 
@@ -72,31 +76,31 @@ func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	}
 	switch {
 	case f.Connection.Event == flow.EventFailed: // its SYNs may have been sent again: that stays with it
-		s.addDelta(f, flagConnect, delta, now)
+		s.addDelta(f, s.failureFlags(f.Connection), delta, now)
 	case delta[flow.Failed] == 0:
-		s.addDelta(f, flagNone, delta, now)
+		s.addDelta(f, unknown, delta, now)
 	default: // an aggregate of failed and other ends
-		s.addDelta(f, flagConnect, flow.Counters{flow.Failed: delta[flow.Failed]}, now)
+		s.addDelta(f, s.failureFlags(f.Connection), flow.Counters{flow.Failed: delta[flow.Failed]}, now)
 		delta[flow.Failed] = 0
-		s.addDelta(f, flagNone, delta, now)
+		s.addDelta(f, unknown, delta, now)
 	}
 }
 
-func (s *Sets) addDelta(f *flow.Flow, flags responseFlags, delta flow.Counters, now time.Time) {
+func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now time.Time) {
 	if delta == (flow.Counters{}) {
 		return // an idle connection must not keep its series alive
 	}
-	traits := s.traits(f, flags)
+	all := s.traits(f, flags)
 	refused := false
 	if s.Holds(Service) {
-		reserved := reservation{addresses: s.addresses}
-		key := serviceKeyOf(f, traits, &reserved)
+		traits, reserved := s.service.choice.reduce(all), reservation{addresses: s.addresses}
+		key := serviceKeyOf(f, traits, s.service.choice, &reserved)
 		s.touch(get(&s.service, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
 		refused = reserved.refused
 	}
 	if s.Holds(Workload) {
-		reserved := reservation{addresses: s.addresses}
-		key := workloadKeyOf(f, traits, &reserved)
+		traits, reserved := s.workload.choice.reduce(all), reservation{addresses: s.addresses}
+		key := workloadKeyOf(f, traits, s.workload.choice, &reserved)
 		s.touch(get(&s.workload, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
 		refused = refused || reserved.refused
 	}
@@ -119,12 +123,25 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 // hbonePort is where a tunnel of an ambient mesh ends.
 const hbonePort = 15008
 
-func (s *Sets) traits(f *flow.Flow, flags responseFlags) traits {
+func (s *Sets) traits(f *flow.Flow, flags string) traits {
 	t := traits{direction: f.Connection.Direction, flags: flags}
 	if s.settings.SecurityPolicy == PolicyAuto && tunnelled(f) {
 		t.mutualTLS = true
 	}
 	return t
+}
+
+// failureFlags returns response_flags of a failed connect. An aggregate of several has no reason.
+func (s *Sets) failureFlags(c *flow.Connection) string {
+	if !s.settings.FailureReasons || c.ErrorType == "" {
+		return flagConnect
+	}
+	flags, found := s.reasons[c.ErrorType]
+	if !found { // errors are as many as the kernel has
+		flags = strings.ToUpper(c.ErrorType)
+		s.reasons[c.ErrorType] = flags
+	}
+	return flags
 }
 
 // tunnelled returns whether the connection itself is an HBONE tunnel, which is always mutual TLS.

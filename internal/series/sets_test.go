@@ -108,9 +108,9 @@ func TestTheSeriesOfAWorkloadThatIsGoneEnds(t *testing.T) {
 	snap := a.Snapshot(noon.Add(time.Second))
 	for _, p := range []Points{snap.Service, snap.Workload} {
 		require.Len(t, p.Ended, 1)
-		require.Equal(t, "httpbin", label(t, p.Ended[0], "destination_workload"))
+		require.Equal(t, "httpbin", labelOf(t, p.Ended[0], "destination_workload"))
 		require.Len(t, p.Live, 1)
-		require.Equal(t, "-", label(t, p.Live[0], "destination_workload"))
+		require.Equal(t, "-", labelOf(t, p.Live[0], "destination_workload"))
 	}
 }
 

@@ -15,7 +15,11 @@ const PolicyAuto = "auto"
 type Settings struct {
 	// Enabled are the names of the metrics that are written. A set is held if one of its metrics is enabled.
 	Enabled map[string]bool
+	// Attributes are the labels that a set keeps, which CheckAttributes accepts; none: all.
+	Attributes map[Set][]string
 
+	// FailureReasons puts why a connect failed into response_flags, in place of CONNECT.
+	FailureReasons        bool
 	SecurityPolicy        string // connection_security_policy; "" is PolicyAuto
 	ConnectionMinDuration time.Duration
 

@@ -98,7 +98,7 @@ func texts(m pcommon.Map) []string {
 	return all
 }
 
-func label(t *testing.T, p Point, name string) string {
+func labelOf(t *testing.T, p Point, name string) string {
 	t.Helper()
 	v, ok := p.Attributes.Get(name)
 	require.True(t, ok, "no label %s", name)

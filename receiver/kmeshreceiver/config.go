@@ -42,6 +42,8 @@ type Config struct {
 	SeriesExpiration time.Duration `mapstructure:"series_expiration"`
 	// InitialZero lets a series start with a point of value 0, so that Prometheus' rate() sees its first value.
 	InitialZero bool `mapstructure:"initial_zero"`
+	// FailureReasons puts why a connect failed into response_flags, in place of CONNECT.
+	FailureReasons bool `mapstructure:"failure_reasons"`
 	// CgroupPath is the cgroup v2 folder to attach to; empty: the mount that is there.
 	CgroupPath string `mapstructure:"cgroup_path"`
 	// TraceSalt is a secret that all agents share, which trace ids are made with; empty: they are made without.
@@ -53,11 +55,13 @@ type Config struct {
 // SetConfig switches a set of metrics on or off.
 type SetConfig struct {
 	Enabled bool `mapstructure:"enabled"`
+	// Attributes are the labels that the set keeps; none: all.
+	Attributes []string `mapstructure:"attributes"`
 }
 
 // ConnectionSetConfig is that of the metrics per connection.
 type ConnectionSetConfig struct {
-	Enabled bool `mapstructure:"enabled"`
+	SetConfig `mapstructure:",squash"`
 	// MinDuration is how old a connection must be to have series of its own.
 	MinDuration time.Duration `mapstructure:"min_duration"`
 }
@@ -115,10 +119,10 @@ func createDefaultConfig() component.Config {
 // which `metrics:` overrides one by one.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	switches := struct {
-		Service    SetConfig           `mapstructure:"service_metrics"`
-		Workload   SetConfig           `mapstructure:"workload_metrics"`
-		Connection ConnectionSetConfig `mapstructure:"connection_metrics"`
-	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics}
+		Service    SetConfig `mapstructure:"service_metrics"`
+		Workload   SetConfig `mapstructure:"workload_metrics"`
+		Connection SetConfig `mapstructure:"connection_metrics"`
+	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics.SetConfig}
 	if err := conf.Unmarshal(&switches, confmap.WithIgnoreUnused()); err != nil {
 		return err
 	}
@@ -134,6 +138,15 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	return errors.Join(c.Identity.takeSections(conf), conf.Unmarshal(c))
 }
 
+// attributes are the labels that the user chose, by set.
+func (c *Config) attributes() map[string][]string {
+	return map[string][]string{
+		agent.ServiceSet:    c.ServiceMetrics.Attributes,
+		agent.WorkloadSet:   c.WorkloadMetrics.Attributes,
+		agent.ConnectionSet: c.ConnectionMetrics.Attributes,
+	}
+}
+
 // agentSettings are the part of the agent's settings that users configure.
 func (c *Config) agentSettings() (agent.Settings, error) {
 	networks, err := agent.NewNetworks(c.Identity.Networks)
@@ -143,6 +156,8 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 	return agent.Settings{
 		CollectionInterval:    c.CollectionInterval,
 		EnabledMetrics:        enabledMetrics(c.Metrics),
+		Attributes:            c.attributes(),
+		FailureReasons:        c.FailureReasons,
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		AccessLog: agent.AccessLogSettings{
 			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,

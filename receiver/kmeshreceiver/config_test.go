@@ -81,7 +81,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		NodeName:           "",
 		ServiceMetrics:     SetConfig{Enabled: true},
 		WorkloadMetrics:    SetConfig{Enabled: false},
-		ConnectionMetrics:  ConnectionSetConfig{Enabled: false, MinDuration: 5 * time.Second},
+		ConnectionMetrics:  ConnectionSetConfig{MinDuration: 5 * time.Second},
 		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32},
 		Identity: IdentityConfig{
 			Source: "auto",
@@ -130,10 +130,12 @@ func TestEveryKeyIsRead(t *testing.T) {
 	want := Config{
 		CollectionInterval: 7 * time.Second,
 		NodeName:           "node-1",
-		ServiceMetrics:     SetConfig{Enabled: false},
-		WorkloadMetrics:    SetConfig{Enabled: true},
-		ConnectionMetrics:  ConnectionSetConfig{Enabled: true, MinDuration: time.Minute},
-		AccessLog:          AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
+		ServiceMetrics:     SetConfig{Enabled: false, Attributes: []string{"source_app"}},
+		WorkloadMetrics:    SetConfig{Enabled: true, Attributes: []string{"reporter", "source_workload", "destination_pod_name"}},
+		ConnectionMetrics: ConnectionSetConfig{SetConfig: SetConfig{Enabled: true, Attributes: []string{
+			"reporter", "start_time", "source_address", "destination_address"}}, MinDuration: time.Minute},
+		FailureReasons: true,
+		AccessLog:      AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -259,6 +261,10 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"node_name: [a]", []string{"node_name", "expected type 'string'"}},
 		{"service_metrics: true", []string{"service_metrics", "expected a map or struct"}},
 		{"service_metrics: {on: true}", []string{"service_metrics", "invalid keys: on"}},
+		{"service_metrics: {attributes: [reporter, destination_pod_name]}", []string{
+			`service_metrics.attributes: "destination_pod_name" is not a label of the set: they are reporter, source_workload, `}},
+		{"connection_metrics: {attributes: [reporter]}", []string{
+			"connection_metrics.attributes: without start_time, source_address, destination_address two connections can have the same labels"}},
 		{"workload_metrics: {enabled: 7}", []string{"workload_metrics.enabled", "expected type 'bool'"}},
 		{"connection_metrics: {min_duration: -5s}", []string{"connection_metrics.min_duration is -5s: it must be at least 0s"}},
 		{"connection_metrics: {min_duration: soon}", []string{"'connection_metrics.min_duration' time: invalid duration"}},

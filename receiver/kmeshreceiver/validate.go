@@ -54,6 +54,11 @@ func (c *Config) checkFiles() error {
 
 func (c *Config) validateSeries() error {
 	var errs []error
+	for set, names := range c.attributes() {
+		if err := agent.CheckAttributes(set, names); err != nil {
+			errs = append(errs, fmt.Errorf("%s_metrics.attributes: %w", set, err))
+		}
+	}
 	if c.AggregationCardinalityLimit < 2 || c.AggregationCardinalityLimit > maxCardinalityLimit {
 		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be 2 to %d; one is the overflow series",
 			c.AggregationCardinalityLimit, maxCardinalityLimit))

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package series
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// CheckAttributes returns an error unless a set can have only these labels; none means all.
+func CheckAttributes(set Set, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	known := labelsOf(set)
+	var chosen labels
+	for _, name := range names {
+		l := label(slices.Index(labelNames[:], name))
+		if l >= numLabels || !known.has(l) {
+			return fmt.Errorf("%q is not a label of the set: they are %s", name, known)
+		}
+		chosen |= 1 << l
+	}
+	if missing := connectionNeeded &^ chosen; set == Connection && missing != 0 {
+		return fmt.Errorf("without %s two connections can have the same labels: keep them, or use another set", missing)
+	}
+	return nil
+}
+
+// String lists the labels.
+func (s labels) String() string {
+	var names []string
+	for l := range numLabels {
+		if s.has(l) {
+			names = append(names, labelNames[l])
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// choice is which labels a set has. Keys are reduced to them, so flows that differ only in others are one series.
+type choice struct {
+	labels              labels
+	count               int
+	source, destination namesChoice
+}
+
+// newChoice returns that of a set; no names choose all labels.
+func newChoice(set Set, names []string) *choice {
+	chosen := labelsOf(set)
+	if len(names) > 0 {
+		chosen = 0
+		for _, name := range names {
+			chosen |= 1 << slices.Index(labelNames[:], name)
+		}
+	}
+	return &choice{
+		labels:      chosen,
+		count:       bits.OnesCount32(uint32(chosen)),
+		source:      newNamesChoice(chosen >> labelSourceWorkload),
+		destination: newNamesChoice(chosen >> labelDestinationWorkload),
+	}
+}
+
+// reduce returns traits less those that no label shows.
+func (c *choice) reduce(t traits) traits {
+	if !c.labels.has(labelReporter) {
+		t.direction = 0
+	}
+	if !c.labels.has(labelFlags) {
+		t.flags = unknown
+	}
+	if !c.labels.has(labelPolicy) {
+		t.mutualTLS = false
+	}
+	return t
+}
+
+func (c *choice) reduceService(n serviceNames) unique.Handle[serviceNames] {
+	if !c.labels.has(labelService) {
+		n.host = ""
+	}
+	if !c.labels.has(labelServiceNamespace) {
+		n.namespace = ""
+	}
+	if !c.labels.has(labelServiceName) {
+		n.name = ""
+	}
+	return unique.Make(n)
+}
+
+func (c *choice) reducePod(n podNames) unique.Handle[podNames] {
+	if !c.labels.has(labelPodAddress) {
+		n.place = ""
+	}
+	if !c.labels.has(labelPodNamespace) {
+		n.namespace = ""
+	}
+	if !c.labels.has(labelPodName) {
+		n.name = ""
+	}
+	return unique.Make(n)
+}
+
+// namesChoice is which labels one end has.
+type namesChoice struct {
+	workload, service, revision, namespace, principal, cluster bool
+	whole                                                      bool // all of them
+	reduced                                                    map[unique.Handle[identity.Names]]unique.Handle[identity.Names]
+}
+
+// newNamesChoice takes labels, those of the end first.
+func newNamesChoice(of labels) namesChoice {
+	has := func(l label) bool { return of.has(l - labelSourceWorkload) }
+	c := namesChoice{
+		workload: has(labelSourceWorkload), service: has(labelSourceService) || has(labelSourceApp),
+		revision:  has(labelSourceRevision) || has(labelSourceVersion),
+		namespace: has(labelSourceNamespace), principal: has(labelSourcePrincipal), cluster: has(labelSourceCluster),
+		reduced: make(map[unique.Handle[identity.Names]]unique.Handle[identity.Names]),
+	}
+	c.whole = c.workload && c.service && c.revision && c.namespace && c.principal && c.cluster
+	return c
+}
+
+// maxReduced bounds the names whose reduced form is kept, so that a record costs a lookup.
+const maxReduced = 65_536
+
+// reduce returns the names less those that no label shows.
+func (c *namesChoice) reduce(whole unique.Handle[identity.Names]) unique.Handle[identity.Names] {
+	if c.whole {
+		return whole
+	}
+	if reduced, found := c.reduced[whole]; found {
+		return reduced
+	}
+	n := whole.Value()
+	for _, field := range []struct {
+		kept bool
+		name *string
+	}{
+		{c.workload, &n.Workload}, {c.service, &n.CanonicalService}, {c.revision, &n.CanonicalRevision},
+		{c.namespace, &n.Namespace}, {c.principal, &n.Principal}, {c.cluster, &n.Cluster},
+	} {
+		if !field.kept {
+			*field.name = ""
+		}
+	}
+	reduced := unique.Make(n)
+	if len(c.reduced) >= maxReduced {
+		clear(c.reduced)
+	}
+	c.reduced[whole] = reduced
+	return reduced
+}
+
+// showsAddress returns whether an end that is named after its address has the address in its labels.
+func (c *namesChoice) showsAddress() bool { return c.workload || c.service }
