@@ -91,6 +91,7 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	p, err := open.openProbe(probe.Options{
 		CgroupPath:      settings.CgroupPath,
 		IncludeLoopback: settings.IncludeLoopback,
+		Exclude:         kernelRules(settings.Exclude),
 		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
 		Exclusive:       true,
 		Detail:          settings.AccessLog.TCPInfo,

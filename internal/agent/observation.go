@@ -32,8 +32,10 @@ type Observation struct {
 // Exported returns the ends that delivered metrics hold.
 func (o *Observation) Exported() flow.Counters { return sum(o.Series.Exported, o.Earlier.Exported) }
 
-// Excluded returns the ends that are not reported.
-func (o *Observation) Excluded() flow.Counters { return sum(o.Naming.OutOfScope, o.Earlier.Excluded) }
+// Excluded returns the ends that are not reported, less those that the programs exclude and do not count.
+func (o *Observation) Excluded() flow.Counters {
+	return sum(sum(o.Naming.OutOfScope, o.Naming.Excluded), o.Earlier.Excluded)
+}
 
 func sum(a, b flow.Counters) flow.Counters {
 	a.Add(b)

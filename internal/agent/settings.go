@@ -53,6 +53,7 @@ type Settings struct {
 	ConnectionSecurityPolicy    string
 	Scope                       string // ScopeKnown, ScopeAll, or empty: what suits the source
 	IncludeLoopback             bool
+	Exclude                     []naming.Rule
 	AggregationCardinalityLimit int
 	SeriesExpiration            time.Duration
 	InitialZero                 bool
@@ -119,7 +120,7 @@ func CheckAttributes(set string, names []string) error {
 
 // naming returns the settings of naming.
 func (s *Settings) naming() naming.Settings {
-	return naming.Settings{Scope: s.scope(), Settle: s.Identity.Settle, Networks: s.Identity.Networks}
+	return naming.Settings{Scope: s.scope(), Exclude: s.Exclude, Settle: s.Identity.Settle, Networks: s.Identity.Networks}
 }
 
 // series returns the settings of the series.

@@ -52,6 +52,7 @@ type Stats struct {
 
 	OutOfScopeRecords uint64
 	OutOfScope        flow.Counters // what those records would have counted
+	Excluded          flow.Counters // what records would have counted that a rule excludes
 }
 
 // New returns a Namer that passes each flow to the sinks, in their order. translator is asked about ends that connected
@@ -111,6 +112,10 @@ func (n *Namer) pass(f *flow.Flow, now time.Time) {
 	if !n.settings.Scope.contains(f) {
 		n.stats.OutOfScopeRecords++
 		n.stats.OutOfScope.Add(f.Connection.Delta)
+		return
+	}
+	if n.excluded(f) {
+		n.stats.Excluded.Add(f.Connection.Delta)
 		return
 	}
 	for _, sink := range n.sinks {

@@ -25,6 +25,8 @@ func (s Scope) contains(f *flow.Flow) bool {
 // Settings are what the user configured; see the receiver's documentation for each.
 type Settings struct {
 	Scope Scope
+	// Exclude are rules; a connection end that one of them matches is not reported.
+	Exclude []Rule
 	// Settle is how long a record waits for an identity that is not known yet.
 	Settle time.Duration
 	// SettleLimit bounds the records that wait; past it the oldest counts with what is known of it. 0: 65,536.

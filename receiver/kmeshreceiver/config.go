@@ -36,6 +36,8 @@ type Config struct {
 	// Scope is `known`, `all`, or empty: what fits the source of identities.
 	Scope           string `mapstructure:"scope"`
 	IncludeLoopback bool   `mapstructure:"include_loopback"`
+	// Exclude are rules; a connection that one of them matches is not reported.
+	Exclude []agent.ExcludeConfig `mapstructure:"exclude"`
 	// AggregationCardinalityLimit bounds the series of each set.
 	AggregationCardinalityLimit int `mapstructure:"aggregation_cardinality_limit"`
 	// SeriesExpiration is how long a series may rest before it is ended.
@@ -153,6 +155,10 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 	if err != nil {
 		return agent.Settings{}, err // Validate reports it too
 	}
+	exclude, err := agent.NewExclude(c.Exclude)
+	if err != nil {
+		return agent.Settings{}, err // likewise
+	}
 	return agent.Settings{
 		CollectionInterval:    c.CollectionInterval,
 		EnabledMetrics:        enabledMetrics(c.Metrics),
@@ -174,6 +180,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		ConnectionSecurityPolicy:    c.ConnectionSecurityPolicy,
 		Scope:                       c.Scope,
 		IncludeLoopback:             c.IncludeLoopback,
+		Exclude:                     exclude,
 		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
 		SeriesExpiration:            c.SeriesExpiration,
 		InitialZero:                 c.InitialZero,

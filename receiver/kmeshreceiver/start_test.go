@@ -156,6 +156,9 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	require.NoError(t, err)
 	networks, err := agent.NewNetworks(config.Identity.Networks)
 	require.NoError(t, err)
+	exclude, err := agent.NewExclude(config.Exclude)
+	require.NoError(t, err)
+	require.Len(t, exclude, 2)
 	assert.Equal(t, agent.Settings{
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
 		Attributes: map[string][]string{
@@ -168,7 +171,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,
 		},
-		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true,
+		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
 		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
 	}, settings)
 

@@ -97,6 +97,7 @@ func (t *telemetry) register() error {
 			excluded := o.Excluded()
 			return excluded.Ends()
 		})),
+		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Excluded })),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),

@@ -27,7 +27,9 @@ const (
 
 // Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
+	_, err := agent.NewExclude(c.Exclude)
 	return errors.Join(
+		err,
 		within("collection_interval", c.CollectionInterval, 100*time.Millisecond, maxInterval),
 		within("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0, maxExpiration),
 		c.AccessLog.validate(),

@@ -25,40 +25,41 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                        metric.Meter
-	mu                           sync.Mutex
-	registrations                []metric.Registration
-	KmeshBpfMapEntries           metric.Int64ObservableGauge
-	KmeshBpfMapMemory            metric.Int64ObservableGauge
-	KmeshBpfProgramLoaded        metric.Int64ObservableGauge
-	KmeshBpfProgramRuns          metric.Int64ObservableCounter
-	KmeshBpfProgramTime          metric.Int64ObservableCounter
-	KmeshConnectionsExcluded     metric.Int64ObservableCounter
-	KmeshConnectionsExported     metric.Int64ObservableCounter
-	KmeshConnectionsKernel       metric.Int64ObservableCounter
-	KmeshConnectionsMissed       metric.Int64ObservableCounter
-	KmeshConnectionsTracked      metric.Int64ObservableGauge
-	KmeshConnectionsUntracked    metric.Int64ObservableCounter
-	KmeshIdentities              metric.Int64ObservableGauge
-	KmeshIdentityAddressRequests metric.Int64ObservableCounter
-	KmeshIdentityAddresses       metric.Int64ObservableGauge
-	KmeshIdentityEventsBehind    metric.Int64ObservableGauge
-	KmeshIdentityInSync          metric.Int64ObservableGauge
-	KmeshLogQueueMemory          metric.Int64ObservableGauge
-	KmeshLogQueueRecords         metric.Int64ObservableGauge
-	KmeshLookupsUnknown          metric.Int64ObservableCounter
-	KmeshRecordsLost             metric.Int64ObservableCounter
-	KmeshRecordsOutOfScope       metric.Int64ObservableCounter
-	KmeshRecordsRead             metric.Int64ObservableCounter
-	KmeshRecordsUnnamed          metric.Int64ObservableCounter
-	KmeshRecordsWaiting          metric.Int64ObservableGauge
-	KmeshSeries                  metric.Int64ObservableGauge
-	KmeshSeriesRefused           metric.Int64ObservableCounter
-	KmeshTotalsLost              metric.Int64ObservableCounter
-	KmeshTotalsRecovered         metric.Int64ObservableCounter
-	KmeshTranslations            metric.Int64ObservableCounter
-	KmeshUnknownAddresses        metric.Int64ObservableGauge
-	KmeshUnknownAddressesRefused metric.Int64ObservableCounter
+	meter                          metric.Meter
+	mu                             sync.Mutex
+	registrations                  []metric.Registration
+	KmeshBpfMapEntries             metric.Int64ObservableGauge
+	KmeshBpfMapMemory              metric.Int64ObservableGauge
+	KmeshBpfProgramLoaded          metric.Int64ObservableGauge
+	KmeshBpfProgramRuns            metric.Int64ObservableCounter
+	KmeshBpfProgramTime            metric.Int64ObservableCounter
+	KmeshConnectionsExcluded       metric.Int64ObservableCounter
+	KmeshConnectionsExcludedKernel metric.Int64ObservableCounter
+	KmeshConnectionsExported       metric.Int64ObservableCounter
+	KmeshConnectionsKernel         metric.Int64ObservableCounter
+	KmeshConnectionsMissed         metric.Int64ObservableCounter
+	KmeshConnectionsTracked        metric.Int64ObservableGauge
+	KmeshConnectionsUntracked      metric.Int64ObservableCounter
+	KmeshIdentities                metric.Int64ObservableGauge
+	KmeshIdentityAddressRequests   metric.Int64ObservableCounter
+	KmeshIdentityAddresses         metric.Int64ObservableGauge
+	KmeshIdentityEventsBehind      metric.Int64ObservableGauge
+	KmeshIdentityInSync            metric.Int64ObservableGauge
+	KmeshLogQueueMemory            metric.Int64ObservableGauge
+	KmeshLogQueueRecords           metric.Int64ObservableGauge
+	KmeshLookupsUnknown            metric.Int64ObservableCounter
+	KmeshRecordsLost               metric.Int64ObservableCounter
+	KmeshRecordsOutOfScope         metric.Int64ObservableCounter
+	KmeshRecordsRead               metric.Int64ObservableCounter
+	KmeshRecordsUnnamed            metric.Int64ObservableCounter
+	KmeshRecordsWaiting            metric.Int64ObservableGauge
+	KmeshSeries                    metric.Int64ObservableGauge
+	KmeshSeriesRefused             metric.Int64ObservableCounter
+	KmeshTotalsLost                metric.Int64ObservableCounter
+	KmeshTotalsRecovered           metric.Int64ObservableCounter
+	KmeshTranslations              metric.Int64ObservableCounter
+	KmeshUnknownAddresses          metric.Int64ObservableGauge
+	KmeshUnknownAddressesRefused   metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -153,6 +154,21 @@ func (builder *TelemetryBuilder) RegisterKmeshConnectionsExcludedCallback(cb met
 		cb(ctx, &observerInt64{inst: builder.KmeshConnectionsExcluded, obs: o})
 		return nil
 	}, builder.KmeshConnectionsExcluded)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshConnectionsExcludedKernelCallback sets callback for observable KmeshConnectionsExcludedKernel metric.
+func (builder *TelemetryBuilder) RegisterKmeshConnectionsExcludedKernelCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshConnectionsExcludedKernel, obs: o})
+		return nil
+	}, builder.KmeshConnectionsExcludedKernel)
 	if err != nil {
 		return err
 	}
@@ -597,7 +613,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshConnectionsExcluded, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_connections_excluded",
-		metric.WithDescription("Audit: connection ends that were out of scope, by kind (opened, closed, failed). [Alpha]"),
+		metric.WithDescription("Audit: connection ends that were out of scope or that a rule of exclude matched, by kind (opened, closed, failed). [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshConnectionsExcludedKernel, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_connections_excluded_kernel",
+		metric.WithDescription("Connection ends that the BPF programs left out when they opened, because a rule of exclude matched. No other count has them. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)

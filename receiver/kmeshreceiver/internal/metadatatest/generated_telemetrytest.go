@@ -98,7 +98,7 @@ func AssertEqualKmeshBpfProgramTime(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshConnectionsExcluded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_connections_excluded",
-		Description: "Audit: connection ends that were out of scope, by kind (opened, closed, failed). [Alpha]",
+		Description: "Audit: connection ends that were out of scope or that a rule of exclude matched, by kind (opened, closed, failed). [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -107,6 +107,22 @@ func AssertEqualKmeshConnectionsExcluded(t *testing.T, tt *componenttest.Telemet
 		},
 	}
 	got, err := tt.GetMetric("otelcol_kmesh_connections_excluded")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualKmeshConnectionsExcludedKernel(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_kmesh_connections_excluded_kernel",
+		Description: "Connection ends that the BPF programs left out when they opened, because a rule of exclude matched. No other count has them. [Alpha]",
+		Unit:        "{connection}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_kmesh_connections_excluded_kernel")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
