@@ -102,6 +102,7 @@ const (
 	ServiceSet    = string(series.Service)
 	WorkloadSet   = string(series.Workload)
 	ConnectionSet = string(series.Connection)
+	IstioSet      = string(series.Istio)
 )
 
 // MetricSets returns the set of each metric.

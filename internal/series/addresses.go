@@ -70,12 +70,16 @@ func (r *reservation) reserve(a netip.Addr) bool {
 }
 
 // names returns those of an end that are chosen; of one that is but an address, only if the key may have it.
-func (r *reservation) names(w *identity.Workload, c *namesChoice) unique.Handle[identity.Names] {
+func (r *reservation) names(w *identity.Workload, c *choice, end *namesChoice) unique.Handle[identity.Names] {
 	names := namesOf(w)
-	if w != nil && w.Kind == identity.KindAddress && c.showsAddress() && !r.reserve(w.Addresses[0]) {
+	switch {
+	case w == nil || w.Kind != identity.KindAddress:
+	case c.istio:
+		names = unknownNames
+	case end.showsAddress() && !r.reserve(w.Addresses[0]):
 		names = otherNames
 	}
-	return c.reduce(names)
+	return end.reduce(names)
 }
 
 // held returns what a new series of the key must hold.

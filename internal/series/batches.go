@@ -18,6 +18,7 @@ type format struct {
 	resource                      pcommon.Resource
 	scope                         pcommon.InstrumentationScope
 	service, workload, connection []metric // that are enabled
+	istio                         []metric
 }
 
 // Batches writes the snapshot part by part, each with the number of its points. It may be called on any goroutine.
@@ -46,9 +47,11 @@ func (s *Snapshot) write() (pmetric.Metrics, int) {
 	w.live(s.format.service, s.Service.Live)
 	w.live(s.format.workload, s.Workload.Live)
 	w.live(s.format.connection, s.Connection.Live)
+	w.live(s.format.istio, s.Istio.Live)
 	w.ended(s.format.service, s.Service.Ended)
 	w.ended(s.format.workload, s.Workload.Ended)
 	w.ended(s.format.connection, s.Connection.Ended)
+	w.ended(s.format.istio, s.Istio.Ended)
 	if w.points == 0 {
 		return pmetric.NewMetrics(), 0
 	}

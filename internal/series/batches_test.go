@@ -40,6 +40,8 @@ func TestTheMetricsAreTheContracts(t *testing.T) {
 		"kmesh.tcp.connection.received By",
 		"kmesh.tcp.connection.retrans {segment}",
 		"kmesh.tcp.connection.packet_lost {segment}",
+		"istio.tcp.connections.opened ", "istio.tcp.connections.closed ", "istio.tcp.connections.failed ",
+		"istio.tcp.received.bytes ", "istio.tcp.sent.bytes ",
 	}, got)
 }
 

@@ -47,6 +47,7 @@ func (s labels) String() string {
 type choice struct {
 	labels              labels
 	count               int
+	istio               bool // the values are Istio's
 	source, destination namesChoice
 }
 
@@ -61,6 +62,7 @@ func newChoice(set Set, names []string) *choice {
 	}
 	return &choice{
 		labels:      chosen,
+		istio:       set == Istio,
 		count:       bits.OnesCount32(uint32(chosen)),
 		source:      newNamesChoice(chosen >> labelSourceWorkload),
 		destination: newNamesChoice(chosen >> labelDestinationWorkload),

@@ -69,15 +69,15 @@ func (k workloadKey) ends() [2]unique.Handle[identity.Names] {
 }
 
 func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey {
-	key := serviceKey{source: r.names(f.Source, &c.source), destination: r.names(f.Destination, &c.destination), traits: t}
+	key := serviceKey{source: r.names(f.Source, c, &c.source), destination: r.names(f.Destination, c, &c.destination), traits: t}
 	requested := f.Requested().Addr()
 	switch {
 	case f.Service != nil:
 		key.service = c.reduceService(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
 	case f.RequestedNetwork != nil:
 		key.service = c.reduceService(serviceNames{f.RequestedNetwork.Name, unknown, unknown})
-	case !c.labels.has(labelService):
-		key.service = c.reduceService(serviceNames{"", unknown, unknown})
+	case c.istio, !c.labels.has(labelService):
+		key.service = c.reduceService(serviceNames{unknown, unknown, unknown})
 	// The address of a workload is bounded as workloads are.
 	case f.Destination.Known() && requested == f.Connection.Destination.Addr(), r.reserve(requested):
 		key.address = requested
@@ -88,7 +88,7 @@ func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey 
 }
 
 func workloadKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) workloadKey {
-	key := workloadKey{source: r.names(f.Source, &c.source), destination: r.names(f.Destination, &c.destination), traits: t}
+	key := workloadKey{source: r.names(f.Source, c, &c.source), destination: r.names(f.Destination, c, &c.destination), traits: t}
 	w, pod, address := f.Destination, unknownPod, f.Connection.Destination.Addr()
 	switch {
 	case w.Known():

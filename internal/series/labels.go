@@ -94,6 +94,9 @@ func labelsOf(set Set) labels {
 	}
 }
 
+// istioUnknown is Istio's value for what is not known.
+const istioUnknown = "unknown"
+
 // labelWriter writes the labels that a choice keeps.
 type labelWriter struct {
 	attributes pcommon.Map
@@ -108,6 +111,9 @@ func newLabelWriter(c *choice) labelWriter {
 
 func (w labelWriter) put(l label, value string) {
 	if w.choice.labels.has(l) {
+		if value == unknown && w.choice.istio && l != labelFlags {
+			value = istioUnknown
+		}
 		w.attributes.PutStr(labelNames[l], flow.Text(value))
 	}
 }

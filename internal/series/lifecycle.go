@@ -46,12 +46,13 @@ func (s *series) step(m moment) phase {
 	return phaseLive
 }
 
-// EndGone ends the series of the service and workload sets that name a workload which present no longer knows, as soon
+// EndGone ends the series of all sets but the connections' that name a workload which present no longer knows, as soon
 // as their last values are delivered. It walks all series: call it when workloads went, not per record. Where a choice of
 // labels made many workloads' names one, a series ends when it is idle.
 func (s *Sets) EndGone(present func(unique.Handle[identity.Names]) bool) {
 	endGone(&s.service, s.settings.Networks, present)
 	endGone(&s.workload, s.settings.Networks, present)
+	endGone(&s.istio, s.settings.Networks, present)
 }
 
 // named is a key with who is at its ends.

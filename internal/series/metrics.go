@@ -12,6 +12,7 @@ const (
 	Service    Set = "service"
 	Workload   Set = "workload"
 	Connection Set = "connection"
+	Istio      Set = "istio"
 )
 
 // metric is the sum of a counter over the flows of a series. To add one, add it to its set here.
@@ -53,6 +54,16 @@ var (
 	}
 )
 
+// The metrics of the Istio set. Received and Sent are those of the connection's source and destination for both reporters:
+// see istioDelta.
+var istioMetrics = []metric{
+	{"istio.tcp.connections.opened", "", flow.Opened, "TCP connections opened, as Istio reports them."},
+	{"istio.tcp.connections.closed", "", flow.Closed, "TCP connections closed, as Istio reports them."},
+	{"istio.tcp.connections.failed", "", flow.Failed, "TCP connects that failed, as Istio reports them."},
+	{"istio.tcp.received.bytes", "", flow.Received, "Payload bytes that the client sent (request), as Istio reports them."},
+	{"istio.tcp.sent.bytes", "", flow.Sent, "Payload bytes that the server sent (response), as Istio reports them."},
+}
+
 // appliesTo returns whether the series has the metric. A series of failed connects has the metric of failures, any other
 // series has all others, zeros included. Besides, it has those that counted something, as retransmitted SYNs.
 func (m *metric) appliesTo(p *Point) bool {
@@ -71,7 +82,7 @@ func Metrics() []Metric {
 	for _, set := range []struct {
 		name    Set
 		metrics []metric
-	}{{Service, serviceMetrics}, {Workload, workloadMetrics}, {Connection, connectionMetrics}} {
+	}{{Service, serviceMetrics}, {Workload, workloadMetrics}, {Connection, connectionMetrics}, {Istio, istioMetrics}} {
 		for _, m := range set.metrics {
 			all = append(all, Metric{set.name, m.name, m.unit, m.description})
 		}

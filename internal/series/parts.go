@@ -34,7 +34,9 @@ var pointLists = []func(*Snapshot) *[]Point{
 	func(s *Snapshot) *[]Point { return &s.Service.Live },
 	func(s *Snapshot) *[]Point { return &s.Workload.Live },
 	func(s *Snapshot) *[]Point { return &s.Connection.Live },
+	func(s *Snapshot) *[]Point { return &s.Istio.Live },
 	func(s *Snapshot) *[]Point { return &s.Service.Ended },
 	func(s *Snapshot) *[]Point { return &s.Workload.Ended },
 	func(s *Snapshot) *[]Point { return &s.Connection.Ended },
+	func(s *Snapshot) *[]Point { return &s.Istio.Ended },
 }

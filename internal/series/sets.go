@@ -21,6 +21,7 @@ type Sets struct {
 	service    set[serviceKey]
 	workload   set[workloadKey]
 	connection set[connectionKey]
+	istio      set[serviceKey]
 	clock      stamps
 	addresses  *addresses        // in the labels of the service and workload set
 	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
@@ -42,11 +43,13 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 			service:    enabled(serviceMetrics, settings.Enabled),
 			workload:   enabled(workloadMetrics, settings.Enabled),
 			connection: enabled(connectionMetrics, settings.Enabled),
+			istio:      enabled(istioMetrics, settings.Enabled),
 		},
 		epoch:      time.Now(),
 		service:    newSet[serviceKey](labels(Service), limit, unknown),
 		workload:   newSet[workloadKey](labels(Workload), limit, unknown),
 		connection: newSet[connectionKey](labels(Connection), limit, unknown),
+		istio:      newSet[serviceKey](labels(Istio), limit, unknown),
 		clock:      stamps{next: 1},
 		addresses:  unknown,
 		reasons:    make(map[string]string),
@@ -60,6 +63,8 @@ func (s *Sets) Holds(set Set) bool {
 		return len(s.format.service) > 0
 	case Workload:
 		return len(s.format.workload) > 0
+	case Istio:
+		return len(s.format.istio) > 0
 	default:
 		return len(s.format.connection) > 0
 	}
@@ -103,6 +108,11 @@ func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now tim
 		key := workloadKeyOf(f, traits, s.workload.choice, &reserved)
 		s.touch(get(&s.workload, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
 		refused = refused || reserved.refused
+	}
+	if s.Holds(Istio) {
+		traits, none := s.istio.choice.reduce(istioTraits(all, f.Connection)), reservation{}
+		key := serviceKeyOf(f, traits, s.istio.choice, &none)
+		s.touch(get(&s.istio, key, &none, traits, s.settings.SecurityPolicy), istioDelta(delta, f.Connection.Direction), now)
 	}
 	if refused {
 		s.stats.UnknownAddressesRefused++

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Service    Points
 	Workload   Points
 	Connection Points
+	Istio      Points
 }
 
 // ID is that for Sets.Delivered.
@@ -52,7 +53,7 @@ func (p *Point) startsNow(m *metric) bool {
 
 // Empty returns whether there is nothing to deliver.
 func (s *Snapshot) Empty() bool {
-	for _, p := range []*Points{&s.Service, &s.Workload, &s.Connection} {
+	for _, p := range []*Points{&s.Service, &s.Workload, &s.Connection, &s.Istio} {
 		if len(p.Live) > 0 || len(p.Ended) > 0 {
 			return false
 		}
@@ -78,6 +79,7 @@ func (s *Sets) Snapshot(now time.Time) *Snapshot {
 		Service:    s.service.snapshot(m),
 		Workload:   s.workload.snapshot(m),
 		Connection: s.connection.snapshot(m),
+		Istio:      s.istio.snapshot(m),
 	}
 }
 

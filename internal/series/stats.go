@@ -12,7 +12,7 @@ type Stats struct {
 	Counted  flow.Counters // given to the series
 	Exported flow.Counters // of these, what a delivered snapshot contained
 
-	Service, Workload, Connection SetStats
+	Service, Workload, Connection, Istio SetStats
 }
 
 // SetStats are the numbers of one set.
@@ -29,6 +29,7 @@ func (s *Sets) Stats() Stats {
 	stats.Service = s.service.stats()
 	stats.Workload = s.workload.stats()
 	stats.Connection = s.connection.stats()
+	stats.Istio = s.istio.stats()
 	return stats
 }
 

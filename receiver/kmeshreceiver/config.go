@@ -27,6 +27,7 @@ type Config struct {
 	ServiceMetrics    SetConfig           `mapstructure:"service_metrics"`
 	WorkloadMetrics   SetConfig           `mapstructure:"workload_metrics"`
 	ConnectionMetrics ConnectionSetConfig `mapstructure:"connection_metrics"`
+	IstioMetrics      SetConfig           `mapstructure:"istio_metrics"`
 
 	AccessLog AccessLogConfig `mapstructure:"access_log"`
 	Identity  IdentityConfig  `mapstructure:"identity"`
@@ -124,7 +125,8 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		Service    SetConfig `mapstructure:"service_metrics"`
 		Workload   SetConfig `mapstructure:"workload_metrics"`
 		Connection SetConfig `mapstructure:"connection_metrics"`
-	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics.SetConfig}
+		Istio      SetConfig `mapstructure:"istio_metrics"`
+	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics.SetConfig, c.IstioMetrics}
 	if err := conf.Unmarshal(&switches, confmap.WithIgnoreUnused()); err != nil {
 		return err
 	}
@@ -132,6 +134,7 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		agent.ServiceSet:    switches.Service.Enabled,
 		agent.WorkloadSet:   switches.Workload.Enabled,
 		agent.ConnectionSet: switches.Connection.Enabled,
+		agent.IstioSet:      switches.Istio.Enabled,
 	}
 	sets := agent.MetricSets()
 	for name, enabled := range switchesOf(&c.Metrics) {
@@ -146,6 +149,7 @@ func (c *Config) attributes() map[string][]string {
 		agent.ServiceSet:    c.ServiceMetrics.Attributes,
 		agent.WorkloadSet:   c.WorkloadMetrics.Attributes,
 		agent.ConnectionSet: c.ConnectionMetrics.Attributes,
+		agent.IstioSet:      c.IstioMetrics.Attributes,
 	}
 }
 

@@ -61,6 +61,10 @@ var (
 		"kmesh.tcp.workload.connections.closed", "kmesh.tcp.workload.connections.opened",
 		"kmesh.tcp.workload.conntections.failed", "kmesh.tcp.workload.received", "kmesh.tcp.workload.sent",
 	}
+	istioSetNames = []string{
+		"istio.tcp.connections.closed", "istio.tcp.connections.failed", "istio.tcp.connections.opened",
+		"istio.tcp.received.bytes", "istio.tcp.sent.bytes",
+	}
 	connectionSetNames = []string{
 		"kmesh.tcp.connection.packet_lost", "kmesh.tcp.connection.received",
 		"kmesh.tcp.connection.retrans", "kmesh.tcp.connection.sent",
@@ -134,6 +138,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		WorkloadMetrics:    SetConfig{Enabled: true, Attributes: []string{"reporter", "source_workload", "destination_pod_name"}},
 		ConnectionMetrics: ConnectionSetConfig{SetConfig: SetConfig{Enabled: true, Attributes: []string{
 			"reporter", "start_time", "source_address", "destination_address"}}, MinDuration: time.Minute},
+		IstioMetrics:   SetConfig{Attributes: []string{"source_workload"}},
 		FailureReasons: true,
 		AccessLog:      AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
 		Identity: IdentityConfig{
@@ -197,6 +202,7 @@ func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
 		"kmesh/one_of_workload":  sorted(serviceSetNames, []string{"kmesh.tcp.workload.sent"}),
 		"kmesh/no_service":       nil,
 		"kmesh/one_of_service":   {"kmesh.tcp.conntections.failed"},
+		"kmesh/istio":            istioSetNames,
 		"kmesh/connection":       sorted(serviceSetNames, connectionSetNames),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -60,7 +60,7 @@ func TestMetadataSaysWhatIsWritten(t *testing.T) {
 		assert.Equal(t, m.Set == series.Service, d.Enabled, m.Name)
 	}
 	assert.ElementsMatch(t, written, slices.Collect(maps.Keys(described)))
-	assert.ElementsMatch(t, written, sorted(serviceSetNames, workloadSetNames, connectionSetNames))
+	assert.ElementsMatch(t, written, sorted(serviceSetNames, workloadSetNames, connectionSetNames, istioSetNames))
 }
 
 func TestMetadataHasTheContractsLabels(t *testing.T) {
@@ -78,6 +78,7 @@ func TestMetadataHasTheContractsLabels(t *testing.T) {
 		agent.WorkloadSet:   strings.Fields(before + pod + after),
 		agent.ConnectionSet: strings.Fields(before + service + after + "start_time source_address destination_address " + pod),
 	}
+	labels[agent.IstioSet] = labels[agent.ServiceSet]
 	require.Len(t, labels[agent.ServiceSet], 23)
 	require.Len(t, labels[agent.WorkloadSet], 23)
 	require.Len(t, labels[agent.ConnectionSet], 29)

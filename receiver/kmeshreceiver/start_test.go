@@ -162,7 +162,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	assert.Equal(t, agent.Settings{
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
 		Attributes: map[string][]string{
-			"service": {"source_app"}, "workload": {"reporter", "source_workload", "destination_pod_name"},
+			"service": {"source_app"}, "istio": {"source_workload"}, "workload": {"reporter", "source_workload", "destination_pod_name"},
 			"connection": {"reporter", "start_time", "source_address", "destination_address"},
 		},
 		FailureReasons: true,

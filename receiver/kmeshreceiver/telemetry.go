@@ -172,12 +172,14 @@ func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Service.Series), label("set", "service"))
 	to.Observe(int64(o.Series.Workload.Series), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Series), label("set", "connection"))
+	to.Observe(int64(o.Series.Istio.Series), label("set", "istio"))
 }
 
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Service.Refused), label("set", "service"))
 	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Refused), label("set", "connection"))
+	to.Observe(int64(o.Series.Istio.Refused), label("set", "istio"))
 }
 
 func lookups(o *agent.Observation, to metric.Int64Observer) {

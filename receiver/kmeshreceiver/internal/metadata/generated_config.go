@@ -7,6 +7,106 @@ import (
 	"go.opentelemetry.io/collector/filter"
 )
 
+// IstioTCPConnectionsClosedMetricConfig provides config for the istio.tcp.connections.closed metric.
+type IstioTCPConnectionsClosedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *IstioTCPConnectionsClosedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// IstioTCPConnectionsFailedMetricConfig provides config for the istio.tcp.connections.failed metric.
+type IstioTCPConnectionsFailedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *IstioTCPConnectionsFailedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// IstioTCPConnectionsOpenedMetricConfig provides config for the istio.tcp.connections.opened metric.
+type IstioTCPConnectionsOpenedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *IstioTCPConnectionsOpenedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// IstioTCPReceivedBytesMetricConfig provides config for the istio.tcp.received.bytes metric.
+type IstioTCPReceivedBytesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *IstioTCPReceivedBytesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// IstioTCPSentBytesMetricConfig provides config for the istio.tcp.sent.bytes metric.
+type IstioTCPSentBytesMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *IstioTCPSentBytesMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // KmeshTCPConnectionPacketLostMetricConfig provides config for the kmesh.tcp.connection.packet_lost metric.
 type KmeshTCPConnectionPacketLostMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -329,6 +429,11 @@ func (ms *KmeshTCPWorkloadSentMetricConfig) Unmarshal(parser *confmap.Conf) erro
 
 // MetricsConfig provides config for kmesh metrics.
 type MetricsConfig struct {
+	IstioTCPConnectionsClosed          IstioTCPConnectionsClosedMetricConfig          `mapstructure:"istio.tcp.connections.closed"`
+	IstioTCPConnectionsFailed          IstioTCPConnectionsFailedMetricConfig          `mapstructure:"istio.tcp.connections.failed"`
+	IstioTCPConnectionsOpened          IstioTCPConnectionsOpenedMetricConfig          `mapstructure:"istio.tcp.connections.opened"`
+	IstioTCPReceivedBytes              IstioTCPReceivedBytesMetricConfig              `mapstructure:"istio.tcp.received.bytes"`
+	IstioTCPSentBytes                  IstioTCPSentBytesMetricConfig                  `mapstructure:"istio.tcp.sent.bytes"`
 	KmeshTCPConnectionPacketLost       KmeshTCPConnectionPacketLostMetricConfig       `mapstructure:"kmesh.tcp.connection.packet_lost"`
 	KmeshTCPConnectionReceived         KmeshTCPConnectionReceivedMetricConfig         `mapstructure:"kmesh.tcp.connection.received"`
 	KmeshTCPConnectionRetrans          KmeshTCPConnectionRetransMetricConfig          `mapstructure:"kmesh.tcp.connection.retrans"`
@@ -349,6 +454,21 @@ type MetricsConfig struct {
 
 func DefaultMetricsConfig() MetricsConfig {
 	return MetricsConfig{
+		IstioTCPConnectionsClosed: IstioTCPConnectionsClosedMetricConfig{
+			Enabled: false,
+		},
+		IstioTCPConnectionsFailed: IstioTCPConnectionsFailedMetricConfig{
+			Enabled: false,
+		},
+		IstioTCPConnectionsOpened: IstioTCPConnectionsOpenedMetricConfig{
+			Enabled: false,
+		},
+		IstioTCPReceivedBytes: IstioTCPReceivedBytesMetricConfig{
+			Enabled: false,
+		},
+		IstioTCPSentBytes: IstioTCPSentBytesMetricConfig{
+			Enabled: false,
+		},
 		KmeshTCPConnectionPacketLost: KmeshTCPConnectionPacketLostMetricConfig{
 			Enabled: false,
 		},

@@ -26,6 +26,21 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "all_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					IstioTCPConnectionsClosed: IstioTCPConnectionsClosedMetricConfig{
+						Enabled: true,
+					},
+					IstioTCPConnectionsFailed: IstioTCPConnectionsFailedMetricConfig{
+						Enabled: true,
+					},
+					IstioTCPConnectionsOpened: IstioTCPConnectionsOpenedMetricConfig{
+						Enabled: true,
+					},
+					IstioTCPReceivedBytes: IstioTCPReceivedBytesMetricConfig{
+						Enabled: true,
+					},
+					IstioTCPSentBytes: IstioTCPSentBytesMetricConfig{
+						Enabled: true,
+					},
 					KmeshTCPConnectionPacketLost: KmeshTCPConnectionPacketLostMetricConfig{
 						Enabled: true,
 					},
@@ -87,6 +102,21 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "none_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					IstioTCPConnectionsClosed: IstioTCPConnectionsClosedMetricConfig{
+						Enabled: false,
+					},
+					IstioTCPConnectionsFailed: IstioTCPConnectionsFailedMetricConfig{
+						Enabled: false,
+					},
+					IstioTCPConnectionsOpened: IstioTCPConnectionsOpenedMetricConfig{
+						Enabled: false,
+					},
+					IstioTCPReceivedBytes: IstioTCPReceivedBytesMetricConfig{
+						Enabled: false,
+					},
+					IstioTCPSentBytes: IstioTCPSentBytesMetricConfig{
+						Enabled: false,
+					},
 					KmeshTCPConnectionPacketLost: KmeshTCPConnectionPacketLostMetricConfig{
 						Enabled: false,
 					},
@@ -148,7 +178,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(KmeshTCPConnectionPacketLostMetricConfig{}, KmeshTCPConnectionReceivedMetricConfig{}, KmeshTCPConnectionRetransMetricConfig{}, KmeshTCPConnectionSentMetricConfig{}, KmeshTCPConnectionsClosedMetricConfig{}, KmeshTCPConnectionsOpenedMetricConfig{}, KmeshTCPConntectionsFailedMetricConfig{}, KmeshTCPPacketLossMetricConfig{}, KmeshTCPReceivedMetricConfig{}, KmeshTCPRetransMetricConfig{}, KmeshTCPSentMetricConfig{}, KmeshTCPWorkloadConnectionsClosedMetricConfig{}, KmeshTCPWorkloadConnectionsOpenedMetricConfig{}, KmeshTCPWorkloadConntectionsFailedMetricConfig{}, KmeshTCPWorkloadReceivedMetricConfig{}, KmeshTCPWorkloadSentMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(IstioTCPConnectionsClosedMetricConfig{}, IstioTCPConnectionsFailedMetricConfig{}, IstioTCPConnectionsOpenedMetricConfig{}, IstioTCPReceivedBytesMetricConfig{}, IstioTCPSentBytesMetricConfig{}, KmeshTCPConnectionPacketLostMetricConfig{}, KmeshTCPConnectionReceivedMetricConfig{}, KmeshTCPConnectionRetransMetricConfig{}, KmeshTCPConnectionSentMetricConfig{}, KmeshTCPConnectionsClosedMetricConfig{}, KmeshTCPConnectionsOpenedMetricConfig{}, KmeshTCPConntectionsFailedMetricConfig{}, KmeshTCPPacketLossMetricConfig{}, KmeshTCPReceivedMetricConfig{}, KmeshTCPRetransMetricConfig{}, KmeshTCPSentMetricConfig{}, KmeshTCPWorkloadConnectionsClosedMetricConfig{}, KmeshTCPWorkloadConnectionsOpenedMetricConfig{}, KmeshTCPWorkloadConntectionsFailedMetricConfig{}, KmeshTCPWorkloadReceivedMetricConfig{}, KmeshTCPWorkloadSentMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

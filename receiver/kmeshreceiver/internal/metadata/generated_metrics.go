@@ -53,6 +53,7 @@ const (
 	AttributeSetService
 	AttributeSetWorkload
 	AttributeSetConnection
+	AttributeSetIstio
 )
 
 // String returns the string representation of the AttributeSet.
@@ -64,6 +65,8 @@ func (av AttributeSet) String() string {
 		return "workload"
 	case AttributeSetConnection:
 		return "connection"
+	case AttributeSetIstio:
+		return "istio"
 	}
 	return ""
 }
@@ -73,6 +76,7 @@ var MapAttributeSet = map[string]AttributeSet{
 	"service":    AttributeSetService,
 	"workload":   AttributeSetWorkload,
 	"connection": AttributeSetConnection,
+	"istio":      AttributeSetIstio,
 }
 
 // AttributeSide specifies the value side attribute.
@@ -102,6 +106,26 @@ var MapAttributeSide = map[string]AttributeSide{
 }
 
 var MetricsInfo = metricsInfo{
+	IstioTCPConnectionsClosed: metricInfo{
+		Name:       "istio.tcp.connections.closed",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
+	IstioTCPConnectionsFailed: metricInfo{
+		Name:       "istio.tcp.connections.failed",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
+	IstioTCPConnectionsOpened: metricInfo{
+		Name:       "istio.tcp.connections.opened",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
+	IstioTCPReceivedBytes: metricInfo{
+		Name:       "istio.tcp.received.bytes",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
+	IstioTCPSentBytes: metricInfo{
+		Name:       "istio.tcp.sent.bytes",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
 	KmeshTCPConnectionPacketLost: metricInfo{
 		Name:       "kmesh.tcp.connection.packet_lost",
 		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy", "start_time", "source_address", "destination_address", "destination_pod_address", "destination_pod_namespace", "destination_pod_name"},
@@ -169,6 +193,11 @@ var MetricsInfo = metricsInfo{
 }
 
 type metricsInfo struct {
+	IstioTCPConnectionsClosed          metricInfo
+	IstioTCPConnectionsFailed          metricInfo
+	IstioTCPConnectionsOpened          metricInfo
+	IstioTCPReceivedBytes              metricInfo
+	IstioTCPSentBytes                  metricInfo
 	KmeshTCPConnectionPacketLost       metricInfo
 	KmeshTCPConnectionReceived         metricInfo
 	KmeshTCPConnectionRetrans          metricInfo
@@ -190,6 +219,386 @@ type metricsInfo struct {
 type metricInfo struct {
 	Name       string
 	Attributes []string
+}
+
+type metricIstioTCPConnectionsClosed struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   IstioTCPConnectionsClosedMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills istio.tcp.connections.closed metric with initial data.
+func (m *metricIstioTCPConnectionsClosed) init() {
+	m.data.SetName("istio.tcp.connections.closed")
+	m.data.SetDescription("TCP connections closed, as Istio reports them.")
+	m.data.SetUnit("")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricIstioTCPConnectionsClosed) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricIstioTCPConnectionsClosed) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricIstioTCPConnectionsClosed) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricIstioTCPConnectionsClosed(cfg IstioTCPConnectionsClosedMetricConfig) metricIstioTCPConnectionsClosed {
+	m := metricIstioTCPConnectionsClosed{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricIstioTCPConnectionsFailed struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   IstioTCPConnectionsFailedMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills istio.tcp.connections.failed metric with initial data.
+func (m *metricIstioTCPConnectionsFailed) init() {
+	m.data.SetName("istio.tcp.connections.failed")
+	m.data.SetDescription("TCP connects that failed, as Istio reports them.")
+	m.data.SetUnit("")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricIstioTCPConnectionsFailed) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricIstioTCPConnectionsFailed) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricIstioTCPConnectionsFailed) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricIstioTCPConnectionsFailed(cfg IstioTCPConnectionsFailedMetricConfig) metricIstioTCPConnectionsFailed {
+	m := metricIstioTCPConnectionsFailed{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricIstioTCPConnectionsOpened struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   IstioTCPConnectionsOpenedMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills istio.tcp.connections.opened metric with initial data.
+func (m *metricIstioTCPConnectionsOpened) init() {
+	m.data.SetName("istio.tcp.connections.opened")
+	m.data.SetDescription("TCP connections opened, as Istio reports them.")
+	m.data.SetUnit("")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricIstioTCPConnectionsOpened) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricIstioTCPConnectionsOpened) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricIstioTCPConnectionsOpened) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricIstioTCPConnectionsOpened(cfg IstioTCPConnectionsOpenedMetricConfig) metricIstioTCPConnectionsOpened {
+	m := metricIstioTCPConnectionsOpened{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricIstioTCPReceivedBytes struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   IstioTCPReceivedBytesMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills istio.tcp.received.bytes metric with initial data.
+func (m *metricIstioTCPReceivedBytes) init() {
+	m.data.SetName("istio.tcp.received.bytes")
+	m.data.SetDescription("Payload bytes that the client sent (request), as Istio reports them.")
+	m.data.SetUnit("")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricIstioTCPReceivedBytes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricIstioTCPReceivedBytes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricIstioTCPReceivedBytes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricIstioTCPReceivedBytes(cfg IstioTCPReceivedBytesMetricConfig) metricIstioTCPReceivedBytes {
+	m := metricIstioTCPReceivedBytes{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricIstioTCPSentBytes struct {
+	data     pmetric.Metric                // data buffer for generated metric.
+	config   IstioTCPSentBytesMetricConfig // metric config provided by user.
+	capacity int                           // max observed number of data points added to the metric.
+}
+
+// init fills istio.tcp.sent.bytes metric with initial data.
+func (m *metricIstioTCPSentBytes) init() {
+	m.data.SetName("istio.tcp.sent.bytes")
+	m.data.SetDescription("Payload bytes that the server sent (response), as Istio reports them.")
+	m.data.SetUnit("")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricIstioTCPSentBytes) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricIstioTCPSentBytes) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricIstioTCPSentBytes) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricIstioTCPSentBytes(cfg IstioTCPSentBytesMetricConfig) metricIstioTCPSentBytes {
+	m := metricIstioTCPSentBytes{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
 }
 
 type metricKmeshTCPConnectionPacketLost struct {
@@ -1442,6 +1851,11 @@ type MetricsBuilder struct {
 	buildInfo                                component.BuildInfo  // contains version information.
 	resourceAttributeIncludeFilter           map[string]filter.Filter
 	resourceAttributeExcludeFilter           map[string]filter.Filter
+	metricIstioTCPConnectionsClosed          metricIstioTCPConnectionsClosed
+	metricIstioTCPConnectionsFailed          metricIstioTCPConnectionsFailed
+	metricIstioTCPConnectionsOpened          metricIstioTCPConnectionsOpened
+	metricIstioTCPReceivedBytes              metricIstioTCPReceivedBytes
+	metricIstioTCPSentBytes                  metricIstioTCPSentBytes
 	metricKmeshTCPConnectionPacketLost       metricKmeshTCPConnectionPacketLost
 	metricKmeshTCPConnectionReceived         metricKmeshTCPConnectionReceived
 	metricKmeshTCPConnectionRetrans          metricKmeshTCPConnectionRetrans
@@ -1483,6 +1897,11 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		startTime:                                pcommon.NewTimestampFromTime(time.Now()),
 		metricsBuffer:                            pmetric.NewMetrics(),
 		buildInfo:                                settings.BuildInfo,
+		metricIstioTCPConnectionsClosed:          newMetricIstioTCPConnectionsClosed(mbc.Metrics.IstioTCPConnectionsClosed),
+		metricIstioTCPConnectionsFailed:          newMetricIstioTCPConnectionsFailed(mbc.Metrics.IstioTCPConnectionsFailed),
+		metricIstioTCPConnectionsOpened:          newMetricIstioTCPConnectionsOpened(mbc.Metrics.IstioTCPConnectionsOpened),
+		metricIstioTCPReceivedBytes:              newMetricIstioTCPReceivedBytes(mbc.Metrics.IstioTCPReceivedBytes),
+		metricIstioTCPSentBytes:                  newMetricIstioTCPSentBytes(mbc.Metrics.IstioTCPSentBytes),
 		metricKmeshTCPConnectionPacketLost:       newMetricKmeshTCPConnectionPacketLost(mbc.Metrics.KmeshTCPConnectionPacketLost),
 		metricKmeshTCPConnectionReceived:         newMetricKmeshTCPConnectionReceived(mbc.Metrics.KmeshTCPConnectionReceived),
 		metricKmeshTCPConnectionRetrans:          newMetricKmeshTCPConnectionRetrans(mbc.Metrics.KmeshTCPConnectionRetrans),
@@ -1596,6 +2015,11 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetName(ScopeName)
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
+	mb.metricIstioTCPConnectionsClosed.emit(ils.Metrics())
+	mb.metricIstioTCPConnectionsFailed.emit(ils.Metrics())
+	mb.metricIstioTCPConnectionsOpened.emit(ils.Metrics())
+	mb.metricIstioTCPReceivedBytes.emit(ils.Metrics())
+	mb.metricIstioTCPSentBytes.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionPacketLost.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionReceived.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionRetrans.emit(ils.Metrics())
@@ -1641,6 +2065,31 @@ func (mb *MetricsBuilder) Emit(options ...ResourceMetricsOption) pmetric.Metrics
 	metrics := mb.metricsBuffer
 	mb.metricsBuffer = pmetric.NewMetrics()
 	return metrics
+}
+
+// RecordIstioTCPConnectionsClosedDataPoint adds a data point to istio.tcp.connections.closed metric.
+func (mb *MetricsBuilder) RecordIstioTCPConnectionsClosedDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricIstioTCPConnectionsClosed.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
+}
+
+// RecordIstioTCPConnectionsFailedDataPoint adds a data point to istio.tcp.connections.failed metric.
+func (mb *MetricsBuilder) RecordIstioTCPConnectionsFailedDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricIstioTCPConnectionsFailed.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
+}
+
+// RecordIstioTCPConnectionsOpenedDataPoint adds a data point to istio.tcp.connections.opened metric.
+func (mb *MetricsBuilder) RecordIstioTCPConnectionsOpenedDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricIstioTCPConnectionsOpened.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
+}
+
+// RecordIstioTCPReceivedBytesDataPoint adds a data point to istio.tcp.received.bytes metric.
+func (mb *MetricsBuilder) RecordIstioTCPReceivedBytesDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricIstioTCPReceivedBytes.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
+}
+
+// RecordIstioTCPSentBytesDataPoint adds a data point to istio.tcp.sent.bytes metric.
+func (mb *MetricsBuilder) RecordIstioTCPSentBytesDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricIstioTCPSentBytes.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
 }
 
 // RecordKmeshTCPConnectionPacketLostDataPoint adds a data point to kmesh.tcp.connection.packet_lost metric.
