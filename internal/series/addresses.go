@@ -20,26 +20,45 @@ var otherNames = unique.Make(identity.Names{
 
 // addresses are the unknown ones in labels, at most limit of them. One has its place as long as a series has it.
 type addresses struct {
-	limit int
-	used  map[netip.Addr]int // by how many series
+	limit    int
+	used     map[netip.Addr]place
+	owned    map[unique.Handle[identity.Names]]int // places by owner
+	pressure pressure
+}
+
+type place struct {
+	series int                           // that have the address
+	owner  unique.Handle[identity.Names] // the workload that was the first to have it
 }
 
 func newAddresses(limit int) *addresses {
-	return &addresses{limit: limit, used: make(map[netip.Addr]int)}
+	return &addresses{limit: limit, used: make(map[netip.Addr]place), owned: make(map[unique.Handle[identity.Names]]int)}
 }
 
 // hold takes places for a new series.
-func (t *addresses) hold(all []netip.Addr) {
+func (t *addresses) hold(all []netip.Addr, owner unique.Handle[identity.Names]) {
 	for _, a := range all {
-		t.used[a]++
+		p, found := t.used[a]
+		if !found {
+			p.owner = owner
+			t.owned[owner]++
+		}
+		p.series++
+		t.used[a] = p
 	}
 }
 
 // release frees the places of a series.
 func (t *addresses) release(all []netip.Addr) {
 	for _, a := range all {
-		if t.used[a]--; t.used[a] == 0 {
-			delete(t.used, a)
+		p := t.used[a]
+		if p.series--; p.series > 0 {
+			t.used[a] = p
+			continue
+		}
+		delete(t.used, a)
+		if t.owned[p.owner]--; t.owned[p.owner] <= 0 {
+			delete(t.owned, p.owner)
 		}
 	}
 }
@@ -47,6 +66,7 @@ func (t *addresses) release(all []netip.Addr) {
 // reservation are the unknown addresses of one key: of the source, of the destination, and the requested one.
 type reservation struct {
 	addresses *addresses
+	owner     unique.Handle[identity.Names] // the workload whose end it is
 	reserved  [3]netip.Addr
 	n, fresh  int // reserved, and of these without a place yet
 	refused   bool
@@ -57,9 +77,10 @@ func (r *reservation) reserve(a netip.Addr) bool {
 	if slices.Contains(r.reserved[:r.n], a) {
 		return true
 	}
-	if r.addresses.used[a] == 0 {
-		if len(r.addresses.used)+r.fresh >= r.addresses.limit {
-			r.refused = true
+	t := r.addresses
+	if _, found := t.used[a]; !found {
+		if len(t.used)+r.fresh >= t.limit || crowded(len(t.used), t.owned[r.owner], t.limit) {
+			r.refused, t.pressure.refused = true, true
 			return false
 		}
 		r.fresh++

@@ -27,8 +27,9 @@ func (s *Sets) addConnection(f *flow.Flow, now time.Time) {
 	}
 	switch {
 	case one != nil:
-	case !s.connection.full():
+	case !s.connection.full(ownerOf(f)):
 		one = s.connection.insert(key, connectionAttributes(f, s.traits(f, unknown), s.connection.choice, s.settings.SecurityPolicy))
+		s.connection.own(key, ownerOf(f))
 		one.hidden = wait > 0
 		one.visible = now.Add(wait).Sub(s.epoch)
 	case closed:
@@ -46,5 +47,10 @@ func (s *Sets) addConnection(f *flow.Flow, now time.Time) {
 		one.start = min(c.Start.UnixNano(), s.clock.begin(now))
 	}
 	one.sum = c.Total
+	if one.base != nil {
+		for i, before := range one.base {
+			one.sum[i] -= before
+		}
+	}
 	s.touch(one, flow.Counters{}, now)
 }

@@ -39,7 +39,10 @@ func (s *series) step(m moment) phase {
 	}
 	// A connection that is open and idle will close: opened less closed must be right then, too.
 	idle := m.expiration > 0 && m.elapsed-s.active > m.expiration && s.open <= 0
-	if (s.final || idle) && s.fresh <= m.delivered {
+	// Room is made of what was used in one interval only: names that come once must not keep others out.
+	unused := m.pressed && !s.reused && s.open <= 0
+	if (s.final || idle || unused) && s.fresh <= m.delivered {
+		s.evicted = !s.final && !idle
 		s.ended = m.id
 		return phaseEnded
 	}

@@ -4,8 +4,11 @@ package series
 
 import (
 	"time"
+	"unique"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
 // entry is a series with its place in the set.
@@ -22,13 +25,16 @@ type set[K comparable] struct {
 	byKey    map[K]*entry[K]
 	entries  []*entry[K] // dense: a flush walks all of them
 	overflow *entry[K]   // one of entries; nil until the limit was reached
-	refused  uint64      // flows that the limit refused
+	refused  uint64      // flows that the limit, or the share of a workload, refused
+	evicted  uint64      // series that ended early to make room
+	pressure pressure
+	owned    map[unique.Handle[identity.Names]]int
 
 	addresses *addresses // in the labels of all sets
 }
 
 func newSet[K comparable](choice *choice, limit int, unknowns *addresses) set[K] {
-	return set[K]{choice: choice, limit: limit, byKey: make(map[K]*entry[K]), addresses: unknowns}
+	return set[K]{choice: choice, limit: limit, byKey: make(map[K]*entry[K]), owned: make(map[unique.Handle[identity.Names]]int), addresses: unknowns}
 }
 
 // find returns the series of key if there is one, begun anew if it was ended; else nil.
@@ -54,20 +60,28 @@ func get[K labelled](s *set[K], key K, reserved *reservation, t traits, policy s
 	if found := s.find(key); found != nil {
 		return found
 	}
-	if s.full() {
+	if s.full(reserved.owner) {
 		s.refused++
+		s.pressure.refused = true
 		return s.overflowSeries()
 	}
 	made := s.insert(key, key.attributes(s.choice, policy))
 	made.failure = t.flags != unknown
 	made.held = reserved.held()
-	s.addresses.hold(made.held)
+	s.addresses.hold(made.held, reserved.owner)
+	s.own(key, reserved.owner)
 	return made
 }
 
-// full returns whether another key must go to the overflow series, which itself counts for the limit.
-func (s *set[K]) full() bool {
-	return len(s.byKey) >= s.limit-1
+// full returns whether another key of the owner must go to the overflow series, which itself counts for the limit.
+func (s *set[K]) full(owner unique.Handle[identity.Names]) bool {
+	return len(s.byKey) >= s.limit-1 || crowded(len(s.byKey), s.owned[owner], s.limit)
+}
+
+// own makes a workload the owner of the series of key.
+func (s *set[K]) own(key K, owner unique.Handle[identity.Names]) {
+	s.byKey[key].owner = owner
+	s.owned[owner]++
 }
 
 // insert adds a series for a key that has none; the set must not be full.
@@ -108,6 +122,9 @@ func (s *set[K]) remove(e *entry[K]) {
 		return
 	}
 	delete(s.byKey, e.key)
+	if s.owned[e.owner]--; s.owned[e.owner] <= 0 {
+		delete(s.owned, e.owner)
+	}
 }
 
 // discard removes the series of key, which no snapshot ever contained.
@@ -124,17 +141,24 @@ type moment struct {
 	elapsed    time.Duration // since the sets' epoch
 	expiration time.Duration // how long a series may be idle; 0: for ever
 	zeros      bool          // a series starts with a point of value 0
+	addresses  bool          // the places of unknown addresses are taken
+	pressed    bool          // the places of the set are taken
 }
 
 // snapshot returns the points of all series, and removes those that are over.
 func (s *set[K]) snapshot(m moment) Points {
 	points := Points{Live: make([]Point, 0, len(s.entries))}
+	pressed := s.pressure.at(m.id, m.delivered)
 	for i := 0; i < len(s.entries); {
 		e := s.entries[i]
+		m.pressed = e != s.overflow && (pressed || m.addresses && len(e.held) > 0)
 		switch e.step(m) {
 		case phaseLive:
 			points.Live = append(points.Live, e.point(m))
 		case phaseEnded:
+			if e.ended == m.id && e.evicted {
+				s.evicted++
+			}
 			points.Ended = append(points.Ended, e.point(m))
 		case phaseOver:
 			s.remove(e) // another entry is at i now

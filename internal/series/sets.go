@@ -96,21 +96,22 @@ func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now tim
 		return // an idle connection must not keep its series alive
 	}
 	all := s.traits(f, flags)
+	owner := ownerOf(f)
 	refused := false
 	if s.Holds(Service) {
-		traits, reserved := s.service.choice.reduce(all), reservation{addresses: s.addresses}
+		traits, reserved := s.service.choice.reduce(all), reservation{addresses: s.addresses, owner: owner}
 		key := serviceKeyOf(f, traits, s.service.choice, &reserved)
 		s.touch(get(&s.service, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
 		refused = reserved.refused
 	}
 	if s.Holds(Workload) {
-		traits, reserved := s.workload.choice.reduce(all), reservation{addresses: s.addresses}
+		traits, reserved := s.workload.choice.reduce(all), reservation{addresses: s.addresses, owner: owner}
 		key := workloadKeyOf(f, traits, s.workload.choice, &reserved)
 		s.touch(get(&s.workload, key, &reserved, traits, s.settings.SecurityPolicy), delta, now)
 		refused = refused || reserved.refused
 	}
 	if s.Holds(Istio) {
-		traits, none := s.istio.choice.reduce(istioTraits(all, f.Connection)), reservation{}
+		traits, none := s.istio.choice.reduce(istioTraits(all, f.Connection)), reservation{owner: owner}
 		key := serviceKeyOf(f, traits, s.istio.choice, &none)
 		s.touch(get(&s.istio, key, &none, traits, s.settings.SecurityPolicy), istioDelta(delta, f.Connection.Direction), now)
 	}
@@ -124,6 +125,10 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 	if one.start == 0 {
 		one.start = s.clock.begin(now)
 	}
+	if one.began == 0 {
+		one.began = s.clock.next
+	}
+	one.reused = one.reused || one.began != s.clock.next
 	one.sum.Add(delta)
 	one.open += delta[flow.Opened] - delta[flow.Closed]
 	one.fresh = s.clock.next

@@ -64,11 +64,14 @@ func (s *Snapshot) Empty() bool {
 // Snapshot takes the state of all series. Call Delivered when it was delivered: the next snapshot repeats the marks of
 // ended series of one that was not. A snapshot must not be delivered after a newer one.
 func (s *Sets) Snapshot(now time.Time) *Snapshot {
+	if s.clock.steppedBack(now) {
+		s.restart(s.clock.stepBack(now))
+	}
 	before := s.clock.at
 	id, at := s.clock.snapshot(now)
 	m := moment{
 		id: id, delivered: s.clock.delivered, elapsed: now.Sub(s.epoch), expiration: s.settings.Expiration,
-		zeros: s.settings.InitialZero,
+		zeros: s.settings.InitialZero, addresses: s.addresses.pressure.at(id, s.clock.delivered),
 	}
 	s.pending = s.counted
 	return &Snapshot{
@@ -80,6 +83,20 @@ func (s *Sets) Snapshot(now time.Time) *Snapshot {
 		Workload:   s.workload.snapshot(m),
 		Connection: s.connection.snapshot(m),
 		Istio:      s.istio.snapshot(m),
+	}
+}
+
+// restart lets all series begin anew.
+func (s *Sets) restart(start int64) {
+	s.service.restart(start)
+	s.workload.restart(start)
+	s.connection.restart(start)
+	s.istio.restart(start)
+}
+
+func (s *set[K]) restart(start int64) {
+	for _, e := range s.entries {
+		e.restart(start)
 	}
 }
 

@@ -18,7 +18,8 @@ type Stats struct {
 // SetStats are the numbers of one set.
 type SetStats struct {
 	Series  int    // held, the overflow series and ended ones that wait for delivery included
-	Refused uint64 // flows that the limit sent to the overflow series
+	Refused uint64 // flows that the limit, or the share of their workload, sent to the overflow series
+	Evicted uint64 // series that ended early to make room
 }
 
 // Stats returns the current numbers.
@@ -34,5 +35,5 @@ func (s *Sets) Stats() Stats {
 }
 
 func (s *set[K]) stats() SetStats {
-	return SetStats{Series: len(s.entries), Refused: s.refused}
+	return SetStats{Series: len(s.entries), Refused: s.refused, Evicted: s.evicted}
 }

@@ -120,7 +120,7 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 		}
 
 		now := noon
-		var ended flow.Counters
+		var ended, ofService, ofWorkload flow.Counters // of series that ended
 		for i, c := range records {
 			now = now.Add(time.Millisecond) // less than 1 s in all: what is reported as young stays so
 			a.Add(c, now)
@@ -133,14 +133,20 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 				if random.IntN(2) == 0 {
 					a.Delivered(snap.ID())
 				}
-				ended.Add(endedIn(snap, a))
+				ended.Add(endedIn(snap, a.connection.entries))
+				ofService.Add(endedIn(snap, a.service.entries))
+				ofWorkload.Add(endedIn(snap, a.workload.entries))
 			}
 		}
 		a.namer.Drain(now)
 		log.Flush()
 		snap := a.Snapshot(now)
-		require.Equal(t, want, total(snap.Service.Live), "seed %d", seed)
-		require.Equal(t, want, total(snap.Workload.Live), "seed %d", seed)
+		ofService.Add(total(snap.Service.Live))
+		ofService.Add(endedIn(snap, a.service.entries))
+		ofWorkload.Add(total(snap.Workload.Live))
+		ofWorkload.Add(endedIn(snap, a.workload.entries))
+		require.Equal(t, want, ofService, "seed %d", seed)
+		require.Equal(t, want, ofWorkload, "seed %d", seed)
 		require.Equal(t, want, a.Stats().Counted)
 		require.Less(t, now.Sub(noon), time.Second)
 
@@ -151,7 +157,7 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 		}
 		if seed%2 == 1 && a.Stats().Connection.Refused == 0 {
 			ended.Add(total(snap.Connection.Live))
-			ended.Add(endedIn(snap, a))
+			ended.Add(endedIn(snap, a.connection.entries))
 			require.Equal(t, inConnections, ended, "seed %d", seed)
 		}
 	}
@@ -173,9 +179,9 @@ func newLog(sum *flow.Counters) *accesslog.Writer {
 	})
 }
 
-// endedIn sums the connection series that snap was the first to end.
-func endedIn(snap *Snapshot, a *subject) (sum flow.Counters) {
-	for _, e := range a.connection.entries {
+// endedIn sums the series that snap was the first to end.
+func endedIn[K comparable](snap *Snapshot, entries []*entry[K]) (sum flow.Counters) {
+	for _, e := range entries {
 		if e.ended == snap.ID() {
 			sum.Add(e.emitted)
 		}

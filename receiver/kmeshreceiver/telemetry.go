@@ -100,6 +100,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Excluded })),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
+		b.RegisterKmeshSeriesEvictedCallback(t.observe(seriesEvicted)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
 		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Series.UnknownAddresses)) })),
 		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Series.UnknownAddressesRefused })),
@@ -180,6 +181,13 @@ func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Refused), label("set", "connection"))
 	to.Observe(int64(o.Series.Istio.Refused), label("set", "istio"))
+}
+
+func seriesEvicted(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Series.Service.Evicted), label("set", "service"))
+	to.Observe(int64(o.Series.Workload.Evicted), label("set", "workload"))
+	to.Observe(int64(o.Series.Connection.Evicted), label("set", "connection"))
+	to.Observe(int64(o.Series.Istio.Evicted), label("set", "istio"))
 }
 
 func lookups(o *agent.Observation, to metric.Int64Observer) {

@@ -27,7 +27,7 @@ func limits(t *testing.T) (all map[string]int64) {
 	t.Helper()
 	all = make(map[string]int64)
 	text := read(t, "docs/limits.md")
-	for _, title := range []string{"In the kernel", "Reading", "Naming", "Delivery", "The live map"} {
+	for _, title := range []string{"In the kernel", "Reading", "Naming", "Series", "Delivery", "The live map"} {
 		of := rows(text, title)
 		require.NotEmpty(t, of, title)
 		for _, row := range of[1:] {

@@ -54,6 +54,7 @@ type TelemetryBuilder struct {
 	KmeshRecordsUnnamed            metric.Int64ObservableCounter
 	KmeshRecordsWaiting            metric.Int64ObservableGauge
 	KmeshSeries                    metric.Int64ObservableGauge
+	KmeshSeriesEvicted             metric.Int64ObservableCounter
 	KmeshSeriesRefused             metric.Int64ObservableCounter
 	KmeshTotalsLost                metric.Int64ObservableCounter
 	KmeshTotalsRecovered           metric.Int64ObservableCounter
@@ -463,6 +464,21 @@ func (builder *TelemetryBuilder) RegisterKmeshSeriesCallback(cb metric.Int64Call
 	return nil
 }
 
+// RegisterKmeshSeriesEvictedCallback sets callback for observable KmeshSeriesEvicted metric.
+func (builder *TelemetryBuilder) RegisterKmeshSeriesEvictedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshSeriesEvicted, obs: o})
+		return nil
+	}, builder.KmeshSeriesEvicted)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterKmeshSeriesRefusedCallback sets callback for observable KmeshSeriesRefused metric.
 func (builder *TelemetryBuilder) RegisterKmeshSeriesRefusedCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -734,6 +750,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.KmeshSeries, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_series",
 		metric.WithDescription("Series held, by set. [Alpha]"),
+		metric.WithUnit("{series}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshSeriesEvicted, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_series_evicted",
+		metric.WithDescription("Series that ended early to make room under a limit, because they were used in one interval only, by set. [Alpha]"),
 		metric.WithUnit("{series}"),
 	)
 	errs = errors.Join(errs, err)
