@@ -9,6 +9,7 @@ require (
 	github.com/envoyproxy/go-control-plane/envoy v1.37.0
 	github.com/gaissmai/bart v0.26.1
 	github.com/google/go-cmp v0.7.0
+	github.com/lightstep/go-expohisto v1.0.0
 	github.com/mdlayher/netlink v1.7.2
 	github.com/puzpuzpuz/xsync/v4 v4.5.0
 	github.com/stretchr/testify v1.11.1

@@ -52,6 +52,8 @@ type Agent struct {
 	sweepAll bool          // idle connections are reported too
 	holdAt   time.Time     // when the addresses of idle connections are held again
 	holdFor  time.Duration // how long the source holds an address
+	// sweepFirst lets the first collection report all connections: those that are open are counted, idle or not.
+	sweepFirst bool
 
 	status func(part string, err error)
 	logger *zap.Logger
@@ -100,7 +102,8 @@ func (r *Agent) loop(ctx context.Context) {
 		r.namer.Settle(now)
 		r.flush()
 		if !now.Before(collectAt) {
-			err = errors.Join(err, r.collect(now, r.sweepAll))
+			err = errors.Join(err, r.collect(now, r.sweepAll || r.sweepFirst))
+			r.sweepFirst = false
 			err = errors.Join(err, r.hold(now))
 			r.endGone()
 			r.deliver(now)

@@ -170,6 +170,7 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 		r.series = series.New(settings.series(), settings.Resource, settings.InstrumentationScope)
 		r.metricsOut = delivery.NewMetrics(settings.Metrics, settings.MetricsReport)
 		r.sweepAll = r.series.Holds(series.Connection)
+		r.sweepFirst = r.series.Holds(series.Latency)
 		sinks = append(sinks, r.series)
 	}
 	if settings.Logs != nil {

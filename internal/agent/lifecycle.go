@@ -79,7 +79,7 @@ func (r *Agent) StopMetrics(ctx context.Context) error {
 			r.earlier.Exported.Add(r.series.Stats().Exported)
 			r.namer.Remove(r.series)
 		}
-		r.series, r.metricsOut, r.sweepAll = nil, nil, false
+		r.series, r.metricsOut, r.sweepAll, r.sweepFirst = nil, nil, false, false
 	})
 }
 

@@ -46,6 +46,7 @@ type Settings struct {
 	Attributes map[string][]string
 
 	FailureReasons        bool // response_flags of failed connects
+	HistogramSize         int  // of the latency set: the most buckets; 0: the default
 	ConnectionMinDuration time.Duration
 	AccessLog             AccessLogSettings
 	Identity              IdentitySettings
@@ -103,6 +104,7 @@ const (
 	WorkloadSet   = string(series.Workload)
 	ConnectionSet = string(series.Connection)
 	IstioSet      = string(series.Istio)
+	LatencySet    = string(series.Latency)
 )
 
 // MetricSets returns the set of each metric.
@@ -134,6 +136,7 @@ func (s *Settings) series() series.Settings {
 		Enabled:               s.EnabledMetrics,
 		Attributes:            attributes,
 		FailureReasons:        s.FailureReasons,
+		HistogramSize:         s.HistogramSize,
 		SecurityPolicy:        s.ConnectionSecurityPolicy,
 		ConnectionMinDuration: s.ConnectionMinDuration,
 		CardinalityLimit:      s.AggregationCardinalityLimit,

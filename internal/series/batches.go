@@ -19,6 +19,7 @@ type format struct {
 	scope                         pcommon.InstrumentationScope
 	service, workload, connection []metric // that are enabled
 	istio                         []metric
+	latency                       []latencyMetric
 }
 
 // Batches writes the snapshot part by part, each with the number of its points. It may be called on any goroutine.
@@ -52,6 +53,7 @@ func (s *Snapshot) write() (pmetric.Metrics, int) {
 	w.ended(s.format.workload, s.Workload.Ended)
 	w.ended(s.format.connection, s.Connection.Ended)
 	w.ended(s.format.istio, s.Istio.Ended)
+	w.latency(s.format.latency, s.Latency)
 	if w.points == 0 {
 		return pmetric.NewMetrics(), 0
 	}

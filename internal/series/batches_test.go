@@ -42,6 +42,8 @@ func TestTheMetricsAreTheContracts(t *testing.T) {
 		"kmesh.tcp.connection.packet_lost {segment}",
 		"istio.tcp.connections.opened ", "istio.tcp.connections.closed ", "istio.tcp.connections.failed ",
 		"istio.tcp.received.bytes ", "istio.tcp.sent.bytes ",
+		"kmesh.tcp.connect.duration s", "kmesh.tcp.connection.duration s", "kmesh.tcp.rtt s",
+		"kmesh.tcp.connections.active {connection}",
 	}, got)
 }
 

@@ -56,6 +56,7 @@ func (s *Sets) EndGone(present func(unique.Handle[identity.Names]) bool) {
 	endGone(&s.service, s.settings.Networks, present)
 	endGone(&s.workload, s.settings.Networks, present)
 	endGone(&s.istio, s.settings.Networks, present)
+	endGone(&s.latency, s.settings.Networks, present)
 }
 
 // named is a key with who is at its ends.

@@ -13,6 +13,7 @@ const (
 	Workload   Set = "workload"
 	Connection Set = "connection"
 	Istio      Set = "istio"
+	Latency    Set = "latency"
 )
 
 // metric is the sum of a counter over the flows of a series. To add one, add it to its set here.
@@ -74,7 +75,18 @@ func (m *metric) appliesTo(p *Point) bool {
 type Metric struct {
 	Set                     Set
 	Name, Unit, Description string
+	Kind                    Kind
 }
+
+// Kind is that of a metric's points.
+type Kind string
+
+// The kinds.
+const (
+	KindSum       Kind = "sum"       // monotonic
+	KindUpDown    Kind = "updown"    // a sum that falls, too
+	KindHistogram Kind = "histogram" // exponential
+)
 
 // Metrics returns the metrics of all sets, in the order in which they are written.
 func Metrics() []Metric {
@@ -84,8 +96,15 @@ func Metrics() []Metric {
 		metrics []metric
 	}{{Service, serviceMetrics}, {Workload, workloadMetrics}, {Connection, connectionMetrics}, {Istio, istioMetrics}} {
 		for _, m := range set.metrics {
-			all = append(all, Metric{set.name, m.name, m.unit, m.description})
+			all = append(all, Metric{set.name, m.name, m.unit, m.description, KindSum})
 		}
+	}
+	for _, m := range latencyMetrics {
+		kind := KindHistogram
+		if m.histogram == activeConnections {
+			kind = KindUpDown
+		}
+		all = append(all, Metric{Latency, m.name, m.unit, m.description, kind})
 	}
 	return all
 }
@@ -94,6 +113,17 @@ func Metrics() []Metric {
 func enabled(all []metric, on map[string]bool) []metric {
 	var some []metric
 	for _, m := range all {
+		if on[m.name] {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
+// enabledLatency is likewise.
+func enabledLatency(on map[string]bool) []latencyMetric {
+	var some []latencyMetric
+	for _, m := range latencyMetrics {
 		if on[m.name] {
 			some = append(some, m)
 		}

@@ -35,8 +35,10 @@ var pointLists = []func(*Snapshot) *[]Point{
 	func(s *Snapshot) *[]Point { return &s.Workload.Live },
 	func(s *Snapshot) *[]Point { return &s.Connection.Live },
 	func(s *Snapshot) *[]Point { return &s.Istio.Live },
+	func(s *Snapshot) *[]Point { return &s.Latency.Live },
 	func(s *Snapshot) *[]Point { return &s.Service.Ended },
 	func(s *Snapshot) *[]Point { return &s.Workload.Ended },
 	func(s *Snapshot) *[]Point { return &s.Connection.Ended },
 	func(s *Snapshot) *[]Point { return &s.Istio.Ended },
+	func(s *Snapshot) *[]Point { return &s.Latency.Ended },
 }

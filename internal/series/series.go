@@ -20,6 +20,8 @@ type series struct {
 	failure    bool         // of failed connects
 	held       []netip.Addr // unknown ones in the attributes
 
+	latency *latency // of the latency set, which has no counters
+
 	start   int64          // ns since the epoch; 0: nothing counted yet
 	sum     flow.Counters  // may fall by a byte when a delta is negative
 	base    *flow.Counters // of the totals of a connection, what was emitted before a restart; nil: nothing
@@ -53,6 +55,10 @@ func (s *series) restart(start int64) {
 	if s.start == 0 {
 		return
 	}
+	if s.latency != nil { // a histogram goes on
+		s.start = min(s.start, start)
+		return
+	}
 	s.start = start
 	if s.ended != 0 {
 		return
@@ -70,7 +76,7 @@ func (s *series) restart(start int64) {
 
 // point returns the series as it is in a snapshot.
 func (s *series) point(m moment) Point {
-	p := Point{Attributes: s.attributes, Start: pcommon.Timestamp(s.start), Failure: s.failure}
+	p := Point{Attributes: s.attributes, Start: pcommon.Timestamp(s.start), Failure: s.failure, latency: s.latency.point()}
 	if m.zeros && (s.zeroed == 0 || s.zeroed > m.delivered) {
 		if s.zeroed == 0 {
 			s.zeroed = m.id

@@ -17,11 +17,13 @@ type Sets struct {
 	settings Settings
 	format   *format
 	epoch    time.Time
+	began    time.Time // an end that was last reported before is new here
 
 	service    set[serviceKey]
 	workload   set[workloadKey]
 	connection set[connectionKey]
 	istio      set[serviceKey]
+	latency    set[serviceKey]
 	clock      stamps
 	addresses  *addresses        // in the labels of the service and workload set
 	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
@@ -44,12 +46,15 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 			workload:   enabled(workloadMetrics, settings.Enabled),
 			connection: enabled(connectionMetrics, settings.Enabled),
 			istio:      enabled(istioMetrics, settings.Enabled),
+			latency:    enabledLatency(settings.Enabled),
 		},
 		epoch:      time.Now(),
 		service:    newSet[serviceKey](labels(Service), limit, unknown),
 		workload:   newSet[workloadKey](labels(Workload), limit, unknown),
 		connection: newSet[connectionKey](labels(Connection), limit, unknown),
+		began:      time.Now(),
 		istio:      newSet[serviceKey](labels(Istio), limit, unknown),
+		latency:    newSet[serviceKey](labels(Latency), limit, unknown),
 		clock:      stamps{next: 1},
 		addresses:  unknown,
 		reasons:    make(map[string]string),
@@ -65,6 +70,8 @@ func (s *Sets) Holds(set Set) bool {
 		return len(s.format.workload) > 0
 	case Istio:
 		return len(s.format.istio) > 0
+	case Latency:
+		return len(s.format.latency) > 0
 	default:
 		return len(s.format.connection) > 0
 	}
@@ -78,6 +85,9 @@ func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	s.counted.Add(delta)
 	if s.Holds(Connection) {
 		s.addConnection(f, now)
+	}
+	if s.Holds(Latency) {
+		s.addLatency(f, now)
 	}
 	switch {
 	case f.Connection.Event == flow.EventFailed: // its SYNs may have been sent again: that stays with it

@@ -28,6 +28,8 @@ type Settings struct {
 	// UnknownAddresses bounds the addresses in labels of the service and workload set that are there because no known
 	// workload has them; `other` stands for the rest. 0: 1,000. Negative: none.
 	UnknownAddresses int
+	// HistogramSize bounds the buckets of a histogram of the latency set. 0: 80.
+	HistogramSize int
 	// InitialZero lets a series start with a point of value 0 at its start time.
 	InitialZero bool
 	// Expiration ends a series that was idle for longer, and of which no connection is open. 0: never.
@@ -39,6 +41,7 @@ type Settings struct {
 const (
 	defaultCardinalityLimit = 50_000
 	defaultUnknownAddresses = 1000
+	defaultHistogramSize    = 80
 )
 
 func (s Settings) withDefaults() Settings {
@@ -47,6 +50,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.UnknownAddresses == 0 {
 		s.UnknownAddresses = defaultUnknownAddresses
+	}
+	if s.HistogramSize == 0 {
+		s.HistogramSize = defaultHistogramSize
 	}
 	if s.SecurityPolicy == "" {
 		s.SecurityPolicy = PolicyAuto

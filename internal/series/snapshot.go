@@ -22,6 +22,7 @@ type Snapshot struct {
 	Workload   Points
 	Connection Points
 	Istio      Points
+	Latency    Points
 }
 
 // ID is that for Sets.Delivered.
@@ -42,8 +43,9 @@ type Point struct {
 	Failure    bool // the series is one of failed connects
 	// Zero says that a point of value 0 at Start comes first, because none was delivered: Prometheus knows no start times,
 	// and rate() needs a value to start from.
-	Zero  bool
-	first uint8 // a bit for each counter that counts for the first time
+	Zero    bool
+	latency *latencyPoint
+	first   uint8 // a bit for each counter that counts for the first time
 }
 
 // startsNow returns whether the series has the metric for the first time, although others are older.
@@ -53,7 +55,7 @@ func (p *Point) startsNow(m *metric) bool {
 
 // Empty returns whether there is nothing to deliver.
 func (s *Snapshot) Empty() bool {
-	for _, p := range []*Points{&s.Service, &s.Workload, &s.Connection, &s.Istio} {
+	for _, p := range []*Points{&s.Service, &s.Workload, &s.Connection, &s.Istio, &s.Latency} {
 		if len(p.Live) > 0 || len(p.Ended) > 0 {
 			return false
 		}
@@ -83,6 +85,7 @@ func (s *Sets) Snapshot(now time.Time) *Snapshot {
 		Workload:   s.workload.snapshot(m),
 		Connection: s.connection.snapshot(m),
 		Istio:      s.istio.snapshot(m),
+		Latency:    s.latency.snapshot(m),
 	}
 }
 
@@ -92,6 +95,7 @@ func (s *Sets) restart(start int64) {
 	s.workload.restart(start)
 	s.connection.restart(start)
 	s.istio.restart(start)
+	s.latency.restart(start)
 }
 
 func (s *set[K]) restart(start int64) {

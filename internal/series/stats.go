@@ -12,7 +12,7 @@ type Stats struct {
 	Counted  flow.Counters // given to the series
 	Exported flow.Counters // of these, what a delivered snapshot contained
 
-	Service, Workload, Connection, Istio SetStats
+	Service, Workload, Connection, Istio, Latency SetStats
 }
 
 // SetStats are the numbers of one set.
@@ -31,6 +31,7 @@ func (s *Sets) Stats() Stats {
 	stats.Workload = s.workload.stats()
 	stats.Connection = s.connection.stats()
 	stats.Istio = s.istio.stats()
+	stats.Latency = s.latency.stats()
 	return stats
 }
 

@@ -28,6 +28,7 @@ type Config struct {
 	WorkloadMetrics   SetConfig           `mapstructure:"workload_metrics"`
 	ConnectionMetrics ConnectionSetConfig `mapstructure:"connection_metrics"`
 	IstioMetrics      SetConfig           `mapstructure:"istio_metrics"`
+	LatencyMetrics    LatencySetConfig    `mapstructure:"latency_metrics"`
 
 	AccessLog AccessLogConfig `mapstructure:"access_log"`
 	Identity  IdentityConfig  `mapstructure:"identity"`
@@ -69,6 +70,13 @@ type ConnectionSetConfig struct {
 	MinDuration time.Duration `mapstructure:"min_duration"`
 }
 
+// LatencySetConfig is that of the histograms.
+type LatencySetConfig struct {
+	SetConfig `mapstructure:",squash"`
+	// MaxSize is the most buckets of a histogram.
+	MaxSize int `mapstructure:"max_size"`
+}
+
 // AccessLogConfig selects the events that become log records.
 type AccessLogConfig struct {
 	// Events are of closed, failed, opened, periodic.
@@ -97,6 +105,7 @@ func createDefaultConfig() component.Config {
 		CollectionInterval:   5 * time.Second,
 		ServiceMetrics:       SetConfig{Enabled: true},
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
+		LatencyMetrics:       LatencySetConfig{MaxSize: 80},
 		AccessLog: AccessLogConfig{
 			Events:        []string{agent.EventClosed, agent.EventFailed},
 			Period:        5 * time.Second,
@@ -126,7 +135,8 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		Workload   SetConfig `mapstructure:"workload_metrics"`
 		Connection SetConfig `mapstructure:"connection_metrics"`
 		Istio      SetConfig `mapstructure:"istio_metrics"`
-	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics.SetConfig, c.IstioMetrics}
+		Latency    SetConfig `mapstructure:"latency_metrics"`
+	}{c.ServiceMetrics, c.WorkloadMetrics, c.ConnectionMetrics.SetConfig, c.IstioMetrics, c.LatencyMetrics.SetConfig}
 	if err := conf.Unmarshal(&switches, confmap.WithIgnoreUnused()); err != nil {
 		return err
 	}
@@ -135,6 +145,7 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 		agent.WorkloadSet:   switches.Workload.Enabled,
 		agent.ConnectionSet: switches.Connection.Enabled,
 		agent.IstioSet:      switches.Istio.Enabled,
+		agent.LatencySet:    switches.Latency.Enabled,
 	}
 	sets := agent.MetricSets()
 	for name, enabled := range switchesOf(&c.Metrics) {
@@ -150,6 +161,7 @@ func (c *Config) attributes() map[string][]string {
 		agent.WorkloadSet:   c.WorkloadMetrics.Attributes,
 		agent.ConnectionSet: c.ConnectionMetrics.Attributes,
 		agent.IstioSet:      c.IstioMetrics.Attributes,
+		agent.LatencySet:    c.LatencyMetrics.Attributes,
 	}
 }
 
@@ -165,9 +177,10 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 	}
 	return agent.Settings{
 		CollectionInterval:    c.CollectionInterval,
-		EnabledMetrics:        enabledMetrics(c.Metrics),
+		EnabledMetrics:        c.enabledMetrics(),
 		Attributes:            c.attributes(),
 		FailureReasons:        c.FailureReasons,
+		HistogramSize:         c.LatencyMetrics.MaxSize,
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		AccessLog: agent.AccessLogSettings{
 			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,

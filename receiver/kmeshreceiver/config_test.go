@@ -48,7 +48,7 @@ func withoutMetrics(c Config) Config {
 
 // metricsOn lists the metrics that are on.
 func metricsOn(c *Config) []string {
-	return slices.Sorted(maps.Keys(enabledMetrics(c.Metrics)))
+	return slices.Sorted(maps.Keys(c.enabledMetrics()))
 }
 
 var (
@@ -60,6 +60,9 @@ var (
 		"kmesh.tcp.packet_loss", "kmesh.tcp.retrans",
 		"kmesh.tcp.workload.connections.closed", "kmesh.tcp.workload.connections.opened",
 		"kmesh.tcp.workload.conntections.failed", "kmesh.tcp.workload.received", "kmesh.tcp.workload.sent",
+	}
+	latencySetNames = []string{
+		"kmesh.tcp.connect.duration", "kmesh.tcp.connection.duration", "kmesh.tcp.connections.active", "kmesh.tcp.rtt",
 	}
 	istioSetNames = []string{
 		"istio.tcp.connections.closed", "istio.tcp.connections.failed", "istio.tcp.connections.opened",
@@ -86,6 +89,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		ServiceMetrics:     SetConfig{Enabled: true},
 		WorkloadMetrics:    SetConfig{Enabled: false},
 		ConnectionMetrics:  ConnectionSetConfig{MinDuration: 5 * time.Second},
+		LatencyMetrics:     LatencySetConfig{MaxSize: 80},
 		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32},
 		Identity: IdentityConfig{
 			Source: "auto",
@@ -138,6 +142,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		WorkloadMetrics:    SetConfig{Enabled: true, Attributes: []string{"reporter", "source_workload", "destination_pod_name"}},
 		ConnectionMetrics: ConnectionSetConfig{SetConfig: SetConfig{Enabled: true, Attributes: []string{
 			"reporter", "start_time", "source_address", "destination_address"}}, MinDuration: time.Minute},
+		LatencyMetrics: LatencySetConfig{SetConfig: SetConfig{Attributes: []string{"reporter"}}, MaxSize: 160},
 		IstioMetrics:   SetConfig{Attributes: []string{"source_workload"}},
 		FailureReasons: true,
 		AccessLog:      AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
@@ -203,6 +208,7 @@ func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
 		"kmesh/no_service":       nil,
 		"kmesh/one_of_service":   {"kmesh.tcp.conntections.failed"},
 		"kmesh/istio":            istioSetNames,
+		"kmesh/latency":          sorted(serviceSetNames, latencySetNames),
 		"kmesh/connection":       sorted(serviceSetNames, connectionSetNames),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -324,6 +330,8 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"exclude: [{workloads: [a, '']}]", []string{"exclude[0].workloads[1] is empty"}},
 		{"exclude: [{port: [80]}]", []string{"exclude[0]", "invalid keys: port"}},
 		{"exclude: [" + strings.Repeat("{ports: [80]}, ", 65) + "]", []string{"exclude has 65 rules: write at most 64"}},
+		{"latency_metrics: {max_size: 1}", []string{"latency_metrics.max_size is 1: it must be 2 to 1000, the default is 80"}},
+		{"latency_metrics: {max_size: 1001}", []string{"latency_metrics.max_size is 1001"}},
 		{"error_mode: explode", []string{`error_mode is "explode": it must be one of propagate, ignore`}},
 		{"metrics: {kmesh.tcp.send: {enabled: false}}", []string{"metrics", "invalid keys: kmesh.tcp.send"}},
 		{"metrics: {kmesh.tcp.sent: {enabled: 7}}", []string{"metrics", "kmesh.tcp.sent", "expected type 'bool'"}},

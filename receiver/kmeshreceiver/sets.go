@@ -5,6 +5,7 @@ package kmeshreceiver
 import (
 	"reflect"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -18,6 +19,18 @@ func switchesOf(metrics *metadata.MetricsConfig) map[string]*bool {
 		switches[name] = fields.Field(i).FieldByName("Enabled").Addr().Interface().(*bool)
 	}
 	return switches
+}
+
+// enabledMetrics returns the metrics that are emitted. Metadata.yaml cannot describe exponential histograms: they are on
+// with their set.
+func (c *Config) enabledMetrics() map[string]bool {
+	on, switches := enabledMetrics(c.Metrics), switchesOf(&c.Metrics)
+	for name, set := range agent.MetricSets() {
+		if _, found := switches[name]; !found && set == agent.LatencySet && c.LatencyMetrics.Enabled {
+			on[name] = true
+		}
+	}
+	return on
 }
 
 // enabledMetrics returns the metrics that are enabled.

@@ -162,11 +162,11 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	assert.Equal(t, agent.Settings{
 		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
 		Attributes: map[string][]string{
-			"service": {"source_app"}, "istio": {"source_workload"}, "workload": {"reporter", "source_workload", "destination_pod_name"},
+			"service": {"source_app"}, "istio": {"source_workload"}, "latency": {"reporter"}, "workload": {"reporter", "source_workload", "destination_pod_name"},
 			"connection": {"reporter", "start_time", "source_address", "destination_address"},
 		},
-		FailureReasons: true,
-		AccessLog:      agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
+		FailureReasons: true, HistogramSize: 160,
+		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
 		Identity: agent.IdentitySettings{
 			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,

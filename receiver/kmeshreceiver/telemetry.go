@@ -174,6 +174,7 @@ func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Workload.Series), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Series), label("set", "connection"))
 	to.Observe(int64(o.Series.Istio.Series), label("set", "istio"))
+	to.Observe(int64(o.Series.Latency.Series), label("set", "latency"))
 }
 
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
@@ -181,6 +182,7 @@ func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Refused), label("set", "connection"))
 	to.Observe(int64(o.Series.Istio.Refused), label("set", "istio"))
+	to.Observe(int64(o.Series.Latency.Refused), label("set", "latency"))
 }
 
 func seriesEvicted(o *agent.Observation, to metric.Int64Observer) {
@@ -188,6 +190,7 @@ func seriesEvicted(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Workload.Evicted), label("set", "workload"))
 	to.Observe(int64(o.Series.Connection.Evicted), label("set", "connection"))
 	to.Observe(int64(o.Series.Istio.Evicted), label("set", "istio"))
+	to.Observe(int64(o.Series.Latency.Evicted), label("set", "latency"))
 }
 
 func lookups(o *agent.Observation, to metric.Int64Observer) {

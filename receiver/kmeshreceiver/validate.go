@@ -23,6 +23,7 @@ const (
 	maxSettle                   = time.Minute
 	maxRetain                   = 10 * time.Minute // an address is used again by then
 	maxExpiration               = 7 * 24 * time.Hour
+	maxHistogramSize            = 1000 // backends refuse histograms with more buckets
 )
 
 // Validate reports all invalid values, each with its key and the remedy.
@@ -60,6 +61,9 @@ func (c *Config) validateSeries() error {
 		if err := agent.CheckAttributes(set, names); err != nil {
 			errs = append(errs, fmt.Errorf("%s_metrics.attributes: %w", set, err))
 		}
+	}
+	if size := c.LatencyMetrics.MaxSize; size < 2 || size > maxHistogramSize {
+		errs = append(errs, fmt.Errorf("latency_metrics.max_size is %d: it must be 2 to %d, the default is 80", size, maxHistogramSize))
 	}
 	if c.AggregationCardinalityLimit < 2 || c.AggregationCardinalityLimit > maxCardinalityLimit {
 		errs = append(errs, fmt.Errorf("aggregation_cardinality_limit is %d: it must be 2 to %d; one is the overflow series",

@@ -187,6 +187,26 @@ func (ms *KmeshTCPConnectionSentMetricConfig) Unmarshal(parser *confmap.Conf) er
 	return nil
 }
 
+// KmeshTCPConnectionsActiveMetricConfig provides config for the kmesh.tcp.connections.active metric.
+type KmeshTCPConnectionsActiveMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *KmeshTCPConnectionsActiveMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // KmeshTCPConnectionsClosedMetricConfig provides config for the kmesh.tcp.connections.closed metric.
 type KmeshTCPConnectionsClosedMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -438,6 +458,7 @@ type MetricsConfig struct {
 	KmeshTCPConnectionReceived         KmeshTCPConnectionReceivedMetricConfig         `mapstructure:"kmesh.tcp.connection.received"`
 	KmeshTCPConnectionRetrans          KmeshTCPConnectionRetransMetricConfig          `mapstructure:"kmesh.tcp.connection.retrans"`
 	KmeshTCPConnectionSent             KmeshTCPConnectionSentMetricConfig             `mapstructure:"kmesh.tcp.connection.sent"`
+	KmeshTCPConnectionsActive          KmeshTCPConnectionsActiveMetricConfig          `mapstructure:"kmesh.tcp.connections.active"`
 	KmeshTCPConnectionsClosed          KmeshTCPConnectionsClosedMetricConfig          `mapstructure:"kmesh.tcp.connections.closed"`
 	KmeshTCPConnectionsOpened          KmeshTCPConnectionsOpenedMetricConfig          `mapstructure:"kmesh.tcp.connections.opened"`
 	KmeshTCPConntectionsFailed         KmeshTCPConntectionsFailedMetricConfig         `mapstructure:"kmesh.tcp.conntections.failed"`
@@ -479,6 +500,9 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: false,
 		},
 		KmeshTCPConnectionSent: KmeshTCPConnectionSentMetricConfig{
+			Enabled: false,
+		},
+		KmeshTCPConnectionsActive: KmeshTCPConnectionsActiveMetricConfig{
 			Enabled: false,
 		},
 		KmeshTCPConnectionsClosed: KmeshTCPConnectionsClosedMetricConfig{

@@ -53,6 +53,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					KmeshTCPConnectionSent: KmeshTCPConnectionSentMetricConfig{
 						Enabled: true,
 					},
+					KmeshTCPConnectionsActive: KmeshTCPConnectionsActiveMetricConfig{
+						Enabled: true,
+					},
 					KmeshTCPConnectionsClosed: KmeshTCPConnectionsClosedMetricConfig{
 						Enabled: true,
 					},
@@ -129,6 +132,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					KmeshTCPConnectionSent: KmeshTCPConnectionSentMetricConfig{
 						Enabled: false,
 					},
+					KmeshTCPConnectionsActive: KmeshTCPConnectionsActiveMetricConfig{
+						Enabled: false,
+					},
 					KmeshTCPConnectionsClosed: KmeshTCPConnectionsClosedMetricConfig{
 						Enabled: false,
 					},
@@ -178,7 +184,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(IstioTCPConnectionsClosedMetricConfig{}, IstioTCPConnectionsFailedMetricConfig{}, IstioTCPConnectionsOpenedMetricConfig{}, IstioTCPReceivedBytesMetricConfig{}, IstioTCPSentBytesMetricConfig{}, KmeshTCPConnectionPacketLostMetricConfig{}, KmeshTCPConnectionReceivedMetricConfig{}, KmeshTCPConnectionRetransMetricConfig{}, KmeshTCPConnectionSentMetricConfig{}, KmeshTCPConnectionsClosedMetricConfig{}, KmeshTCPConnectionsOpenedMetricConfig{}, KmeshTCPConntectionsFailedMetricConfig{}, KmeshTCPPacketLossMetricConfig{}, KmeshTCPReceivedMetricConfig{}, KmeshTCPRetransMetricConfig{}, KmeshTCPSentMetricConfig{}, KmeshTCPWorkloadConnectionsClosedMetricConfig{}, KmeshTCPWorkloadConnectionsOpenedMetricConfig{}, KmeshTCPWorkloadConntectionsFailedMetricConfig{}, KmeshTCPWorkloadReceivedMetricConfig{}, KmeshTCPWorkloadSentMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(IstioTCPConnectionsClosedMetricConfig{}, IstioTCPConnectionsFailedMetricConfig{}, IstioTCPConnectionsOpenedMetricConfig{}, IstioTCPReceivedBytesMetricConfig{}, IstioTCPSentBytesMetricConfig{}, KmeshTCPConnectionPacketLostMetricConfig{}, KmeshTCPConnectionReceivedMetricConfig{}, KmeshTCPConnectionRetransMetricConfig{}, KmeshTCPConnectionSentMetricConfig{}, KmeshTCPConnectionsActiveMetricConfig{}, KmeshTCPConnectionsClosedMetricConfig{}, KmeshTCPConnectionsOpenedMetricConfig{}, KmeshTCPConntectionsFailedMetricConfig{}, KmeshTCPPacketLossMetricConfig{}, KmeshTCPReceivedMetricConfig{}, KmeshTCPRetransMetricConfig{}, KmeshTCPSentMetricConfig{}, KmeshTCPWorkloadConnectionsClosedMetricConfig{}, KmeshTCPWorkloadConnectionsOpenedMetricConfig{}, KmeshTCPWorkloadConntectionsFailedMetricConfig{}, KmeshTCPWorkloadReceivedMetricConfig{}, KmeshTCPWorkloadSentMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

@@ -54,6 +54,7 @@ const (
 	AttributeSetWorkload
 	AttributeSetConnection
 	AttributeSetIstio
+	AttributeSetLatency
 )
 
 // String returns the string representation of the AttributeSet.
@@ -67,6 +68,8 @@ func (av AttributeSet) String() string {
 		return "connection"
 	case AttributeSetIstio:
 		return "istio"
+	case AttributeSetLatency:
+		return "latency"
 	}
 	return ""
 }
@@ -77,6 +80,7 @@ var MapAttributeSet = map[string]AttributeSet{
 	"workload":   AttributeSetWorkload,
 	"connection": AttributeSetConnection,
 	"istio":      AttributeSetIstio,
+	"latency":    AttributeSetLatency,
 }
 
 // AttributeSide specifies the value side attribute.
@@ -142,6 +146,10 @@ var MetricsInfo = metricsInfo{
 		Name:       "kmesh.tcp.connection.sent",
 		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy", "start_time", "source_address", "destination_address", "destination_pod_address", "destination_pod_namespace", "destination_pod_name"},
 	},
+	KmeshTCPConnectionsActive: metricInfo{
+		Name:       "kmesh.tcp.connections.active",
+		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
+	},
 	KmeshTCPConnectionsClosed: metricInfo{
 		Name:       "kmesh.tcp.connections.closed",
 		Attributes: []string{"reporter", "source_workload", "source_canonical_service", "source_canonical_revision", "source_workload_namespace", "source_principal", "source_app", "source_version", "source_cluster", "destination_service", "destination_service_namespace", "destination_service_name", "destination_workload", "destination_canonical_service", "destination_canonical_revision", "destination_workload_namespace", "destination_principal", "destination_app", "destination_version", "destination_cluster", "request_protocol", "response_flags", "connection_security_policy"},
@@ -202,6 +210,7 @@ type metricsInfo struct {
 	KmeshTCPConnectionReceived         metricInfo
 	KmeshTCPConnectionRetrans          metricInfo
 	KmeshTCPConnectionSent             metricInfo
+	KmeshTCPConnectionsActive          metricInfo
 	KmeshTCPConnectionsClosed          metricInfo
 	KmeshTCPConnectionsOpened          metricInfo
 	KmeshTCPConntectionsFailed         metricInfo
@@ -921,6 +930,82 @@ func (m *metricKmeshTCPConnectionSent) emit(metrics pmetric.MetricSlice) {
 
 func newMetricKmeshTCPConnectionSent(cfg KmeshTCPConnectionSentMetricConfig) metricKmeshTCPConnectionSent {
 	m := metricKmeshTCPConnectionSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricKmeshTCPConnectionsActive struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   KmeshTCPConnectionsActiveMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills kmesh.tcp.connections.active metric with initial data.
+func (m *metricKmeshTCPConnectionsActive) init() {
+	m.data.SetName("kmesh.tcp.connections.active")
+	m.data.SetDescription("TCP connections that are open.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(false)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	m.data.Sum().DataPoints().EnsureCapacity(m.capacity)
+}
+
+func (m *metricKmeshTCPConnectionsActive) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64, reporterAttributeValue string, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+	dp.Attributes().PutStr("reporter", reporterAttributeValue)
+	dp.Attributes().PutStr("source_workload", sourceWorkloadAttributeValue)
+	dp.Attributes().PutStr("source_canonical_service", sourceCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("source_canonical_revision", sourceCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("source_workload_namespace", sourceWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("source_principal", sourcePrincipalAttributeValue)
+	dp.Attributes().PutStr("source_app", sourceAppAttributeValue)
+	dp.Attributes().PutStr("source_version", sourceVersionAttributeValue)
+	dp.Attributes().PutStr("source_cluster", sourceClusterAttributeValue)
+	dp.Attributes().PutStr("destination_service", destinationServiceAttributeValue)
+	dp.Attributes().PutStr("destination_service_namespace", destinationServiceNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_service_name", destinationServiceNameAttributeValue)
+	dp.Attributes().PutStr("destination_workload", destinationWorkloadAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_service", destinationCanonicalServiceAttributeValue)
+	dp.Attributes().PutStr("destination_canonical_revision", destinationCanonicalRevisionAttributeValue)
+	dp.Attributes().PutStr("destination_workload_namespace", destinationWorkloadNamespaceAttributeValue)
+	dp.Attributes().PutStr("destination_principal", destinationPrincipalAttributeValue)
+	dp.Attributes().PutStr("destination_app", destinationAppAttributeValue)
+	dp.Attributes().PutStr("destination_version", destinationVersionAttributeValue)
+	dp.Attributes().PutStr("destination_cluster", destinationClusterAttributeValue)
+	dp.Attributes().PutStr("request_protocol", requestProtocolAttributeValue)
+	dp.Attributes().PutStr("response_flags", responseFlagsAttributeValue)
+	dp.Attributes().PutStr("connection_security_policy", connectionSecurityPolicyAttributeValue)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricKmeshTCPConnectionsActive) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricKmeshTCPConnectionsActive) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricKmeshTCPConnectionsActive(cfg KmeshTCPConnectionsActiveMetricConfig) metricKmeshTCPConnectionsActive {
+	m := metricKmeshTCPConnectionsActive{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1860,6 +1945,7 @@ type MetricsBuilder struct {
 	metricKmeshTCPConnectionReceived         metricKmeshTCPConnectionReceived
 	metricKmeshTCPConnectionRetrans          metricKmeshTCPConnectionRetrans
 	metricKmeshTCPConnectionSent             metricKmeshTCPConnectionSent
+	metricKmeshTCPConnectionsActive          metricKmeshTCPConnectionsActive
 	metricKmeshTCPConnectionsClosed          metricKmeshTCPConnectionsClosed
 	metricKmeshTCPConnectionsOpened          metricKmeshTCPConnectionsOpened
 	metricKmeshTCPConntectionsFailed         metricKmeshTCPConntectionsFailed
@@ -1906,6 +1992,7 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricKmeshTCPConnectionReceived:         newMetricKmeshTCPConnectionReceived(mbc.Metrics.KmeshTCPConnectionReceived),
 		metricKmeshTCPConnectionRetrans:          newMetricKmeshTCPConnectionRetrans(mbc.Metrics.KmeshTCPConnectionRetrans),
 		metricKmeshTCPConnectionSent:             newMetricKmeshTCPConnectionSent(mbc.Metrics.KmeshTCPConnectionSent),
+		metricKmeshTCPConnectionsActive:          newMetricKmeshTCPConnectionsActive(mbc.Metrics.KmeshTCPConnectionsActive),
 		metricKmeshTCPConnectionsClosed:          newMetricKmeshTCPConnectionsClosed(mbc.Metrics.KmeshTCPConnectionsClosed),
 		metricKmeshTCPConnectionsOpened:          newMetricKmeshTCPConnectionsOpened(mbc.Metrics.KmeshTCPConnectionsOpened),
 		metricKmeshTCPConntectionsFailed:         newMetricKmeshTCPConntectionsFailed(mbc.Metrics.KmeshTCPConntectionsFailed),
@@ -2024,6 +2111,7 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricKmeshTCPConnectionReceived.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionRetrans.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionSent.emit(ils.Metrics())
+	mb.metricKmeshTCPConnectionsActive.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionsClosed.emit(ils.Metrics())
 	mb.metricKmeshTCPConnectionsOpened.emit(ils.Metrics())
 	mb.metricKmeshTCPConntectionsFailed.emit(ils.Metrics())
@@ -2110,6 +2198,11 @@ func (mb *MetricsBuilder) RecordKmeshTCPConnectionRetransDataPoint(ts pcommon.Ti
 // RecordKmeshTCPConnectionSentDataPoint adds a data point to kmesh.tcp.connection.sent metric.
 func (mb *MetricsBuilder) RecordKmeshTCPConnectionSentDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string, startTimeAttributeValue string, sourceAddressAttributeValue string, destinationAddressAttributeValue string, destinationPodAddressAttributeValue string, destinationPodNamespaceAttributeValue string, destinationPodNameAttributeValue string) {
 	mb.metricKmeshTCPConnectionSent.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue, startTimeAttributeValue, sourceAddressAttributeValue, destinationAddressAttributeValue, destinationPodAddressAttributeValue, destinationPodNamespaceAttributeValue, destinationPodNameAttributeValue)
+}
+
+// RecordKmeshTCPConnectionsActiveDataPoint adds a data point to kmesh.tcp.connections.active metric.
+func (mb *MetricsBuilder) RecordKmeshTCPConnectionsActiveDataPoint(ts pcommon.Timestamp, val int64, reporterAttributeValue AttributeReporter, sourceWorkloadAttributeValue string, sourceCanonicalServiceAttributeValue string, sourceCanonicalRevisionAttributeValue string, sourceWorkloadNamespaceAttributeValue string, sourcePrincipalAttributeValue string, sourceAppAttributeValue string, sourceVersionAttributeValue string, sourceClusterAttributeValue string, destinationServiceAttributeValue string, destinationServiceNamespaceAttributeValue string, destinationServiceNameAttributeValue string, destinationWorkloadAttributeValue string, destinationCanonicalServiceAttributeValue string, destinationCanonicalRevisionAttributeValue string, destinationWorkloadNamespaceAttributeValue string, destinationPrincipalAttributeValue string, destinationAppAttributeValue string, destinationVersionAttributeValue string, destinationClusterAttributeValue string, requestProtocolAttributeValue string, responseFlagsAttributeValue string, connectionSecurityPolicyAttributeValue string) {
+	mb.metricKmeshTCPConnectionsActive.recordDataPoint(mb.startTime, ts, val, reporterAttributeValue.String(), sourceWorkloadAttributeValue, sourceCanonicalServiceAttributeValue, sourceCanonicalRevisionAttributeValue, sourceWorkloadNamespaceAttributeValue, sourcePrincipalAttributeValue, sourceAppAttributeValue, sourceVersionAttributeValue, sourceClusterAttributeValue, destinationServiceAttributeValue, destinationServiceNamespaceAttributeValue, destinationServiceNameAttributeValue, destinationWorkloadAttributeValue, destinationCanonicalServiceAttributeValue, destinationCanonicalRevisionAttributeValue, destinationWorkloadNamespaceAttributeValue, destinationPrincipalAttributeValue, destinationAppAttributeValue, destinationVersionAttributeValue, destinationClusterAttributeValue, requestProtocolAttributeValue, responseFlagsAttributeValue, connectionSecurityPolicyAttributeValue)
 }
 
 // RecordKmeshTCPConnectionsClosedDataPoint adds a data point to kmesh.tcp.connections.closed metric.
