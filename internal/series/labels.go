@@ -62,17 +62,7 @@ var labelNames = [numLabels]string{
 // labels are some of them: a bit each.
 type labels uint32
 
-func labelSet(all ...label) (set labels) {
-	for _, l := range all {
-		set |= 1 << l
-	}
-	return set
-}
-
 func (s labels) has(l label) bool { return s&(1<<l) != 0 }
-
-// has any of the others.
-func (s labels) hasAny(others labels) bool { return s&others != 0 }
 
 const (
 	everyLabel       labels = 1<<numLabels - 1
