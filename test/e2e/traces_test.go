@@ -96,18 +96,24 @@ func startTracesAgent(t *testing.T, gateways [2]string, sampled string) {
 // startExample runs the distribution with an example, whose ports are the test's.
 func startExample(t *testing.T, name, example string, more []string, env ...string) {
 	t.Helper()
-	health := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	c := &program{
+	health, telemetry := fmt.Sprintf("127.0.0.1:%d", freePort(t)), freePort(t)
+	c := &collector{telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry)}
+	c.program = program{
 		name: name,
 		path: collectorPath,
 		args: slices.Concat([]string{"--config", filepath.Join(examples, example)}, more, []string{
 			"--config", "yaml:extensions::health_check::endpoint: " + health,
-			"--config", "yaml:service::telemetry::metrics::level: none",
+			"--config", fmt.Sprintf("yaml:service::telemetry::metrics::readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %d}}}}]", telemetry),
 		}),
 		env:   env,
 		ready: "http://" + health,
 	}
 	c.start(t)
+	t.Cleanup(func() { // before the program's own, which stops it
+		if t.Failed() {
+			t.Logf("--- the own metrics of %s:\n%s", name, c.ownMetrics())
+		}
+	})
 }
 
 func testPairs(t *testing.T, j *jaeger) {
@@ -149,7 +155,6 @@ func testPairs(t *testing.T, j *jaeger) {
 		}
 	}
 	require.Equal(t, map[string]int{"client of client": tracedConnections, "server of server": tracedConnections}, kinds)
-	t.Logf("as an example: %+v", pairs[0])
 	t.Logf("%d traces of two spans, %d with a server's end that closed after the client's", len(pairs), later)
 }
 
