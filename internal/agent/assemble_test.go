@@ -72,14 +72,17 @@ func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
 	networks, enabled := new(identity.Networks), metricsOf(series.Workload, series.Connection)
 	settings := &Settings{
 		EnabledMetrics: enabled, ConnectionMinDuration: time.Minute,
+		Attributes:     map[string][]string{WorkloadSet: {"reporter"}},
+		FailureReasons: true, HistogramSize: 160, Exclude: []naming.Rule{{Ports: []uint16{80}}},
 		AccessLog: AccessLogSettings{Events: []string{EventOpened, EventPeriodic}, Period: 30 * time.Second},
 		Identity: IdentitySettings{
 			Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks, UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy: "mutual_tls", Scope: ScopeAll, AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour,
 	}
-	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Settle: 2 * time.Second, Networks: networks}, settings.naming())
+	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Settle: 2 * time.Second, Networks: networks}, settings.naming())
 	assert.Equal(t, series.Settings{
+		Attributes: map[series.Set][]string{series.Workload: {"reporter"}}, FailureReasons: true, HistogramSize: 160,
 		Enabled: enabled, SecurityPolicy: "mutual_tls", ConnectionMinDuration: time.Minute,
 		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, Expiration: time.Hour,
 	}, settings.series())

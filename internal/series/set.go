@@ -148,7 +148,7 @@ type moment struct {
 // snapshot returns the points of all series, and removes those that are over.
 func (s *set[K]) snapshot(m moment) Points {
 	points := Points{Live: make([]Point, 0, len(s.entries))}
-	pressed := s.pressure.at(m.id, m.delivered)
+	pressed := s.pressure.at(m.id, m.delivered) && s.limit >= leastShared
 	for i := 0; i < len(s.entries); {
 		e := s.entries[i]
 		m.pressed = e != s.overflow && (pressed || m.addresses && len(e.held) > 0)

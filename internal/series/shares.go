@@ -10,7 +10,7 @@ import (
 )
 
 // A set, or the places of unknown addresses, that are half full give no more to a workload that has a quarter of them:
-// one process cannot take all. Limits below leastShared are not shared.
+// one process cannot take all. Limits below leastShared are not shared, nor is room made under them.
 const (
 	crowdedPart = 2
 	sharePart   = 4

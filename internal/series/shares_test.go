@@ -128,16 +128,16 @@ func TestUnknownDestinationsOfOneWorkloadLeaveRoom(t *testing.T) {
 func TestWhatHasAnOpenConnectionIsNotEvicted(t *testing.T) {
 	settings := everything()
 	settings.Enabled = enable(Service)
-	settings.CardinalityLimit = 4
+	settings.CardinalityLimit = 1000
 	w := newWorld()
 	a := newSubject(settings, w)
 	a.Add(openConnection(7, 1, time.Second), noon)
-	for i := range 10 {
+	for i := range 1100 {
 		a.Add(process(w, i, fmt.Sprint("flood-", i)), noon)
 	}
 	a.Delivered(a.Snapshot(noon.Add(time.Second)).ID())
 	snap := a.Snapshot(noon.Add(2 * time.Second))
-	require.Len(t, snap.Service.Ended, 2)
+	require.Len(t, snap.Service.Ended, 998)
 	require.Len(t, snap.Service.Live, 2, "the open one's, and the overflow series")
 	require.Equal(t, int64(1), snap.Service.Live[0].Values[flow.Opened])
 }

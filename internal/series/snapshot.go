@@ -73,7 +73,7 @@ func (s *Sets) Snapshot(now time.Time) *Snapshot {
 	id, at := s.clock.snapshot(now)
 	m := moment{
 		id: id, delivered: s.clock.delivered, elapsed: now.Sub(s.epoch), expiration: s.settings.Expiration,
-		zeros: s.settings.InitialZero, addresses: s.addresses.pressure.at(id, s.clock.delivered),
+		zeros: s.settings.InitialZero, addresses: s.addresses.pressure.at(id, s.clock.delivered) && s.addresses.limit >= leastShared,
 	}
 	s.pending = s.counted
 	return &Snapshot{

@@ -81,7 +81,7 @@ func (c *Config) validateSeries() error {
 func (c *Config) validateSets() error {
 	on := make(map[string]bool)
 	sets := agent.MetricSets()
-	for name := range enabledMetrics(c.Metrics) {
+	for name := range c.enabledMetrics() {
 		on[sets[name]] = true
 	}
 	var errs []error
@@ -91,6 +91,7 @@ func (c *Config) validateSets() error {
 	}{
 		{"workload_metrics", agent.WorkloadSet, c.WorkloadMetrics.Enabled},
 		{"connection_metrics", agent.ConnectionSet, c.ConnectionMetrics.Enabled},
+		{"istio_metrics", agent.IstioSet, c.IstioMetrics.Enabled},
 	} {
 		if set.enabled && !on[set.name] {
 			errs = append(errs, fmt.Errorf("%[1]s is enabled, but metrics disables each metric of that set: leave one enabled, or disable %[1]s", set.key))
