@@ -52,7 +52,9 @@ func TestTraces(t *testing.T) {
 		require.Error(t, err)
 	}
 
-	t.Run("Jaeger has every pair", func(t *testing.T) { testPairs(t, j) })
+	if !t.Run("Jaeger has every pair", func(t *testing.T) { testPairs(t, j) }) {
+		return // an end that is missing there is missing in the rest, too
+	}
 	t.Run("the service graph has one edge", func(t *testing.T) { testServiceGraph(t, p) })
 	t.Run("every agent and signal samples the same connections", func(t *testing.T) { testSampling(t, sampled) })
 }
