@@ -153,7 +153,7 @@ func TestItStartsWithoutAnyOfTheOptionalParts(t *testing.T) {
 		}
 		connections := 2000
 		if testing.Short() { // an emulated machine takes minutes
-			connections = 200
+			connections = 50
 		}
 		t.Run(fmt.Sprintf("%07b", c), func(t *testing.T) { startsWithout(t, c, connections) })
 	}
