@@ -40,8 +40,6 @@ func TestAddressesOfConnectionsThatRestAreHeld(t *testing.T) {
 		settings, _ := newSettings(new(consumertest.MetricsSink), nil)
 		kernel, source := &fakeProbe{}, &askingSource{fakeSource: &fakeSource{}}
 		a := newAgent(settings, source, kernel, nil)
-		a.Start()
-		<-time.After(7100 * time.Millisecond) // of synctest's clock: past the first round, which is at the start
 		rests, moves := closed(1), closed(2)
 		rests.Kind, moves.Kind = probe.KindOpen, probe.KindOpen
 		rests.Delta, rests.Original = probe.Counters{}, endpoint("10.96.5.5:80")
@@ -50,6 +48,10 @@ func TestAddressesOfConnectionsThatRestAreHeld(t *testing.T) {
 		kernel.mu.Unlock()
 		require.NoError(t, a.hold(a.holdAt))
 		require.Equal(t, []netip.Addr{sleepAddress, httpbinAddress, netip.MustParseAddr("10.96.5.5")}, source.held)
+		kernel.mu.Lock()
+		kernel.opens = nil
+		kernel.mu.Unlock()
+		a.Start()
 		<-time.After(2 * time.Minute)
 		require.NoError(t, a.Stop(t.Context()))
 		rounds := 0

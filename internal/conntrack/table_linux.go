@@ -23,6 +23,8 @@ const (
 	questionsAtOnce    = 500
 	// patience is the timeout of an answer. The kernel answers within the call, so only a lost answer takes longer.
 	patience = 5 * time.Millisecond
+	// firstPatience is that of the first answer, whose lack ends the start: a busy machine may be late with it.
+	firstPatience = time.Second
 	// pause is the time without queries after a failure.
 	pause = time.Second
 )
@@ -69,7 +71,7 @@ func newTable(dial func() (conn, error), logger *zap.Logger) (*Table, error) {
 		answers: newAnswers(maxAnswers), budget: rate.NewLimiter(questionsPerSecond, questionsAtOnce),
 	}
 	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-	if _, err := t.ask(nobody, nobody); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := t.ask(nobody, nobody, firstPatience); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("query a connection: %w", err), c.Close())
 	}
 	return t, nil
@@ -96,7 +98,7 @@ func (t *Table) learn(source, destination netip.AddrPort) (to netip.AddrPort, kn
 		return to, false
 	}
 	t.stats.Asked++
-	to, err := t.ask(source, destination)
+	to, err := t.ask(source, destination, patience)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		t.stats.Missed++
@@ -111,7 +113,7 @@ func (t *Table) learn(source, destination netip.AddrPort) (to netip.AddrPort, kn
 	return to, true
 }
 
-func (t *Table) ask(source, destination netip.AddrPort) (netip.AddrPort, error) {
+func (t *Table) ask(source, destination netip.AddrPort, patience time.Duration) (netip.AddrPort, error) {
 	if t.conn == nil {
 		c, err := t.dial()
 		if err != nil {
