@@ -128,7 +128,7 @@ func BenchmarkQuestion(b *testing.B) {
 	local, remote := addresses(c)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := x.ask(local, remote); err != nil {
+		if _, err := x.ask(local, remote, patience); err != nil {
 			b.Fatal(err)
 		}
 	}
