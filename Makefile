@@ -21,7 +21,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e fuzz soak screenshot bench scale limits generate web manifests dashboards packages release lint
+.PHONY: help build run test test-kernels e2e e2e-traces fuzz soak screenshot bench scale limits generate web manifests dashboards packages release lint
 
 ##@ Use
 
@@ -61,15 +61,20 @@ test: $(TOOLS)/helm ## Runs the unit tests; as root, those against the kernel to
 	for module in internal/identity/istio/conformance internal/tools/grafana; do go -C $$module test ./...; done
 	@if [ "$$(id -u)" != 0 ]; then printf '\n*** NOT ROOT: the tests against the kernel were SKIPPED.\n\n' >&2; fi
 
-KERNELS ?= 5.10 6.1 6.12 6.12+confidentiality
-test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12 6.12+confidentiality", emulated (qemu, no root)
+KERNELS ?= 5.10 6.1 6.12
+test-kernels: ## Runs the kernel tests on KERNELS="5.10 6.1 6.12", emulated (qemu, no root)
 	test/kernels/run.sh $(KERNELS)
 
 # One package at a time: each starts collectors that watch the whole machine.
-e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Jaeger, Kubernetes, istiod, Chromium (root)
+e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distribution with real servers: Prometheus, Loki, Kubernetes, istiod, Chromium (root)
 	@if [ "$$(id -u)" != 0 ]; then echo "make e2e: takes root: it loads eBPF programs and makes network namespaces." >&2; exit 1; fi
-	test/e2e/servers/build.sh
+	test/e2e/servers/build.sh etcd istiod kube-apiserver loki prometheus
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
+
+# By itself, as Jaeger takes minutes to build.
+e2e-traces: build ## Runs two gateways with a real Jaeger and a service graph in Prometheus (root)
+	test/e2e/servers/build.sh jaeger prometheus
+	go test -tags 'e2e traces' -run TestTraces -count=1 -timeout 10m -v ./test/e2e/
 
 ##@ Generate
 
@@ -119,7 +124,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scrip
 	golangci-lint run ./...
 	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak kernels' ./...
+	go vet -tags 'e2e soak traces kernels' ./...
 	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
 	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
 	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run -Werror bpf/*.[ch]; else echo "lint: clang-format-19 is not installed: C is not checked" >&2; fi

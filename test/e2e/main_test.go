@@ -48,7 +48,6 @@ func missing() []string {
 		etcdPath:       "test/e2e/servers/build.sh etcd (or make e2e)",
 		apiServerPath:  "test/e2e/servers/build.sh kube-apiserver (or make e2e)",
 		istiodPath:     "test/e2e/servers/build.sh istiod (or make e2e)",
-		jaegerPath:     "test/e2e/servers/build.sh jaeger (or make e2e)",
 	} {
 		if _, err := os.Stat(path); err != nil {
 			what = append(what, fmt.Sprintf("%v: build it with: %s", err, remedy))
