@@ -64,6 +64,8 @@ type Probe struct {
 	counts  Counts
 	late    bool // a connect hook runs after programs that may rewrite the destination
 	lock    *nodeLock
+	// noCgroup says why there is no cgroup v2 folder to attach to; nil: there is one.
+	noCgroup error
 	// Entries of the spill map at the last Drain, of all connection maps at the last Sweep,
 	// and of older listeners.
 	drained, walked, listeners uint64
@@ -94,10 +96,15 @@ func Open(options Options) (*Probe, error) {
 		return nil, err
 	}
 	cgroup, err := cgroupRoot(options.CgroupPath)
-	if err != nil {
-		return nil, err
+	if err != nil && options.CgroupPath != "" {
+		return nil, err // the user's own choice
 	}
-	p := &Probe{clock: Clock{}.next(systemTime), detail: options.Detail}
+	return openAt(options, cgroup, err)
+}
+
+// openAt is Open with the cgroup v2 folder, or with the error of the search for one.
+func openAt(options Options, cgroup string, noCgroup error) (*Probe, error) {
+	p := &Probe{clock: Clock{}.next(systemTime), detail: options.Detail, noCgroup: noCgroup}
 	if err := p.start(options, cgroup); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -140,7 +147,9 @@ func (p *Probe) attach(cgroup string) error {
 		}
 	}
 	p.attachConnect(cgroup)
-	if below, err := belowRoot(cgroup); err != nil {
+	if p.noCgroup != nil {
+		// the connect hooks say so
+	} else if below, err := belowRoot(cgroup); err != nil {
 		p.lacks(partRoot, err)
 	} else if below {
 		p.lacks(partRoot, fmt.Errorf("%s is not the root of the cgroup v2 hierarchy: mount the host's and name it in cgroup_path", cgroup))
@@ -159,9 +168,14 @@ func (p *Probe) attach(cgroup string) error {
 }
 
 func (p *Probe) attachConnect(cgroup string) {
-	folder, err := os.Open(cgroup) // #nosec G304 -- the user's own choice
-	if folder != nil {
-		defer func() { _ = folder.Close() }()
+	err := p.noCgroup
+	var folder *os.File
+	if err == nil {
+		if folder, err = os.Open(cgroup); err == nil { // #nosec G304 -- the user's own choice
+			defer func() { _ = folder.Close() }()
+		} else {
+			err = fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err)
+		}
 	}
 	for _, hook := range []struct {
 		part    Part
@@ -175,7 +189,7 @@ func (p *Probe) attachConnect(cgroup string) {
 			continue
 		}
 		if err != nil {
-			p.lacks(hook.part, fmt.Errorf("open the cgroup v2 folder: %w; set cgroup_path", err))
+			p.lacks(hook.part, err)
 			continue
 		}
 		l, first, err := attachFirst(int(folder.Fd()), hook.attach, hook.program)

@@ -155,3 +155,27 @@ func TestTimesSurviveAStepOfTheWallClock(t *testing.T) {
 	assert.True(t, monotonic(clock.Wall(uint64(systemTime(unix.CLOCK_BOOTTIME)))))
 	assert.Equal(t, clock.awake, clock.next(now).awake)
 }
+
+// The connect hooks alone need a cgroup v2: without one the rest runs.
+func TestItStartsWithoutACgroupHierarchy(t *testing.T) {
+	testhost.RequireRoot(t)
+	_, none := findCgroup(strings.NewReader(""))
+	require.Error(t, none)
+	p, err := openAt(Options{IncludeLoopback: true, NameListeners: true}, "", none)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	missing := make(map[string]error)
+	for _, m := range p.Missing() {
+		missing[m.Name] = m.Err
+	}
+	require.ErrorContains(t, missing["connect4"], "no cgroup v2 is mounted here")
+	require.ErrorContains(t, missing["connect6"], "no cgroup v2 is mounted here")
+
+	host := testhost.NewNetwork(t).Host("both", "10.244.0.11/24")
+	client, server := pair(t, host, listen(t, host, "10.244.0.11:8000"))
+	exchange(t, client, server, 100, 10)
+	records := readUntil(t, p, toPort(8000), atLeast(2))
+	for _, r := range records {
+		require.Equal(t, uint64(110), r.Total.Sent+r.Total.Received)
+	}
+}
