@@ -104,11 +104,11 @@ func startExample(t *testing.T, name, example string, more []string, env ...stri
 		name: name,
 		path: collectorPath,
 		args: slices.Concat([]string{"--config", filepath.Join(examples, example)}, more, []string{
-			"--config", "yaml:extensions::health_check::endpoint: " + health,
+			"--config", "yaml:extensions::healthcheckv2::http::endpoint: " + health,
 			"--config", fmt.Sprintf("yaml:service::telemetry::metrics::readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %d}}}}]", telemetry),
 		}),
 		env:   env,
-		ready: "http://" + health,
+		ready: "http://" + health + "/status",
 	}
 	c.start(t)
 	t.Cleanup(func() { // before the program's own, which stops it
