@@ -134,6 +134,15 @@ func choose(b *browser, key string) {
 func selection(t *testing.T, b *browser) {
 	t.Helper()
 	payments := key("workload", "Kubernetes", "billing", "payments")
+	// A node that is still on its way is not where it was.
+	require.Eventually(t, func() bool {
+		return evaluate[bool](b, `(async () => {
+			const node = kmeshMap.graph.core.getElementById(`+quote(payments)+`), before = { ...node.renderedPosition() };
+			await new Promise((done) => setTimeout(done, 300));
+			const now = node.renderedPosition();
+			return Math.hypot(now.x - before.x, now.y - before.y) < 1;
+		})()`)
+	}, patience, 10*time.Millisecond, "the node is still")
 	position := evaluate[struct{ X, Y float64 }](b, `(() => {
 		const at = kmeshMap.graph.core.getElementById(`+quote(payments)+`).renderedPosition(), box = document.querySelector("#graph").getBoundingClientRect();
 		return { x: at.x + box.x, y: at.y + box.y };
