@@ -100,7 +100,9 @@ func (r *Agent) loop(ctx context.Context) {
 			periodAt = later(periodAt, r.period, now)
 		}
 		r.namer.Settle(now)
-		r.flush()
+		for _, s := range r.signals {
+			s.write.Flush(now)
+		}
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.sweepAll || r.sweepFirst))
 			r.sweepFirst = false
@@ -196,10 +198,4 @@ func (r *Agent) settle(result delivery.Result, now time.Time) {
 		return
 	}
 	r.series.Delivered(result.ID)
-}
-
-func (r *Agent) flush() {
-	for _, s := range r.signals {
-		s.write.Flush()
-	}
 }

@@ -148,7 +148,9 @@ func (r *Agent) halt(ctx context.Context) error {
 		r.collect(now, false),
 	)
 	r.namer.Drain(now)
-	r.flush()
+	for _, s := range r.signals {
+		s.write.FlushAll()
+	}
 	return err
 }
 

@@ -66,6 +66,8 @@ type Settings struct {
 type AccessLogSettings struct {
 	Events []string
 	Period time.Duration // of EventPeriodic
+	// Aggregate is how long the events of a flow are added up to one record; 0: not at all.
+	Aggregate time.Duration
 	// QueueBytes bounds the memory of records that wait for the next consumer; 0: DefaultLogQueueBytes.
 	QueueBytes int
 	NoBody     bool // records have attributes only
@@ -153,7 +155,7 @@ func (s *AccessLogSettings) settings() accesslog.Settings {
 	return accesslog.Settings{
 		Closed: selects(EventClosed), Failed: selects(EventFailed),
 		Opened: selects(EventOpened), Periodic: selects(EventPeriodic),
-		Period: s.Period,
+		Period: s.Period, Aggregate: s.Aggregate,
 		NoBody: s.NoBody, TCPInfo: s.TCPInfo,
 	}
 }

@@ -6,6 +6,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -27,7 +28,8 @@ type signal struct {
 
 type writer interface {
 	naming.Sink
-	Flush()
+	Flush(now time.Time) // passes on what is due
+	FlushAll()
 }
 
 type queue interface {

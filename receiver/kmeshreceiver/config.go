@@ -83,6 +83,8 @@ type AccessLogConfig struct {
 	Events []string `mapstructure:"events"`
 	// Period is that of `periodic`.
 	Period time.Duration `mapstructure:"period"`
+	// Aggregate is how long closed and opened connections of a flow are added up to one record; 0: each has its own.
+	Aggregate time.Duration `mapstructure:"aggregate"`
 	// Body writes the record's fields as a line, too.
 	Body bool `mapstructure:"body"`
 	// TCPInfo adds the kernel's further figures of the socket, to spans too.
@@ -183,7 +185,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		HistogramSize:         c.LatencyMetrics.MaxSize,
 		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
 		AccessLog: agent.AccessLogSettings{
-			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
+			Events: c.AccessLog.Events, Period: c.AccessLog.Period, Aggregate: c.AccessLog.Aggregate, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
 			NoBody: !c.AccessLog.Body, TCPInfo: c.AccessLog.TCPInfo,
 		},
 		Identity: agent.IdentitySettings{

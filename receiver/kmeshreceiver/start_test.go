@@ -166,7 +166,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 			"connection": {"reporter", "start_time", "source_address", "destination_address"},
 		},
 		FailureReasons: true, HistogramSize: 160,
-		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
+		AccessLog: agent.AccessLogSettings{Events: []string{"opened"}, Period: 30 * time.Second, Aggregate: 20 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
 		Identity: agent.IdentitySettings{
 			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
 			Networks: networks, UnknownDestinationsLimit: 50,

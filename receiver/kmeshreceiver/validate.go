@@ -22,6 +22,7 @@ const (
 	maxInterval                 = time.Hour
 	maxSettle                   = time.Minute
 	maxRetain                   = 10 * time.Minute // an address is used again by then
+	maxAggregate                = 10 * time.Minute
 	maxExpiration               = 7 * 24 * time.Hour
 	maxHistogramSize            = 1000 // backends refuse histograms with more buckets
 )
@@ -109,6 +110,13 @@ func (c *AccessLogConfig) validate() error {
 		errs = append(errs, oneOf("access_log.events", event, agent.EventClosed, agent.EventFailed, agent.EventOpened, agent.EventPeriodic))
 	}
 	errs = append(errs, within("access_log.period", c.Period, 100*time.Millisecond, maxExpiration))
+	if c.Aggregate != 0 {
+		errs = append(errs, within("access_log.aggregate", c.Aggregate, time.Second, maxAggregate))
+		if slices.Contains(c.Events, agent.EventPeriodic) {
+			errs = append(errs, errors.New("access_log.aggregate cannot add up the event periodic, whose totals are since the opening: "+
+				"leave periodic out of access_log.events, or aggregate"))
+		}
+	}
 	if c.QueueLimitMiB < 1 || c.QueueLimitMiB > maxQueueLimitMiB {
 		errs = append(errs, fmt.Errorf("access_log.queue_limit_mib is %d: it must be 1 to %d, the default is 32", c.QueueLimitMiB, maxQueueLimitMiB))
 	}
