@@ -58,6 +58,7 @@ type Settings struct {
 	AggregationCardinalityLimit int
 	SeriesExpiration            time.Duration
 	InitialZero                 bool
+	MaxConnections              int // ends that are followed at once; 0: DefaultMaxConnections
 	CgroupPath                  string
 	TraceSalt                   string // empty: trace ids are those of the contract
 }
@@ -74,6 +75,9 @@ type AccessLogSettings struct {
 
 // DefaultLogQueueBytes bounds the queue of access log records.
 const DefaultLogQueueBytes = delivery.DefaultQueueBytes
+
+// DefaultMaxConnections bounds the connection ends that are followed at once: what the programs are compiled with.
+const DefaultMaxConnections = 1 << 18
 
 // IdentitySettings are where the names of the ends come from.
 type IdentitySettings struct {

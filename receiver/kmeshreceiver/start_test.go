@@ -79,7 +79,9 @@ func TestTheReceiverStartsAndStops(t *testing.T) {
 	kernel := &idleProbe{}
 	signal := metricsOf(t, "{identity: {source: host}, include_loopback: true, cgroup_path: /host/cgroup}", agent.WithProbe(kernel.open))
 	require.NoError(t, signal.Start(t.Context(), newHost()))
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	assert.Equal(t, probe.Options{
+		CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true, MaxConnections: 262_144,
+	}, kernel.asked)
 	require.NoError(t, signal.Shutdown(t.Context()))
 	assert.Equal(t, 1, kernel.closed)
 }
@@ -172,7 +174,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 			Networks: networks, UnknownDestinationsLimit: 50,
 		},
 		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
-		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
+		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, MaxConnections: 1_000_000, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
 	}, settings)
 
 	config, _ = fromFile(t, "kmesh")

@@ -18,6 +18,7 @@ import (
 const (
 	maxQueueLimitMiB            = 1024
 	maxCardinalityLimit         = 1_000_000
+	maxMaxConnections           = 1 << 24 // each takes memory from the start
 	maxUnknownDestinationsLimit = 100_000
 	maxInterval                 = time.Hour
 	maxSettle                   = time.Minute
@@ -25,6 +26,9 @@ const (
 	maxExpiration               = 7 * 24 * time.Hour
 	maxHistogramSize            = 1000 // backends refuse histograms with more buckets
 )
+
+// minMaxConnections leaves each of the maps that share the entries some dozens.
+const minMaxConnections = 1024
 
 // Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
@@ -39,6 +43,7 @@ func (c *Config) Validate() error {
 		notEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),
 		oneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
+		c.validateConnections(),
 		c.validateSets(),
 		oneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
@@ -51,6 +56,14 @@ func (c *Config) checkFiles() error {
 	}
 	if source, ok := c.Identity.Sources[c.Identity.Source].(identity.FilesConfig); ok {
 		return source.CheckFiles()
+	}
+	return nil
+}
+
+func (c *Config) validateConnections() error {
+	if c.MaxConnections < minMaxConnections || c.MaxConnections > maxMaxConnections {
+		return fmt.Errorf("max_connections is %d: it must be %d to %d, the default is %d",
+			c.MaxConnections, minMaxConnections, maxMaxConnections, agent.DefaultMaxConnections)
 	}
 	return nil
 }
