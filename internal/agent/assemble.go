@@ -95,6 +95,7 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
 		Exclusive:       true,
 		Detail:          needs.TCPInfo,
+		MaxConnections:  uint32(settings.MaxConnections), // #nosec G115 -- validated
 	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close())

@@ -39,9 +39,12 @@ func TestTheProbeIsOpenedAsConfigured(t *testing.T) {
 	kernel := &fakeProbe{}
 	settings, _ := newSettings(consumertest.NewNop(), nil)
 	settings.Identity.Source, settings.IncludeLoopback, settings.CgroupPath = host.NewDefaultConfig(), true, "/host/cgroup"
+	settings.MaxConnections = 4096
 	r, err := New(settings.complete(), WithProbe(kernel.open))
 	require.NoError(t, err)
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	assert.Equal(t, probe.Options{
+		CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true, MaxConnections: 4096,
+	}, kernel.asked)
 	require.NoError(t, r.Close(), "without a start")
 	assert.Equal(t, 1, kernel.closed)
 }

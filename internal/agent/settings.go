@@ -32,9 +32,13 @@ type Settings struct {
 	Scope              string // ScopeKnown, ScopeAll, or empty: what suits the source
 	IncludeLoopback    bool
 	Exclude            []naming.Rule
+	MaxConnections     int // ends that are followed at once; 0: DefaultMaxConnections
 	CgroupPath         string
 	TraceSalt          string // empty: trace ids are those of the contract
 }
+
+// DefaultMaxConnections bounds the connection ends that are followed at once: what the programs are compiled with.
+const DefaultMaxConnections = 1 << 18
 
 // IdentitySettings are where the names of the ends come from.
 type IdentitySettings struct {

@@ -49,6 +49,8 @@ type Config struct {
 	InitialZero bool `mapstructure:"initial_zero"`
 	// FailureReasons puts why a connect failed into response_flags, in place of CONNECT.
 	FailureReasons bool `mapstructure:"failure_reasons"`
+	// MaxConnections bounds the connection ends that are followed at once.
+	MaxConnections int `mapstructure:"max_connections"`
 	// CgroupPath is the cgroup v2 folder to attach to; empty: the mount that is there.
 	CgroupPath string `mapstructure:"cgroup_path"`
 	// TraceSalt is a secret that all agents share, which trace ids are made with; empty: they are made without.
@@ -103,6 +105,7 @@ func createDefaultConfig() component.Config {
 		AggregationCardinalityLimit: 50_000,
 		SeriesExpiration:            10 * time.Minute,
 		InitialZero:                 true,
+		MaxConnections:              agent.DefaultMaxConnections,
 		ErrorMode:                   errorModePropagate,
 	}
 }
@@ -187,6 +190,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		Scope:           c.Scope,
 		IncludeLoopback: c.IncludeLoopback,
 		Exclude:         exclude,
+		MaxConnections:  c.MaxConnections,
 		CgroupPath:      c.CgroupPath,
 		TraceSalt:       string(c.TraceSalt),
 	}, nil

@@ -83,7 +83,9 @@ func TestTheReceiverStartsAndStops(t *testing.T) {
 	kernel := &idleProbe{}
 	signal := metricsOf(t, "{identity: {source: host}, include_loopback: true, cgroup_path: /host/cgroup}", agent.WithProbe(kernel.open))
 	require.NoError(t, signal.Start(t.Context(), newHost()))
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	assert.Equal(t, probe.Options{
+		CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true, MaxConnections: 262_144,
+	}, kernel.asked)
 	require.NoError(t, signal.Shutdown(t.Context()))
 	assert.Equal(t, 1, kernel.closed)
 }
@@ -169,7 +171,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute, Networks: networks,
 		},
 		Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
-		CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
+		MaxConnections: 1_000_000, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
 	}, settings)
 }
 

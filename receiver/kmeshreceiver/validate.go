@@ -17,12 +17,16 @@ import (
 // Upper bounds, beyond which a value is a slip: memory and time grow with each.
 const (
 	maxCardinalityLimit         = 1_000_000
+	maxMaxConnections           = 1 << 24 // each takes memory from the start
 	maxUnknownDestinationsLimit = 100_000
 	maxInterval                 = time.Hour
 	maxSettle                   = time.Minute
 	maxRetain                   = 10 * time.Minute // an address is used again by then
 	maxHistogramSize            = 1000             // backends refuse histograms with more buckets
 )
+
+// minMaxConnections leaves each of the maps that share the entries some dozens.
+const minMaxConnections = 1024
 
 // Validate reports all invalid values, each with its key and the remedy.
 func (c *Config) Validate() error {
@@ -37,6 +41,7 @@ func (c *Config) Validate() error {
 		check.NotEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),
 		check.OneOf("scope", c.Scope, "", agent.ScopeKnown, agent.ScopeAll),
 		c.validateSeries(),
+		c.validateConnections(),
 		c.validateSets(),
 		check.OneOf("error_mode", c.ErrorMode, errorModePropagate, errorModeIgnore),
 	)
@@ -49,6 +54,14 @@ func (c *Config) checkFiles() error {
 	}
 	if source, ok := c.Identity.Sources[c.Identity.Source].(identity.FilesConfig); ok {
 		return source.CheckFiles()
+	}
+	return nil
+}
+
+func (c *Config) validateConnections() error {
+	if c.MaxConnections < minMaxConnections || c.MaxConnections > maxMaxConnections {
+		return fmt.Errorf("max_connections is %d: it must be %d to %d, the default is %d",
+			c.MaxConnections, minMaxConnections, maxMaxConnections, agent.DefaultMaxConnections)
 	}
 	return nil
 }
