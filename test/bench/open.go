@@ -61,7 +61,7 @@ func (b *bench) holding(ctx context.Context, n int) (cost openCost, err error) {
 		}
 		defer held.stop()
 	}
-	// The first intervals tell of every connection.
+	// The first intervals report every connection.
 	if err := rest(ctx, 2*interval+interval/2); err != nil {
 		return cost, err
 	}
