@@ -52,8 +52,13 @@ struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
 };
 
+struct user_namespace {
+	int level;
+};
+
 struct net {
 	struct ns_common ns;
+	struct user_namespace *user_ns;
 	struct netns_ipv4 ipv4;
 };
 

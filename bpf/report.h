@@ -98,6 +98,8 @@ static __always_inline void record_fill(struct record *r, const struct tcp_sock 
 	r->now = bpf_ktime_get_boot_ns();
 	r->connect = conn->connect;
 	r->cgroup = sock_cgroup(sk, typed);
+	r->netns = sock_netns(sk, typed);
+	r->nested = sock_netns_nested(sk, typed);
 	if (kind != RECORD_FAILED)
 		record_isns(r, tp, conn, typed);
 	r->srtt_us = tcp_srtt(tp, typed);

@@ -95,6 +95,21 @@ static __always_inline int sock_cgroup_level(const struct sock *sk, bool typed)
 	return typed ? sk->sk_cgrp_data.cgroup->level : BPF_CORE_READ(sk, sk_cgrp_data.cgroup, level);
 }
 
+/* The inode number that /proc/PID/ns/net shows. A later namespace may have it again. */
+static __always_inline __u32 sock_netns(const struct sock *sk, bool typed)
+{
+	return typed ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+/* True for a network namespace that a process without privileges may have made: with any
+ * address, and any route.
+ */
+static __always_inline bool sock_netns_nested(const struct sock *sk, bool typed)
+{
+	return typed ? sk->__sk_common.skc_net.net->user_ns->level > 0
+		     : BPF_CORE_READ(sk, __sk_common.skc_net.net, user_ns, level) > 0;
+}
+
 static __always_inline void endpoint_from_ip4(struct endpoint *endpoint, __be32 ip4)
 {
 	endpoint->addr[0] = 0;
