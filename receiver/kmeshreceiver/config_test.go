@@ -114,6 +114,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		AggregationCardinalityLimit: 50000,
 		SeriesExpiration:            10 * time.Minute,
 		InitialZero:                 true,
+		MaxConnections:              262_144,
 		ErrorMode:                   "propagate",
 	}
 	want.ResourceAttributes = metadata.DefaultResourceAttributesConfig()
