@@ -24,7 +24,7 @@ import (
 
 // inKernel starts an agent with the real programs, which knows the two hosts of the test and reports no other. It
 // closes the programs when it stops, as the end of the collector's process does. The first collection is over.
-func inKernel(t *testing.T, change func(*Settings), adjust func(*probe.Options)) (*Agent, *consumertest.MetricsSink) {
+func inKernel(t *testing.T, change func(*configured), adjust func(*probe.Options)) (*Agent, *consumertest.MetricsSink) {
 	t.Helper()
 	identities := filepath.Join(t.TempDir(), "identity.yaml")
 	require.NoError(t, os.WriteFile(identities, []byte(`workloads:
@@ -34,12 +34,12 @@ func inKernel(t *testing.T, change func(*Settings), adjust func(*probe.Options))
 	sink := new(consumertest.MetricsSink)
 	settings, _ := newSettings(sink, nil)
 	settings.Identity.Source, settings.Scope = &file.Config{Path: identities}, ScopeKnown
-	settings.EnabledMetrics = metricsOf(series.Latency)
-	settings.Attributes = map[string][]string{LatencySet: {"reporter", "source_workload", "destination_workload"}}
+	settings.series.Enabled = metricsOf(series.Latency)
+	settings.series.Attributes = map[series.Set][]string{series.Latency: {"reporter", "source_workload", "destination_workload"}}
 	if change != nil {
 		change(settings)
 	}
-	a, err := New(*settings, WithHandover(nil), WithConntrack(noConntrack), WithProbe(func(o probe.Options) (Probe, error) {
+	a, err := New(settings.complete(), WithHandover(nil), WithConntrack(noConntrack), WithProbe(func(o probe.Options) (Probe, error) {
 		if adjust != nil {
 			adjust(&o)
 		}
@@ -92,8 +92,8 @@ func TestActiveConnectionsAreExactInTheKernel(t *testing.T) {
 	server.Keep(port)
 	held := client.Hold(port)
 
-	often := func(s *Settings) {
-		s.EnabledMetrics = map[string]bool{"kmesh.tcp.connections.active": true}
+	often := func(s *configured) {
+		s.series.Enabled = map[string]bool{"kmesh.tcp.connections.active": true}
 		s.CollectionInterval = 200 * time.Millisecond
 	}
 	a, sink := inKernel(t, often, nil)

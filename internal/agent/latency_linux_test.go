@@ -122,7 +122,7 @@ type histograms map[string]pmetric.ExponentialHistogramDataPoint
 func measure(t *testing.T, client, server *testhost.Host, connections int, size int64) (*told, map[string]histograms, uint64) {
 	t.Helper()
 	// One collection, at the end: reports of open connections would be in the histogram, too.
-	a, sink := inKernel(t, func(s *Settings) { s.CollectionInterval = time.Hour }, nil)
+	a, sink := inKernel(t, func(s *configured) { s.CollectionInterval = time.Hour }, nil)
 	learned := &told{rtts: map[string][]float64{}}
 	const address, atOnce = "10.244.0.11:80", 8
 	var listener net.Listener

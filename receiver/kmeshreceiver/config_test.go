@@ -16,12 +16,14 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -90,7 +92,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		WorkloadMetrics:    SetConfig{Enabled: false},
 		ConnectionMetrics:  ConnectionSetConfig{MinDuration: 5 * time.Second},
 		LatencyMetrics:     LatencySetConfig{MaxSize: 80},
-		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32},
+		SignalsConfig:      SignalsConfig{AccessLog: accesslog.Config{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32}},
 		Identity: IdentityConfig{
 			Source: "auto",
 			Sources: map[string]identity.SourceConfig{
@@ -112,6 +114,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		AggregationCardinalityLimit: 50000,
 		SeriesExpiration:            10 * time.Minute,
 		InitialZero:                 true,
+		MaxConnections:              262_144,
 		ErrorMode:                   "propagate",
 	}
 	want.ResourceAttributes = metadata.DefaultResourceAttributesConfig()
@@ -145,7 +148,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		LatencyMetrics: LatencySetConfig{SetConfig: SetConfig{Attributes: []string{"reporter"}}, MaxSize: 160},
 		IstioMetrics:   SetConfig{Attributes: []string{"source_workload"}},
 		FailureReasons: true,
-		AccessLog:      AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
+		SignalsConfig:  SignalsConfig{AccessLog: accesslog.Config{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8}},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -221,16 +224,16 @@ func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
 
 func TestASetIsOnWhenOneOfItsMetricsIs(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/one_of_workload")
-	assert.Equal(t, map[string]bool{agent.ServiceSet: true, agent.WorkloadSet: true}, setsOn(config.Metrics))
+	assert.Equal(t, map[series.Set]bool{series.Service: true, series.Workload: true}, setsOn(config.Metrics))
 	config, _ = fromFile(t, "kmesh/no_service")
 	assert.Empty(t, setsOn(config.Metrics))
 }
 
 // setsOn lists the sets of which a metric is on.
-func setsOn(metrics metadata.MetricsConfig) map[string]bool {
-	on := make(map[string]bool)
+func setsOn(metrics metadata.MetricsConfig) map[series.Set]bool {
+	on := make(map[series.Set]bool)
 	for name := range enabledMetrics(metrics) {
-		on[agent.MetricSets()[name]] = true
+		on[metricSets()[name]] = true
 	}
 	return on
 }
