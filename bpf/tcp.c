@@ -186,6 +186,7 @@ static __always_inline void conn_closed(struct sock *sk, int oldstate)
 	if (phase != OPEN && phase != ENDED && state_was_established(oldstate)) {
 		conn->opened = 1;
 		tally_add(&tally_here()->opened, 1);
+		tally_add(&tally_here()->late, 1);
 		phase = OPEN;
 	}
 	if (phase != ENDED)

@@ -62,6 +62,9 @@ const (
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.needs.Period)
+	if r.sweepFirst {
+		collectAt = now // before a full ring leaves of an older connection's close only that it was one
+	}
 	var failed error
 	for {
 		until := time.Now().Add(readInterval)
