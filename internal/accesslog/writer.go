@@ -70,8 +70,8 @@ func (w *Writer) Flush(now time.Time) {
 	w.flush()
 }
 
-// FlushAll passes on everything.
-func (w *Writer) FlushAll() {
+// flushAll passes on everything, the sums of an interval that is not over included.
+func (w *Writer) flushAll() {
 	if w.sums != nil {
 		w.sums.take(w.writeSum)
 	}
