@@ -2,9 +2,13 @@
 
 package series
 
-import "github.com/kmesh-net/otelcol-kmesh/internal/flow"
+import (
+	"slices"
 
-// Stats are numbers for self telemetry; all but UnknownAddresses and Series are totals.
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+)
+
+// Stats are numbers for self telemetry; all but UnknownAddresses, Series and Labels are totals.
 type Stats struct {
 	UnknownAddresses        int    // in labels
 	UnknownAddressesRefused uint64 // flows with `other` in place of an address, as there were too many
@@ -13,6 +17,9 @@ type Stats struct {
 	Exported flow.Counters // of these, what a delivered snapshot contained
 
 	Service, Workload, Connection, Istio, Latency SetStats
+
+	// Labels are those with most values, of each set.
+	Labels []LabelValues
 }
 
 // SetStats are the numbers of one set.
@@ -32,6 +39,8 @@ func (s *Sets) Stats() Stats {
 	stats.Connection = s.connection.stats()
 	stats.Istio = s.istio.stats()
 	stats.Latency = s.latency.stats()
+	stats.Labels = slices.Concat(s.service.values.most(Service), s.workload.values.most(Workload),
+		s.connection.values.most(Connection), s.istio.values.most(Istio), s.latency.values.most(Latency))
 	return stats
 }
 

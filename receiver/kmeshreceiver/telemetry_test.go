@@ -45,6 +45,7 @@ var observation = &agent.Observation{
 		Connection: series.SetStats{Series: 15, Refused: 16, Evicted: 23},
 		Istio:      series.SetStats{Series: 17, Refused: 18, Evicted: 24},
 		Latency:    series.SetStats{Series: 25, Refused: 26, Evicted: 27},
+		Labels:     []series.LabelValues{{Set: series.Service, Label: "source_workload", Values: 64}, {Set: series.Istio, Label: "reporter", Values: 2}},
 	},
 	Logs:  delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 	Spans: delivery.QueueStats{DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
@@ -132,6 +133,10 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshLogQueueRecords, one(43)},
 		{metadatatest.AssertEqualKmeshLogQueueMemory, one(44)},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshSeriesLabelValues, []point{
+			{Value: 64, Attributes: attribute.NewSet(attribute.String("set", "service"), attribute.String("label", "source_workload"))},
+			{Value: 2, Attributes: attribute.NewSet(attribute.String("set", "istio"), attribute.String("label", "reporter"))},
+		}},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136, "connections": 137})},
@@ -159,6 +164,8 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 		switch name {
 		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_loaded", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
 			continue // their names come with the first collection
+		case "kmesh_series_label_values":
+			continue // labels come with the first series
 		}
 		_, err := to.GetMetric("otelcol_" + name)
 		assert.NoError(t, err)
