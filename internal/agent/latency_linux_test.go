@@ -206,7 +206,7 @@ func measure(t *testing.T, client, server *testhost.Host, connections int, size 
 			}
 		})
 	}
-	tally := a.Observation().Tally
+	tally := a.Observation().Probe.Tally
 	t.Logf("%d connections; the kernel hid the ends of %d sockets, and other changes of %d", connections, tally.Vanished, tally.Late)
 	return learned, reported, tally.Vanished + tally.Late
 }

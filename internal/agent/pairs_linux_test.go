@@ -47,10 +47,10 @@ func TestEachEndIsASpanUnlessTheKernelHidIt(t *testing.T) {
 	converse(t, client, server, "10.96.5.6:8000", "10.244.0.11:80", connections, 5000, answer)
 	var hidden int
 	assert.Eventually(t, func() bool {
-		hidden = int(a.Observation().Tally.Vanished)
+		hidden = int(a.Observation().Probe.Tally.Vanished)
 		return received.SpanCount()+hidden >= 2*connections
 	}, time.Minute, 10*time.Millisecond)
-	late := a.Observation().Tally.Late
+	late := a.Observation().Probe.Tally.Late
 	require.NoError(t, a.Stop(t.Context()))
 
 	traces := map[pcommon.TraceID]map[ptrace.SpanKind]bool{}

@@ -37,6 +37,7 @@ type Workload struct {
 	Names       unique.Handle[Names]
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service; replicas may share it
+	Site        *Site        // of its node; nil: unknown
 	PodUID      PodUID       // zero: no pod, or unknown
 	Kind        Kind
 	Tunnel      Tunnel
@@ -60,6 +61,25 @@ func (m *Membership) serves(target uint16) bool {
 	return slices.ContainsFunc(m.Ports, func(p Port) bool { return p.Target == target })
 }
 
+// Behind returns whether the workload is behind a service. It is false for nil.
+func (w *Workload) Behind(service ServiceKey) bool {
+	return w != nil && slices.ContainsFunc(w.Services, func(m Membership) bool { return m.Service == service })
+}
+
+// Ambiguous returns whether several services may have led to a port of the workload. It is false for nil.
+func (w *Workload) Ambiguous(port uint16) bool {
+	if w == nil || len(w.Services) < 2 {
+		return false
+	}
+	serving := 0
+	for i := range w.Services {
+		if w.Services[i].serves(port) {
+			serving++
+		}
+	}
+	return serving != 1
+}
+
 // serves returns whether any service of the workload ends at its port.
 func (w *Workload) serves(target uint16) bool {
 	for i := range w.Services {
@@ -73,7 +93,7 @@ func (w *Workload) serves(target uint16) bool {
 // Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
 	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace &&
-		w.NodeName == o.NodeName && w.Names == o.Names &&
+		w.NodeName == o.NodeName && w.Names == o.Names && w.Topology() == o.Topology() &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && w.Claimed == o.Claimed && w.Elsewhere == o.Elsewhere &&
 		slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {

@@ -51,10 +51,7 @@ func (*idleProbe) Read(until time.Time, _ func(*probe.Record)) error {
 func (*idleProbe) Sweep(bool, func(*probe.Record)) error { return nil }
 func (*idleProbe) Drain(func(*probe.Spilled)) error      { return nil }
 func (*idleProbe) Clock() probe.Clock                    { return probe.Clock{} }
-func (*idleProbe) Tally() (probe.Tally, error)           { return probe.Tally{}, nil }
-func (*idleProbe) Counts() probe.Counts                  { return probe.Counts{} }
-func (*idleProbe) Maps() []probe.MapUse                  { return nil }
-func (*idleProbe) Programs() []probe.ProgramUse          { return nil }
+func (*idleProbe) Stats() (probe.Stats, error)           { return probe.Stats{}, nil }
 func (*idleProbe) FirstAtConnect() bool                  { return true }
 func (*idleProbe) Missing() []probe.Missing              { return nil }
 

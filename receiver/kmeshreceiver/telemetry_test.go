@@ -45,21 +45,24 @@ var observation = &agent.Observation{
 		Connection: sink.Set{Series: 15, Refused: 16, Evicted: 23},
 		Istio:      sink.Set{Series: 17, Refused: 18, Evicted: 24},
 		Latency:    sink.Set{Series: 25, Refused: 26, Evicted: 27},
+		Labels:     []sink.LabelValues{{Set: "service", Label: "source_workload", Values: 64}, {Set: "istio", Label: "reporter", Values: 2}},
 	},
 	Queues: map[string]delivery.QueueStats{
 		"log":  {Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 		"span": {DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
 	},
-	Tally: probe.Tally{
-		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
-		Late: 43, Unseen: 44, Vanished: 45,
-		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
-		SpillLostClosed: 30, SpillLostFailed: 31,
+	Probe: probe.Stats{
+		Tally: probe.Tally{
+			Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
+			Late: 43, Unseen: 44, Vanished: 45,
+			SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
+			SpillLostClosed: 30, SpillLostFailed: 31,
+		},
+		Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
+		Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}, {Name: "connections", Bytes: 37, Entries: 137}},
+		Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
 	},
-	Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
-	Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}, {Name: "connections", Bytes: 37, Entries: 137}},
-	Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
-	NAT:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
+	NAT: conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
 
 // fakeAgent shows an observation.
@@ -134,6 +137,10 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshLogQueueRecords, one(43)},
 		{metadatatest.AssertEqualKmeshLogQueueMemory, one(44)},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshSeriesLabelValues, []point{
+			{Value: 64, Attributes: attribute.NewSet(attribute.String("set", "service"), attribute.String("label", "source_workload"))},
+			{Value: 2, Attributes: attribute.NewSet(attribute.String("set", "istio"), attribute.String("label", "reporter"))},
+		}},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136, "connections": 137})},
@@ -161,6 +168,8 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 		switch name {
 		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_loaded", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
 			continue // their names come with the first collection
+		case "kmesh_series_label_values":
+			continue // labels come with the first series
 		}
 		_, err := to.GetMetric("otelcol_" + name)
 		assert.NoError(t, err)

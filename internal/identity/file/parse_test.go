@@ -75,6 +75,8 @@ func TestEveryKeyOfAnEntry(t *testing.T) {
 		},
 	}, found.Workloads[0])
 	require.True(t, found.Workloads[1].HostNetwork)
+	require.Equal(t, identity.Topology{Region: "eu-1", Zone: "eu-1a"}, found.Workloads[1].Topology())
+	require.Equal(t, identity.Topology{Region: "-", Zone: "-"}, found.Workloads[0].Topology())
 	require.Equal(t, &identity.Workload{
 		UID: "east/vm/legacy-1", Name: "legacy-1", Namespace: "-",
 		Names: identity.Names{
@@ -150,7 +152,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		found, err := Parse(text)
 		if err != nil {
-			require.NotContains(t, err.Error(), "file.workload", "a Go type is nothing to tell a user")
+			require.NotContains(t, err.Error(), "file.workload", "a Go type means nothing to a user")
 			return
 		}
 		uids := map[string]bool{}
