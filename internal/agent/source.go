@@ -31,7 +31,7 @@ func namesProcesses(can identity.Capabilities) bool {
 	return can.Processes || can.Cgroups && cgroup.ByProcess()
 }
 
-// openCgroups watches the cgroups, which tell pods on the host's network apart; nil: only their addresses do.
+// openCgroups watches the cgroups, which distinguish pods on the host's network; nil: only their ports do.
 func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
 	root, err := probe.CgroupRoot(path)
 	var tree *cgroup.Tree

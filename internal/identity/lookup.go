@@ -68,7 +68,7 @@ func (q *question) byAddress(place Place) (w *Workload, settled bool) {
 func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
 	moment, known, _ := q.moment()
 	if known && local.Cgroup <= RootCgroup && q.x.gapInto(q.at) < 0 {
-		// Only /proc could tell more, which is not asked about every connection.
+		// Only /proc knows more, and it is not read for every connection.
 		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) {
 			return owner, true
 		}

@@ -23,7 +23,7 @@ type Options struct {
 	CgroupPath string
 	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
 	IncludeLoopback bool
-	// NameListeners tells of an accepted end the process that listened for it. It makes every accepted connection
+	// NameListeners reports of an accepted end the process that listened for it. It makes every accepted connection
 	// dearer, so ask for it only where a process is who the end is.
 	NameListeners bool
 	// Exclusive refuses to open beside another exclusive Probe on the same node: two would report
@@ -32,8 +32,8 @@ type Options struct {
 	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
 	// reports of open ones; a power of two and whole pages. 0: as compiled.
 	EndsBytes, OpensBytes uint32
-	// MaxConnections is how many connection ends are followed at once, rounded up to whole parts;
-	// 0: as compiled.
+	// MaxConnections is how many connection ends are followed at once, rounded up to as many in each
+	// map; 0: as compiled.
 	MaxConnections uint32
 	// Exclude are rules; a connection end that one of them matches is not followed.
 	Exclude []Rule
@@ -74,6 +74,14 @@ type Probe struct {
 	sweeps                     uint64
 	detail                     bool
 	decoded                    Record // of the record that is handed over
+}
+
+// Stats are the numbers of a probe and of its programs.
+type Stats struct {
+	Tally    Tally
+	Counts   Counts
+	Maps     []MapUse
+	Programs []ProgramUse
 }
 
 // Counts are what Probe itself counted since it was opened.

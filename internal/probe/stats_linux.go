@@ -7,6 +7,7 @@ package probe
 import (
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -24,32 +25,25 @@ func (p *Probe) Tally() (Tally, error) {
 	}
 	var sum Tally
 	for i := range perCPU {
-		t := &perCPU[i]
-		sum.Opened += t.Opened
-		sum.Closed += t.Closed
-		sum.Failed += t.Failed
-		sum.Found += t.Found
-		sum.Lost += t.Lost
-		sum.Postponed += t.Postponed
-		sum.Untracked += t.Untracked
-		sum.Late += t.Late
-		sum.Unseen += t.Unseen
-		sum.Vanished += t.Vanished
-		sum.Excluded += t.Excluded
-		sum.SpillLost.Opened += t.SpillLost.Opened
-		sum.SpillLost.Sent += t.SpillLost.Sent
-		sum.SpillLost.Received += t.SpillLost.Received
-		sum.SpillLost.Retransmits += t.SpillLost.Retransmits
-		sum.SpillLost.Lost += t.SpillLost.Lost
-		sum.SpillLostClosed += t.SpillLostClosed
-		sum.SpillLostFailed += t.SpillLostFailed
+		for j, n := range tallyWords(&perCPU[i]) {
+			tallyWords(&sum)[j] += n
+		}
 	}
 	return sum, nil
 }
 
-// Counts gives what the probe itself counted.
-func (p *Probe) Counts() Counts {
-	return p.counts
+// tallyWords is each counter of t: it consists of nothing else.
+func tallyWords(t *Tally) *[unsafe.Sizeof(Tally{}) / 8]uint64 {
+	return (*[unsafe.Sizeof(Tally{}) / 8]uint64)(unsafe.Pointer(t)) // #nosec G103 -- of its own size
+}
+
+// Stats returns the numbers of the probe and of its programs.
+func (p *Probe) Stats() (Stats, error) {
+	tally, err := p.Tally()
+	if err != nil {
+		return Stats{}, err
+	}
+	return Stats{Tally: tally, Counts: p.counts, Maps: p.maps(), Programs: p.programs()}, nil
 }
 
 // MapUse is a map's present use.
@@ -59,9 +53,9 @@ type MapUse struct {
 	Entries uint64
 }
 
-// Maps returns the use of each map. The entries of a ring are records that were not read
+// maps returns the use of each map. The entries of a ring are records that were not read
 // yet; those of the spill map are what the last Drain found.
-func (p *Probe) Maps() []MapUse {
+func (p *Probe) maps() []MapUse {
 	core := p.objects.core.Maps
 	uses := []MapUse{use("connections", p.tracked(), p.objects.connections...)}
 	for _, m := range []struct {
@@ -118,8 +112,8 @@ type ProgramUse struct {
 	Time   time.Duration
 }
 
-// Programs returns what each program cost, in a fixed order.
-func (p *Probe) Programs() []ProgramUse {
+// programs returns what each program cost, in a fixed order.
+func (p *Probe) programs() []ProgramUse {
 	o := &p.objects
 	var uses []ProgramUse
 	for _, program := range []struct {

@@ -75,7 +75,7 @@ func neverHeard() time.Time { return time.Time{} }
 
 func noInterfaces() ([]netip.Addr, error) { return nil, nil }
 
-// statuses keeps what OnStatus was told.
+// statuses keeps what OnStatus got.
 type statuses struct {
 	mu  sync.Mutex
 	all []error
@@ -364,7 +364,7 @@ func TestAForbiddenListNamesTheRule(t *testing.T) {
 	require.Eventually(t, func() bool { all := w.heard(); return all[len(all)-1] == nil }, within, often)
 	require.True(t, w.InSync())
 	for i, err := range w.heard()[1:] {
-		require.NotEqual(t, w.heard()[i], err, "told on changes only")
+		require.NotEqual(t, w.heard()[i], err, "reported on changes only")
 	}
 }
 
