@@ -47,7 +47,7 @@ func inKernel(t *testing.T, change func(*configured), adjust func(*probe.Options
 	}))
 	require.NoError(t, err)
 	a.Start()
-	require.Eventually(t, func() bool { return len(a.Observation().Maps) > 0 }, time.Minute, time.Millisecond, "the first collection")
+	require.Eventually(t, func() bool { return len(a.Observation().Probe.Maps) > 0 }, time.Minute, time.Millisecond, "the first collection")
 	return a, sink
 }
 
@@ -105,14 +105,14 @@ func TestActiveConnectionsAreExactInTheKernel(t *testing.T) {
 		t.Helper()
 		require.EventuallyWithT(t, func(c *assert.CollectT) {
 			// Where the kernel hides the end of a socket from all programs, it stays open to them, and is counted.
-			hidden := int64(a.Observation().Tally.Vanished)
+			hidden := int64(a.Observation().Probe.Tally.Vanished)
 			now := activeNow(sink)
 			for _, reporter := range []string{"source", "destination"} {
 				assert.GreaterOrEqual(c, now[reporter], n, "%s: %s", what, reporter)
 			}
 			assert.LessOrEqual(c, now["source"]+now["destination"], 2*n+hidden, what)
 		}, time.Minute, 20*time.Millisecond)
-		t.Logf("%s: %v of %d, %d hidden", what, activeNow(sink), n, a.Observation().Tally.Vanished)
+		t.Logf("%s: %v of %d, %d hidden", what, activeNow(sink), n, a.Observation().Probe.Tally.Vanished)
 	}
 	held.Open(many)
 	are("opened", many)
@@ -134,6 +134,6 @@ func TestActiveConnectionsAreExactInTheKernel(t *testing.T) {
 	held.Close(4000)
 	held.Open(1000)
 	are("after an overflow", many-4300)
-	require.Positive(t, a.Observation().Tally.Lost, "the ring was full")
+	require.Positive(t, a.Observation().Probe.Tally.Lost, "the ring was full")
 	stop()
 }

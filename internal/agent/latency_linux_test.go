@@ -179,7 +179,7 @@ func measure(t *testing.T, client, server *testhost.Host, connections int, size 
 			}
 		})
 	}
-	tally := a.Observation().Tally
+	tally := a.Observation().Probe.Tally
 	return learned, reported, tally.Vanished + tally.Late
 }
 

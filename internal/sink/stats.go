@@ -25,6 +25,15 @@ type Series struct {
 	Exported flow.Counters // of these, what a delivered snapshot contained
 
 	Service, Workload, Connection, Istio, Latency Set
+
+	Labels []LabelValues // those with most values, of each set
+}
+
+// LabelValues is how many values a label has in the series of a set.
+type LabelValues struct {
+	Set    string
+	Label  string
+	Values int
 }
 
 // Set are the numbers of one set of series.

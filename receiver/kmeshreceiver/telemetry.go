@@ -99,6 +99,7 @@ func (t *telemetry) register() error {
 		})),
 		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Tally.Excluded })),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
+		b.RegisterKmeshSeriesLabelValuesCallback(t.observe(labelValues)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshSeriesEvictedCallback(t.observe(seriesEvicted)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
@@ -175,6 +176,12 @@ func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Connection.Series), label("set", "connection"))
 	to.Observe(int64(o.Series.Istio.Series), label("set", "istio"))
 	to.Observe(int64(o.Series.Latency.Series), label("set", "latency"))
+}
+
+func labelValues(o *agent.Observation, to metric.Int64Observer) {
+	for _, l := range o.Series.Labels {
+		to.Observe(int64(l.Values), metric.WithAttributes(attribute.String("set", l.Set), attribute.String("label", l.Label)))
+	}
 }
 
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {

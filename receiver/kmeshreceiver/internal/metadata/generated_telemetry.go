@@ -58,6 +58,7 @@ type TelemetryBuilder struct {
 	KmeshRecordsWaiting            metric.Int64ObservableGauge
 	KmeshSeries                    metric.Int64ObservableGauge
 	KmeshSeriesEvicted             metric.Int64ObservableCounter
+	KmeshSeriesLabelValues         metric.Int64ObservableGauge
 	KmeshSeriesRefused             metric.Int64ObservableCounter
 	KmeshTotalsLost                metric.Int64ObservableCounter
 	KmeshTotalsRecovered           metric.Int64ObservableCounter
@@ -527,6 +528,21 @@ func (builder *TelemetryBuilder) RegisterKmeshSeriesEvictedCallback(cb metric.In
 	return nil
 }
 
+// RegisterKmeshSeriesLabelValuesCallback sets callback for observable KmeshSeriesLabelValues metric.
+func (builder *TelemetryBuilder) RegisterKmeshSeriesLabelValuesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshSeriesLabelValues, obs: o})
+		return nil
+	}, builder.KmeshSeriesLabelValues)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterKmeshSeriesRefusedCallback sets callback for observable KmeshSeriesRefused metric.
 func (builder *TelemetryBuilder) RegisterKmeshSeriesRefusedCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -823,6 +839,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_series_evicted",
 		metric.WithDescription("Series that ended early to make room under a limit, because they were used in one interval only, by set. [Alpha]"),
 		metric.WithUnit("{series}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshSeriesLabelValues, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_series_label_values",
+		metric.WithDescription("Values that a label has in the series held, by set: for each set the ten labels with most. [Alpha]"),
+		metric.WithUnit("{value}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshSeriesRefused, err = builder.meter.Int64ObservableCounter(
