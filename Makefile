@@ -110,8 +110,8 @@ limits: build $(TOOLS)/helm ## Runs the agent under load for LIMITS=10m, with th
 	test/e2e/servers/build.sh etcd kube-apiserver
 	KMESH_LIMITS=$(LIMITS) go test -tags e2e -run TestMemoryLimit -count=1 -timeout 0 -v ./test/deploy/
 
-ROUNDS ?= 5
-bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc; a quarter of an hour)
+ROUNDS ?= 9
+bench: build ## Measures the receiver's cost, and writes docs/benchmarks.md (root, gcc, tcplife; 25 minutes)
 	go run ./test/bench -rounds $(ROUNDS)
 
 PODS ?= 50000

@@ -196,4 +196,24 @@ static __always_inline void conn_totals(struct counters *total, const struct con
 	total->lost = tcp_lost(tp, typed) - conn->before.lost;
 }
 
+/* A first look, at as little as possible: most connections rest, and their memory is in no
+ * cache. A FIN looks like a byte here. A loss shows with its retransmission.
+ */
+static __always_inline bool conn_moved(const struct tcp_sock *tp, const struct connection *conn,
+				       const __u64 reported[COUNTERS], bool typed)
+{
+	struct raw_bytes bytes = tcp_bytes(tp, typed);
+	__u64 retransmits = tcp_total_retrans(tp, typed);
+
+	if (conn->older) {
+		bytes.acked -= conn->before.sent;
+		bytes.received -= conn->before.received;
+		retransmits -= conn->before.retransmits;
+	}
+	return counter_difference(bytes.acked, reported[COUNTER_SENT]) > conn->syn ||
+	       counter_difference(bytes.received, reported[COUNTER_RECEIVED]) ||
+	       counter_difference(retransmits, reported[COUNTER_RETRANSMITS]) ||
+	       counter_difference(conn->opened, reported[COUNTER_OPENED]);
+}
+
 #endif

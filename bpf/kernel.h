@@ -52,8 +52,13 @@ struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
 };
 
+struct user_namespace {
+	int level;
+};
+
 struct net {
 	struct ns_common ns;
+	struct user_namespace *user_ns;
 	struct netns_ipv4 ipv4;
 };
 
@@ -154,15 +159,37 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
+
+	/* All that only counts up, whether it is read or not: a new counter then needs no change here.
+	 * Linux 5.15 has these:
+	 */
 	__u64 bytes_acked;
 	__u64 bytes_received;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
-	__u64 tcp_mstamp; /* when it sent or received last; CLOCK_MONOTONIC, us */
 	__u32 segs_in;
 	__u32 segs_out;
 	__u32 data_segs_in;
 	__u32 data_segs_out;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 total_retrans;
+	__u32 lost;
+	__u32 dsack_dups;
+	__u32 reord_seen;
+	__u32 rcv_ooopack; /* segments */
+	__u32 chrono_stat[3]; /* jiffies: busy, limited by the peer's window, by the send buffer */
+	__u16 timeout_rehash;
+	/* These are newer: ask bpf_core_field_exists first. */
+	__u32 plb_rehash; /* 6.2 */
+	__u16 total_rto; /* 6.7, as the next two */
+	__u16 total_rto_recoveries;
+	__u32 total_rto_time; /* ms */
+	__u32 received_ce; /* 6.18, as the next two */
+	__u32 received_ecn_bytes[3];
+	__u32 delivered_ecn_bytes[3];
+
+	__u64 tcp_mstamp; /* when it sent or received last; CLOCK_MONOTONIC, us */
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	int linger2;
@@ -170,14 +197,9 @@ struct tcp_sock {
 	__u32 snd_nxt;
 	__u32 write_seq;
 	__u32 srtt_us;
-	__u32 total_retrans;
-	__u32 lost;
 	__u32 snd_cwnd;
 	__u32 snd_ssthresh;
 	__u32 mss_cache;
-	__u32 delivered;
-	__u32 delivered_ce;
-	__u32 dsack_dups;
 	__u32 reordering;
 	__u32 rate_delivered;
 	__u32 rate_interval_us;

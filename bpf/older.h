@@ -52,7 +52,7 @@ static __always_inline bool older_port_listens(const struct sock *sk, bool typed
 	if (typed) {
 		key = sock_local_port(sk);
 	} else {
-		key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+		key.netns = sock_netns(sk, typed);
 		key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	}
 	return bpf_map_lookup_elem(&older_listeners, &key);

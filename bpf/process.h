@@ -38,7 +38,7 @@ __u64 older_listeners_refused;
 static __always_inline struct local_port sock_local_port(const struct sock *sk)
 {
 	struct local_port key = {
-		.netns = sk->__sk_common.skc_net.net->ns.inum,
+		.netns = sock_netns(sk, true),
 		.port = sk->__sk_common.skc_num,
 	};
 

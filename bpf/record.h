@@ -86,6 +86,7 @@ struct record {
 	__u32 server_isn; /* of the other; both are 0 on a failed connect */
 	__u32 srtt_us; /* shifted left by 3, as the kernel keeps it */
 	__u32 min_rtt_us; /* ~0 when never measured */
+	__u32 netns; /* inode number of the socket's network namespace */
 	struct process process;
 	struct endpoint source; /* the side that opened the connection */
 	struct endpoint destination;
@@ -96,6 +97,7 @@ struct record {
 	__u16 error; /* sk_err; ECONNABORTED also where this end sent RST after its FIN */
 	__u8 unsent; /* 1: a failed connect for which the kernel could make no SYN */
 	__u8 late; /* 1: nobody saw it open, and start is when it was noticed */
+	__u8 nested; /* 1: the network namespace's owner is not the first user namespace: anybody can make one */
 	struct detail detail; /* only where user space asked for it: else the record ends before it */
 };
 
@@ -147,6 +149,8 @@ struct spill_key {
 	__u64 cgroup;
 	enum direction direction;
 	__u32 failed;
+	__u32 netns;
+	__u32 nested;
 };
 
 struct spill {

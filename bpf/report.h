@@ -98,6 +98,8 @@ static __always_inline void record_fill(struct record *r, const struct tcp_sock 
 	r->now = bpf_ktime_get_boot_ns();
 	r->connect = conn->connect;
 	r->cgroup = sock_cgroup(sk, typed);
+	r->netns = sock_netns(sk, typed);
+	r->nested = sock_netns_nested(sk, typed);
 	if (kind != RECORD_FAILED)
 		record_isns(r, tp, conn, typed);
 	r->srtt_us = tcp_srtt(tp, typed);
@@ -169,26 +171,6 @@ static __always_inline bool counters_differ(const struct counters *total, const 
 	for (int i = 0; i < COUNTERS; i++)
 		differ |= counter_difference(((const __u64 *)total)[i], reported[i]) != 0;
 	return differ;
-}
-
-/* A first look, at as little as possible: most connections rest, and their memory is in no
- * cache. A FIN looks like a byte here. A loss shows with its retransmission.
- */
-static __always_inline bool conn_moved(const struct tcp_sock *tp, const struct connection *conn,
-				       const __u64 reported[COUNTERS], bool typed)
-{
-	struct raw_bytes bytes = tcp_bytes(tp, typed);
-	__u64 retransmits = tcp_total_retrans(tp, typed);
-
-	if (conn->older) {
-		bytes.acked -= conn->before.sent;
-		bytes.received -= conn->before.received;
-		retransmits -= conn->before.retransmits;
-	}
-	return counter_difference(bytes.acked, reported[COUNTER_SENT]) > conn->syn ||
-	       counter_difference(bytes.received, reported[COUNTER_RECEIVED]) ||
-	       counter_difference(retransmits, reported[COUNTER_RETRANSMITS]) ||
-	       counter_difference(conn->opened, reported[COUNTER_OPENED]);
 }
 
 /* False once the socket closed, or is another one: the memory of a socket is used again

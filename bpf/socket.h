@@ -29,14 +29,17 @@ static __always_inline __u32 sock_hash(const struct sock *sk)
 	return (__u32)low * 0x9e3779b9 >> 16;
 }
 
-/* Each defines a function that reads one field of a socket: directly where the verifier knows
- * the type, else by a call of a helper, which costs ten times as much and is not there under
- * lockdown=confidentiality. `typed` is a constant wherever it is used.
+/* Reads a field of a socket: directly where the verifier knows the type, else by a call of a helper,
+ * which costs ten times as much and is not there under lockdown=confidentiality. `typed` is a
+ * constant wherever it is used.
  */
+#define READ(from, field, typed) ((typed) ? (from)->field : BPF_CORE_READ(from, field))
+
+/* Each defines a function that reads one field. */
 #define DEFINE_READ(function, structure, type, field)                                                                  \
 	static __always_inline type function(const struct structure *from, bool typed)                                 \
 	{                                                                                                              \
-		return typed ? (type)from->field : (type)BPF_CORE_READ(from, field);                                   \
+		return (type)READ(from, field, typed);                                                                 \
 	}
 
 DEFINE_READ(sock_family, sock, __u16, __sk_common.skc_family)
@@ -90,6 +93,21 @@ static __always_inline __u64 sock_cgroup(const struct sock *sk, bool typed)
 static __always_inline int sock_cgroup_level(const struct sock *sk, bool typed)
 {
 	return typed ? sk->sk_cgrp_data.cgroup->level : BPF_CORE_READ(sk, sk_cgrp_data.cgroup, level);
+}
+
+/* The inode number that /proc/PID/ns/net shows. A later namespace may have it again. */
+static __always_inline __u32 sock_netns(const struct sock *sk, bool typed)
+{
+	return typed ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+/* True for a network namespace that a process without privileges may have made: with any
+ * address, and any route.
+ */
+static __always_inline bool sock_netns_nested(const struct sock *sk, bool typed)
+{
+	return typed ? sk->__sk_common.skc_net.net->user_ns->level > 0
+		     : BPF_CORE_READ(sk, __sk_common.skc_net.net, user_ns, level) > 0;
 }
 
 static __always_inline void endpoint_from_ip4(struct endpoint *endpoint, __be32 ip4)

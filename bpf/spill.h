@@ -47,6 +47,8 @@ static __always_inline void spill_add(const struct sock *sk, const struct tcp_so
 	key.cgroup = sock_cgroup(sk, true);
 	key.direction = conn->direction;
 	key.failed = kind == RECORD_FAILED;
+	key.netns = sock_netns(sk, true);
+	key.nested = sock_netns_nested(sk, true);
 
 	tally_add(&tally->lost, 1);
 	map = bpf_map_lookup_elem(&spilling, &zero);

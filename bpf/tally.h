@@ -34,11 +34,8 @@ static __always_inline void tally_add(__u64 *counter, __u64 by)
 
 static __always_inline void counters_add(struct counters *sum, const struct counters *delta)
 {
-	tally_add(&sum->opened, delta->opened);
-	tally_add(&sum->sent, delta->sent);
-	tally_add(&sum->received, delta->received);
-	tally_add(&sum->retransmits, delta->retransmits);
-	tally_add(&sum->lost, delta->lost);
+	for (int i = 0; i < COUNTERS; i++)
+		tally_add(&((__u64 *)sum)[i], ((const __u64 *)delta)[i]);
 }
 
 #endif

@@ -154,6 +154,7 @@ type TCPRecord struct {
 	ServerIsn   uint32
 	SrttUs      uint32
 	MinRttUs    uint32
+	Netns       uint32
 	Process     TCPProcess
 	Source      TCPEndpoint
 	Destination TCPEndpoint
@@ -164,6 +165,8 @@ type TCPRecord struct {
 	Error       uint16
 	Unsent      uint8
 	Late        uint8
+	Nested      uint8
+	_           [3]byte
 	Detail      TCPDetail
 }
 
@@ -200,6 +203,8 @@ type TCPSpillKey struct {
 	Cgroup      uint64
 	Direction   TCPDirection
 	Failed      uint32
+	Netns       uint32
+	Nested      uint32
 }
 
 type TCPTally struct {

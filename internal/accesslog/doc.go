@@ -2,5 +2,5 @@
 
 // Package accesslog writes flows as access log records, in batches of plog.Logs.
 //
-// The fields are a table in fields.go; their names and order are those of Kmesh's access log.
+// Its fields, with their names and order, are in internal/fields.
 package accesslog

@@ -10,46 +10,32 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
-	"unique"
 
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
-	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // readInterval is how long records wait in the ring, unless it fills. A wake-up for each would cost more than everything else.
 const readInterval = 500 * time.Millisecond
 
-// batchRecords bounds the records of a signal that go to the next consumer at once. They go at every reading, too.
-const batchRecords = 1000
-
-// Agent is the one goroutine between the probe and the deliveries: records in, series, access log records and spans out. It never
-// waits for a consumer.
+// Agent is the one goroutine between the probe and the deliveries. Each record goes through naming to all sinks. It never waits
+// for a consumer.
 type Agent struct {
 	probe  Probe
 	source identity.Source
-	// listed is nil where the source does not list its workloads: then no series ends because one is gone.
-	listed func(unique.Handle[identity.Names]) bool
 	asker  identity.Asker // nil: the source knows all addresses
-	// generation of the source when the series of gone workloads were last ended.
-	generation uint64
 	// translation is nil where none could be opened, or none is wanted.
 	translation Translation
 	decoder     *decoder
 	namer       *naming.Namer
-	series      *series.Sets      // nil without a metrics pipeline
-	metricsOut  *delivery.Metrics // likewise
-	logs        *signal           // nil without a logs pipeline
-	spans       *signal           // nil without a traces pipeline
-	signals     []*signal         // those that are there
+	sinks       []namedSink // of the signals that have a pipeline
+	needs       sink.Needs  // of all sinks
 
 	interval time.Duration
-	period   time.Duration // of periodic log records; 0: none
-	sweepAll bool          // idle connections are reported too
 	holdAt   time.Time     // when the addresses of idle connections are held again
 	holdFor  time.Duration // how long the source holds an address
 	// sweepFirst lets the first collection report all connections: those that are open are counted, idle or not.
@@ -64,25 +50,18 @@ type Agent struct {
 	closers []io.Closer             // all but the probe, in the order in which they are closed
 
 	lifecycle
-	refusedSince time.Time // when the metrics consumer began to refuse; zero: it accepts
 }
-
-// refusalPatience is how long refused snapshots hold back the end of series and the audit. A fan-out refuses when any of
-// its destinations does, and one that is away for days must neither fill the sets nor stop the audit of the others.
-const refusalPatience = time.Minute
 
 // The parts of an agent whose status is reported.
 const (
 	partIdentity = "identity"
 	partReading  = "reading"
-	partMetrics  = "metrics consumer"
-	partLogs     = "logs consumer"
-	partTraces   = "traces consumer"
+	partConsumer = " consumer" // behind the name of a signal
 )
 
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
-	collectAt, periodAt := now.Add(r.interval), now.Add(r.period)
+	collectAt, periodAt := now.Add(r.interval), now.Add(r.needs.Period)
 	var failed error
 	for {
 		until := time.Now().Add(readInterval)
@@ -95,18 +74,19 @@ func (r *Agent) loop(ctx context.Context) {
 			r.failed = err
 			return
 		}
-		if r.period > 0 && !now.Before(periodAt) {
+		if period := r.needs.Period; period > 0 && !now.Before(periodAt) {
 			err = errors.Join(err, r.probe.Sweep(true, r.add))
-			periodAt = later(periodAt, r.period, now)
+			periodAt = later(periodAt, period, now)
 		}
 		r.namer.Settle(now)
 		r.flush()
 		if !now.Before(collectAt) {
-			err = errors.Join(err, r.collect(now, r.sweepAll || r.sweepFirst))
+			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst))
 			r.sweepFirst = false
 			err = errors.Join(err, r.hold(now))
-			r.endGone()
-			r.deliver(now)
+			for _, s := range r.sinks {
+				s.Collect(now)
+			}
 			r.observe()
 			collectAt = later(collectAt, r.interval, now)
 		}
@@ -154,52 +134,8 @@ func (r *Agent) collect(now time.Time, all bool) error {
 	return errors.Join(err, r.probe.Sweep(all, r.add))
 }
 
-// endGone ends the series of workloads that are gone.
-func (r *Agent) endGone() {
-	if r.series == nil || r.listed == nil {
-		return
-	}
-	if generation := r.source.Generation(); generation != r.generation {
-		r.generation = generation
-		r.series.EndGone(r.listed)
-	}
-}
-
-// deliver takes a snapshot if the one before it is delivered or refused.
-func (r *Agent) deliver(now time.Time) {
-	if r.metricsOut == nil {
-		return
-	}
-	select {
-	case result := <-r.metricsOut.Results():
-		r.settle(result, now)
-	default:
-	}
-	if r.metricsOut.Ready() {
-		r.metricsOut.Offer(r.series.Snapshot(time.Now()))
-	}
-}
-
-// settle takes in the outcome of a snapshot.
-func (r *Agent) settle(result delivery.Result, now time.Time) {
-	if result.Parts > 0 { // else the consumer was not asked
-		r.status(partMetrics, result.Err)
-	}
-	switch {
-	case result.Parts == 0:
-	case result.Err == nil:
-		r.refusedSince = time.Time{}
-	case r.refusedSince.IsZero():
-		r.refusedSince = now
-		return
-	case now.Sub(r.refusedSince) < refusalPatience:
-		return
-	}
-	r.series.Delivered(result.ID)
-}
-
 func (r *Agent) flush() {
-	for _, s := range r.signals {
-		s.write.Flush()
+	for _, s := range r.sinks {
+		s.Flush()
 	}
 }

@@ -28,10 +28,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmesh-net/otelcol-kmesh/bpf"
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // subject is an agent between a fake kernel and the sinks.
@@ -73,18 +76,52 @@ func (s *statuses) reported() []string {
 	return slices.Clone(s.lines)
 }
 
+// configured are the settings of an agent, and of the sinks of its signals.
+type configured struct {
+	Settings
+	series    series.Settings
+	accessLog accesslog.Config
+	metrics   consumer.Metrics // nil: no such pipeline
+	logs      consumer.Logs    // likewise
+}
+
+// complete returns the settings with the signals.
+func (c *configured) complete() Settings {
+	settings := c.Settings
+	if c.metrics != nil {
+		settings.Signals = append(settings.Signals, Signal{"metrics", func(s sink.Settings) Sink {
+			return series.NewSink(c.series, s, c.metrics, noReport{})
+		}})
+	}
+	if c.logs != nil {
+		settings.Signals = append(settings.Signals, Signal{"logs", func(s sink.Settings) Sink {
+			return accesslog.NewSink(&c.accessLog, s, c.logs, noReport{})
+		}})
+	}
+	return settings
+}
+
+// join makes an agent of parts that are open.
+func (c *configured) join(source identity.Source, p Probe, translation Translation) *Agent {
+	settings := c.complete()
+	sinks, _ := newSinks(&settings, source)
+	return newAgent(&settings, source, sinks, p, translation)
+}
+
 // newSettings are those of an agent whose source knows services, with a log of what it says.
-func newSettings(metrics consumer.Metrics, logs consumer.Logs) (*Settings, *observer.ObservedLogs) {
+func newSettings(metrics consumer.Metrics, logs consumer.Logs) (*configured, *observer.ObservedLogs) {
 	core, logged := observer.New(zap.InfoLevel)
-	return &Settings{
-		HostName: "node-1", Resource: pcommon.NewResource(), InstrumentationScope: pcommon.NewInstrumentationScope(), Logger: zap.New(core), Status: func(string, error) {},
-		Metrics: metrics, MetricsReport: noReport{}, Logs: logs, LogsReport: noReport{},
-		CollectionInterval: 5 * time.Second, EnabledMetrics: metricsOf(series.Service), ConnectionMinDuration: 5 * time.Second,
-		AccessLog: AccessLogSettings{Events: []string{EventClosed, EventFailed}, Period: 5 * time.Second},
-		Identity: IdentitySettings{
-			Source: file.NewDefaultConfig(), Settle: 5 * time.Second, Retain: time.Minute, UnknownDestinationsLimit: 1000,
+	return &configured{
+		Settings: Settings{
+			HostName: "node-1", Resource: pcommon.NewResource(), InstrumentationScope: pcommon.NewInstrumentationScope(), Logger: zap.New(core), Status: func(string, error) {},
+			CollectionInterval: 5 * time.Second,
+			Identity:           IdentitySettings{Source: file.NewDefaultConfig(), Settle: 5 * time.Second, Retain: time.Minute},
 		},
-		SeriesExpiration: 10 * time.Minute,
+		series: series.Settings{
+			Enabled: metricsOf(series.Service), ConnectionMinDuration: 5 * time.Second, UnknownAddresses: 1000, Expiration: 10 * time.Minute,
+		},
+		accessLog: accesslog.NewDefaultConfig(),
+		metrics:   metrics, logs: logs,
 	}, logged
 }
 
@@ -108,7 +145,7 @@ func (noReport) StartLogsOp(ctx context.Context) context.Context    { return ctx
 func (noReport) EndLogsOp(context.Context, string, int, error)      {}
 
 // newSubject makes an agent; change may be nil, and so may a consumer, which is a signal without a pipeline.
-func newSubject(t *testing.T, change func(*Settings), metrics consumer.Metrics, logs consumer.Logs) *subject {
+func newSubject(t *testing.T, change func(*configured), metrics consumer.Metrics, logs consumer.Logs) *subject {
 	t.Helper()
 	settings, logged := newSettings(metrics, logs)
 	if change != nil {
@@ -116,12 +153,12 @@ func newSubject(t *testing.T, change func(*Settings), metrics consumer.Metrics, 
 	}
 	s := &subject{kernel: &fakeProbe{}, source: &fakeSource{}, logged: logged}
 	settings.Status = s.hear
-	s.Agent = newAgent(settings, s.source, s.kernel, nil)
+	s.Agent = settings.join(s.source, s.kernel, nil)
 	return s
 }
 
 // hourly leaves the collection of the counters to Stop.
-func hourly(s *Settings) { s.CollectionInterval, s.SeriesExpiration = time.Hour, 24*time.Hour }
+func hourly(s *configured) { s.CollectionInterval, s.series.Expiration = time.Hour, 24*time.Hour }
 
 func endpoint(text string) (e bpf.TCPEndpoint) {
 	address := netip.MustParseAddrPort(text)
@@ -231,9 +268,9 @@ func after(d time.Duration) {
 func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, func(s *Settings) {
-			s.EnabledMetrics, s.ConnectionMinDuration = metricsOf(series.Service, series.Workload, series.Connection), 0
-			s.AccessLog = AccessLogSettings{Events: []string{EventClosed, EventFailed, EventOpened, EventPeriodic}, Period: time.Second}
+		s := newSubject(t, func(s *configured) {
+			s.series.Enabled, s.series.ConnectionMinDuration = metricsOf(series.Service, series.Workload, series.Connection), 0
+			s.accessLog.Events, s.accessLog.Period = []string{"closed", "failed", "opened", "periodic"}, time.Second
 		}, metrics, logs)
 		s.kernel.ends = []*probe.Record{closed(1), failed(2)}
 		s.kernel.opens = []*probe.Record{open(3)}
@@ -433,7 +470,7 @@ func TestALogsConsumerThatRefusesShowsInTheStatus(t *testing.T) {
 		s.kernel.give(closed(3))
 		after(10 * time.Second)
 		assert.Equal(t, 1, taken, "what was refused does not come again")
-		assert.Equal(t, uint64(2), s.Observation().Logs.DroppedRefused)
+		assert.Equal(t, uint64(2), s.Observation().Queues["log"].DroppedRefused)
 		assert.Equal(t, []string{"logs consumer: the queue is full", "logs consumer: OK"}, s.reported())
 		require.NoError(t, s.Stop(t.Context()))
 	})
@@ -512,7 +549,7 @@ func TestABlockedLogsConsumerHoldsUpNobodyElse(t *testing.T) {
 			"error":    "deliver the last 2 access log records: context deadline exceeded",
 			"shutdown": uint64(2), "refused": uint64(0), "queue_full": uint64(0),
 		})
-		assert.Equal(t, uint64(2), s.Observation().Logs.DroppedShutdown)
+		assert.Equal(t, uint64(2), s.Observation().Queues["log"].DroppedShutdown)
 	})
 }
 
@@ -554,6 +591,9 @@ func TestAConsumerThatBlocksForAWhileGetsAllAtTheEnd(t *testing.T) {
 		assert.Zero(t, s.logged.Len())
 	})
 }
+
+// refusalPatience is that of series.
+const refusalPatience = time.Minute
 
 // A fan-out returns an error for as long as one of its destinations refuses.
 func TestWhileOneDestinationRefusesSeriesStillEndAndTheAuditGoesOn(t *testing.T) {
@@ -611,13 +651,13 @@ func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
 
 func TestWhatIsAskedOfOpenConnections(t *testing.T) {
 	metrics, logs := consumer.Metrics(consumertest.NewNop()), consumer.Logs(consumertest.NewNop())
-	ofConnections := func(s *Settings) { s.EnabledMetrics = metricsOf(series.Service, series.Connection) }
-	periodic := func(s *Settings) {
-		s.AccessLog = AccessLogSettings{Events: []string{EventPeriodic}, Period: 3 * time.Second}
+	ofConnections := func(s *configured) { s.series.Enabled = metricsOf(series.Service, series.Connection) }
+	periodic := func(s *configured) {
+		s.accessLog.Events, s.accessLog.Period = []string{"periodic"}, 3*time.Second
 	}
 	for _, test := range []struct {
 		name    string
-		change  func(*Settings)
+		change  func(*configured)
 		metrics consumer.Metrics
 		logs    consumer.Logs
 		want    []bool // in 10 s

@@ -14,12 +14,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/conntrack"
-	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
-	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // Probe is everything that an agent needs of a probe.Probe.
@@ -64,8 +63,8 @@ func WithConntrack(open func(*zap.Logger) (Translation, error)) Option {
 	return func(o *openers) { o.conntrack = open }
 }
 
-// New assembles the stages: a source of identities, which it starts, the probe, naming, and for each signal that has a
-// pipeline a sink and its delivery. When a part fails, those before it are closed.
+// New assembles the stages: a source of identities, which it starts, the sinks of the signals, the probe, and naming. When a part
+// fails, those before it are closed.
 func New(settings Settings, options ...Option) (*Agent, error) {
 	open := openers{
 		probe:     func(o probe.Options) (Probe, error) { return probe.Open(o) },
@@ -88,18 +87,20 @@ func New(settings Settings, options ...Option) (*Agent, error) {
 	if err := source.Start(context.Background()); err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
+	sinks, needs := newSinks(&settings, source)
 	p, err := open.openProbe(probe.Options{
 		CgroupPath:      settings.CgroupPath,
 		IncludeLoopback: settings.IncludeLoopback,
 		Exclude:         kernelRules(settings.Exclude),
 		NameListeners:   namesProcesses(settings.Identity.Source.Capabilities()),
 		Exclusive:       true,
-		Detail:          settings.AccessLog.TCPInfo,
+		Detail:          needs.TCPInfo,
+		MaxConnections:  uint32(settings.MaxConnections), // #nosec G115 -- validated
 	})
 	if err != nil {
 		return nil, errors.Join(err, source.Close())
 	}
-	r := newAgent(&settings, source, p.probe, newTranslation(&settings, open.conntrack))
+	r := newAgent(&settings, source, sinks, p.probe, newTranslation(&settings, open.conntrack))
 	r.earlier, r.keep = p.earlier, p.keep
 	r.decoder.tracer = tracer
 	for _, missing := range p.probe.Missing() {
@@ -145,8 +146,28 @@ func (o *openers) openProbe(options probe.Options) (opened, error) {
 	return p, nil
 }
 
+// newSinks makes the sinks of the signals, and returns what they need.
+func newSinks(settings *Settings, source identity.Source) (sinks []namedSink, needs sink.Needs) {
+	can := settings.Identity.Source.Capabilities()
+	common := sink.Settings{
+		Resource: settings.Resource, Scope: settings.InstrumentationScope,
+		Pods: !namesProcesses(can), Networks: settings.Identity.Networks, Logger: settings.Logger,
+	}
+	if can.Lists {
+		common.Workloads = source
+	}
+	for _, signal := range settings.Signals {
+		part := signal.Name + partConsumer
+		common.Status = func(err error) { settings.Status(part, err) }
+		one := signal.New(common)
+		sinks = append(sinks, namedSink{one, signal.Name})
+		needs.Add(one.Needs())
+	}
+	return sinks, needs
+}
+
 // newAgent joins parts that are open; translation may be nil.
-func newAgent(settings *Settings, source identity.Source, p Probe, translation Translation) *Agent {
+func newAgent(settings *Settings, source identity.Source, sinks []namedSink, p Probe, translation Translation) *Agent {
 	r := &Agent{
 		probe:       p,
 		source:      source,
@@ -159,34 +180,23 @@ func newAgent(settings *Settings, source identity.Source, p Probe, translation T
 	}
 	r.newest.Store(&Observation{})
 	r.asker, r.holdFor = identity.AskerOf(source), settings.Identity.Retain
-	if settings.Identity.Source.Capabilities().Lists {
-		r.listed = source.Named
-	}
 	if translation != nil {
 		r.closers = append([]io.Closer{translation}, r.closers...)
 	}
-	var sinks []naming.Sink
-	if settings.Metrics != nil {
-		r.series = series.New(settings.series(), settings.Resource, settings.InstrumentationScope)
-		r.metricsOut = delivery.NewMetrics(settings.Metrics, settings.MetricsReport)
-		r.sweepAll = r.series.Holds(series.Connection)
-		r.sweepFirst = r.series.Holds(series.Latency)
-		sinks = append(sinks, r.series)
+	r.setSinks(sinks)
+	r.sweepFirst = r.needs.First
+	last := make([]naming.Sink, len(sinks))
+	for i, s := range sinks {
+		last[i] = s.Sink
 	}
-	if settings.Logs != nil {
-		r.logs = newLogs(settings)
-		r.signals = append(r.signals, r.logs)
-		if events := settings.AccessLog.settings(); events.Periodic {
-			r.period = events.Period
-		}
-	}
-	if settings.Traces != nil {
-		r.spans = newSpans(settings)
-		r.signals = append(r.signals, r.spans)
-	}
-	for _, s := range r.signals {
-		sinks = append(sinks, s.write)
-	}
-	r.namer = naming.New(settings.naming(), source, translation, sinks...)
+	r.namer = naming.New(settings.naming(), source, translation, last...)
 	return r
+}
+
+// setSinks replaces the sinks, and with them what is read for them.
+func (r *Agent) setSinks(sinks []namedSink) {
+	r.sinks, r.needs = sinks, sink.Needs{}
+	for _, s := range sinks {
+		r.needs.Add(s.Needs())
+	}
 }

@@ -17,7 +17,6 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
@@ -27,6 +26,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 func noConntrack(*zap.Logger) (Translation, error) { return nil, errors.New("not in this test") }
@@ -39,9 +39,12 @@ func TestTheProbeIsOpenedAsConfigured(t *testing.T) {
 	kernel := &fakeProbe{}
 	settings, _ := newSettings(consumertest.NewNop(), nil)
 	settings.Identity.Source, settings.IncludeLoopback, settings.CgroupPath = host.NewDefaultConfig(), true, "/host/cgroup"
-	r, err := New(*settings, WithProbe(kernel.open))
+	settings.MaxConnections = 4096
+	r, err := New(settings.complete(), WithProbe(kernel.open))
 	require.NoError(t, err)
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	assert.Equal(t, probe.Options{
+		CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true, MaxConnections: 4096,
+	}, kernel.asked)
 	require.NoError(t, r.Close(), "without a start")
 	assert.Equal(t, 1, kernel.closed)
 }
@@ -50,7 +53,7 @@ func TestTheProbeIsOpenedAsConfigured(t *testing.T) {
 func TestAProbeThatDoesNotOpenEndsTheAssembly(t *testing.T) {
 	settings, _ := newSettings(consumertest.NewNop(), nil)
 	settings.Identity.Source = host.NewDefaultConfig()
-	_, err := New(*settings, noProbe(errors.New("CAP_BPF is missing")))
+	_, err := New(settings.complete(), noProbe(errors.New("CAP_BPF is missing")))
 	require.EqualError(t, err, "CAP_BPF is missing")
 }
 
@@ -62,54 +65,44 @@ func TestASourceThatDoesNotStartEndsTheAssembly(t *testing.T) {
 	} {
 		settings, _ := newSettings(consumertest.NewNop(), nil)
 		settings.Identity.Source = source
-		_, err := New(*settings, noProbe(errors.New("the probe was asked for")), WithConntrack(noConntrack))
+		_, err := New(settings.complete(), noProbe(errors.New("the probe was asked for")), WithConntrack(noConntrack))
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "the probe was asked for")
 	}
 }
 
-func TestEveryKeyOfSeriesAndLogReachesThem(t *testing.T) {
-	networks, enabled := new(identity.Networks), metricsOf(series.Workload, series.Connection)
+func TestEveryKeyOfNamingReachesIt(t *testing.T) {
+	networks := new(identity.Networks)
 	settings := &Settings{
-		EnabledMetrics: enabled, ConnectionMinDuration: time.Minute,
-		Attributes:     map[string][]string{WorkloadSet: {"reporter"}},
-		FailureReasons: true, HistogramSize: 160, Exclude: []naming.Rule{{Ports: []uint16{80}}},
-		AccessLog: AccessLogSettings{Events: []string{EventOpened, EventPeriodic}, Period: 30 * time.Second},
-		Identity: IdentitySettings{
-			Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks, UnknownDestinationsLimit: 50,
-		},
-		ConnectionSecurityPolicy: "mutual_tls", Scope: ScopeAll, AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour,
+		Exclude:  []naming.Rule{{Ports: []uint16{80}}},
+		Identity: IdentitySettings{Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks},
+		Scope:    ScopeAll,
 	}
 	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Settle: 2 * time.Second, Networks: networks}, settings.naming())
-	assert.Equal(t, series.Settings{
-		Attributes: map[series.Set][]string{series.Workload: {"reporter"}}, FailureReasons: true, HistogramSize: 160,
-		Enabled: enabled, SecurityPolicy: "mutual_tls", ConnectionMinDuration: time.Minute,
-		CardinalityLimit: 1000, Networks: networks, UnknownAddresses: 50, Expiration: time.Hour,
-	}, settings.series())
-	assert.Equal(t, accesslog.Settings{Opened: true, Periodic: true, Period: 30 * time.Second}, settings.AccessLog.settings())
-
-	settings.AccessLog.Events = []string{EventClosed, EventFailed}
-	assert.Equal(t, accesslog.Settings{Closed: true, Failed: true, Period: 30 * time.Second}, settings.AccessLog.settings())
-	settings.Identity.UnknownDestinationsLimit = 0
-	assert.Negative(t, settings.series().UnknownAddresses, "0 is the default of series")
 }
 
 func TestASignalWithoutAPipelineHasNoStage(t *testing.T) {
-	s := newSubject(t, nil, nil, consumertest.NewNop())
-	assert.Nil(t, s.series, "nobody would receive the series")
-	assert.Nil(t, s.metricsOut)
-	assert.NotNil(t, s.logs)
-	s = newSubject(t, nil, consumertest.NewNop(), nil)
-	assert.NotNil(t, s.series)
-	assert.Nil(t, s.logs)
-	assert.Nil(t, s.spans)
-	assert.Empty(t, s.signals)
+	signals := func(s *subject) (names []string) {
+		for _, one := range s.sinks {
+			names = append(names, one.signal)
+		}
+		return names
+	}
+	assert.Equal(t, []string{"logs"}, signals(newSubject(t, nil, nil, consumertest.NewNop())), "nobody would receive the series")
+	assert.Equal(t, []string{"metrics"}, signals(newSubject(t, nil, consumertest.NewNop(), nil)))
 }
 
 func TestSeriesOfGoneWorkloadsEndOnlyWhereTheSourceListsItsWorkloads(t *testing.T) {
 	for source, want := range map[string]bool{"host": false, "file": true, "kubernetes": true, "istio": true} {
-		s := newSubject(t, func(s *Settings) { s.Identity.Source = sources.NewDefaultConfigs()[source] }, nil, nil)
-		assert.Equal(t, want, s.listed != nil, source)
+		settings, _ := newSettings(nil, nil)
+		settings.Identity.Source = sources.NewDefaultConfigs()[source]
+		var given sink.Settings
+		settings.Signals = []Signal{{"metrics", func(s sink.Settings) Sink {
+			given = s
+			return series.NewSink(settings.series, s, consumertest.NewNop(), noReport{})
+		}}}
+		settings.join(&fakeSource{}, &fakeProbe{}, nil)
+		assert.Equal(t, want, given.Workloads != nil, source)
 	}
 }
 
@@ -117,7 +110,7 @@ func TestProgramsThatRunBeforeOursAreLogged(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		settings, logged := newSettings(consumertest.NewNop(), nil)
 		settings.Identity.Source = host.NewDefaultConfig()
-		r, err := New(*settings, WithProbe((&fakeProbe{notFirst: !first}).open))
+		r, err := New(settings.complete(), WithProbe((&fakeProbe{notFirst: !first}).open))
 		require.NoError(t, err)
 		r.Start()
 		require.NoError(t, r.Stop(t.Context()))
@@ -141,7 +134,7 @@ func TestEachPartThatTheKernelRefusesIsWarnedOfOnceAndTheStatusStaysOK(t *testin
 		{Part: probe.Part{Name: "walk", Since: "5.15", Loss: "figures of open connections"}, Err: errors.New("operation not permitted")},
 		{Part: probe.Part{Name: "connect4", Since: "5.15", Loss: "the original destination"}, Err: errors.New("invalid argument")},
 	}}
-	r, err := New(*settings, WithProbe(kernel.open))
+	r, err := New(settings.complete(), WithProbe(kernel.open))
 	require.NoError(t, err)
 	r.Start()
 	require.NoError(t, r.Stop(t.Context()))
@@ -170,7 +163,7 @@ func TestTheAgentObservesAtEveryCollection(t *testing.T) {
 		assert.Equal(t, uint64(41), o.Counts.Read)
 		assert.Equal(t, uint64(42), o.Tally.Opened)
 		assert.Equal(t, flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Failed: 1, flow.Sent: 100, flow.Received: 2000, flow.Retransmits: 3, flow.Lost: 1}, o.Series.Exported)
-		assert.Equal(t, uint64(2), o.Logs.Delivered)
+		assert.Equal(t, uint64(2), o.Queues["log"].Delivered)
 		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.Maps)
 		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.Programs)
 		assert.Equal(t, identity.Held{Workloads: 2, Services: 1}, s.Held())

@@ -14,7 +14,7 @@ import (
 // hold keeps the addresses of connections that rest: a source that asks for addresses gives up those that nobody looks up. It
 // goes over all open connections twice in the time for which the source holds an address.
 func (r *Agent) hold(now time.Time) error {
-	if r.asker == nil || r.sweepAll || now.Before(r.holdAt) {
+	if r.asker == nil || r.needs.Idle || now.Before(r.holdAt) {
 		return nil
 	}
 	r.holdAt = now.Add(r.holdFor / 2)

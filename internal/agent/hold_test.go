@@ -39,7 +39,7 @@ func TestAddressesOfConnectionsThatRestAreHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		settings, _ := newSettings(new(consumertest.MetricsSink), nil)
 		kernel, source := &fakeProbe{}, &askingSource{fakeSource: &fakeSource{}}
-		a := newAgent(settings, source, kernel, nil)
+		a := settings.join(source, kernel, nil)
 		rests, moves := closed(1), closed(2)
 		rests.Kind, moves.Kind = probe.KindOpen, probe.KindOpen
 		rests.Delta, rests.Original = probe.Counters{}, endpoint("10.96.5.5:80")

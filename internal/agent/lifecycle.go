@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // How long an agent takes to stop: first it reads on while consumers are busy, then it hands over what is left.
@@ -43,11 +43,8 @@ type lifecycle struct {
 func (r *Agent) Start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.metricsOut != nil {
-		r.metricsOut.Start()
-	}
-	for _, s := range r.signals {
-		s.queue.Start()
+	for _, s := range r.sinks {
+		s.Start()
 	}
 	r.read()
 }
@@ -67,43 +64,24 @@ func (r *Agent) Stop(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.stopped = true
 	err := r.halt(ctx)
-	r.handOver(ctx, true, r.signals...)
+	r.handOver(ctx, r.sinks...)
 	return errors.Join(err, r.release(err))
 }
 
-// StopMetrics hands over the last metrics; the agent goes on with what is left of its signals.
-func (r *Agent) StopMetrics(ctx context.Context) error {
+// StopSignal hands over what is left of one signal; the agent goes on with the others.
+func (r *Agent) StopSignal(ctx context.Context, name string) error {
 	return r.lose(ctx, func() {
-		r.handOver(ctx, true)
-		if r.series != nil {
-			r.earlier.Exported.Add(r.series.Stats().Exported)
-			r.namer.Remove(r.series)
+		at := slices.IndexFunc(r.sinks, func(s namedSink) bool { return s.signal == name })
+		if at < 0 {
+			return
 		}
-		r.series, r.metricsOut, r.sweepAll, r.sweepFirst = nil, nil, false, false
+		one := r.sinks[at]
+		r.handOver(ctx, one)
+		r.earlier.Exported.Add(one.Stats().Series.Exported)
+		r.namer.Remove(one.Sink)
+		r.setSinks(slices.Delete(slices.Clone(r.sinks), at, at+1))
+		r.sweepFirst = r.sweepFirst && r.needs.First
 	})
-}
-
-// StopLogs hands over the last access log records; the agent goes on with what is left of its signals.
-func (r *Agent) StopLogs(ctx context.Context) error {
-	return r.lose(ctx, func() {
-		r.stopSignal(ctx, &r.logs)
-		r.period = 0
-	})
-}
-
-// StopTraces hands over the last spans; the agent goes on with what is left of its signals.
-func (r *Agent) StopTraces(ctx context.Context) error {
-	return r.lose(ctx, func() { r.stopSignal(ctx, &r.spans) })
-}
-
-func (r *Agent) stopSignal(ctx context.Context, one **signal) {
-	if *one == nil {
-		return
-	}
-	r.handOver(ctx, false, *one)
-	r.namer.Remove((*one).write)
-	r.signals = slices.DeleteFunc(r.signals, func(s *signal) bool { return s == *one })
-	*one = nil
 }
 
 // lose stops one signal while nothing is read, and reads on if no Stop follows.
@@ -158,47 +136,27 @@ func (r *Agent) ends(ctx context.Context, now time.Time, failed error) bool {
 	if ctx.Err() == nil {
 		return false
 	}
-	busy := r.metricsOut != nil && !r.metricsOut.Idle() ||
-		slices.ContainsFunc(r.signals, func(s *signal) bool { return !s.queue.Idle() })
+	busy := slices.ContainsFunc(r.sinks, func(s namedSink) bool { return !s.Idle() })
 	return failed != nil || !busy || !now.Before(r.readTo)
 }
 
-// handOver ends the deliveries of signals at once: one whose consumer blocks must not take the others' time. Signals that
-// stop one after the other share the time, too: the later ones delivered all the while.
-func (r *Agent) handOver(ctx context.Context, metrics bool, signals ...*signal) {
+// handOver ends the deliveries of sinks at once: one whose consumer blocks must not take the others' time. Signals that stop
+// one after the other share the time, too: the later ones delivered all the while.
+func (r *Agent) handOver(ctx context.Context, sinks ...namedSink) {
 	ctx, cancel := context.WithDeadline(ctx, r.handTo)
 	defer cancel()
-	failed := make([]error, len(signals))
-	var queues sync.WaitGroup
-	for i, s := range signals {
-		queues.Go(func() { failed[i] = s.queue.Shutdown(ctx) })
+	lost := make([]*sink.Loss, len(sinks))
+	var deliveries sync.WaitGroup
+	for i, s := range sinks {
+		deliveries.Go(func() { lost[i] = s.Shutdown(ctx) })
 	}
-	var ofMetrics error
-	if metrics && r.metricsOut != nil {
-		last := r.series.Snapshot(time.Now())
-		if ofMetrics = r.metricsOut.Shutdown(ctx, last); ofMetrics == nil {
-			r.series.Delivered(last.ID())
+	deliveries.Wait()
+	r.observe()
+	for _, l := range lost {
+		if l != nil {
+			r.logger.Warn(l.Message, append([]zap.Field{zap.Error(l.Err)}, l.Fields...)...)
 		}
 	}
-	queues.Wait()
-	r.observe()
-	r.logMetricsLoss(ofMetrics)
-	for i, s := range signals {
-		s.logLosses(r.logger, failed[i])
-	}
-}
-
-// logMetricsLoss logs what nobody can query any more, as the agent's self telemetry ends with it.
-func (r *Agent) logMetricsLoss(err error) {
-	if err == nil {
-		return
-	}
-	o := r.Observation()
-	lost := func(c flow.Counter) zap.Field {
-		return zap.Int64(c.String(), o.Series.Counted[c]-o.Series.Exported[c])
-	}
-	r.logger.Warn("the last metrics were not delivered", zap.Error(err),
-		lost(flow.Opened), lost(flow.Closed), lost(flow.Failed), lost(flow.Sent), lost(flow.Received))
 }
 
 // release gives the probe to the next agent of the process unless reading it failed, and closes the rest.

@@ -23,7 +23,7 @@ import (
 )
 
 // hostAgent assembles an agent with the source host, whose probes kernel opens.
-func hostAgent(t *testing.T, h *Handover, kernel *fakeProbe, change func(*Settings), sink *consumertest.LogsSink) (*Agent, *consumertest.MetricsSink) {
+func hostAgent(t *testing.T, h *Handover, kernel *fakeProbe, change func(*configured), sink *consumertest.LogsSink) (*Agent, *consumertest.MetricsSink) {
 	t.Helper()
 	metrics := new(consumertest.MetricsSink)
 	settings, _ := newSettings(metrics, sink)
@@ -31,7 +31,7 @@ func hostAgent(t *testing.T, h *Handover, kernel *fakeProbe, change func(*Settin
 	if change != nil {
 		change(settings)
 	}
-	r, err := New(*settings, WithProbe(kernel.open), WithHandover(h))
+	r, err := New(settings.complete(), WithProbe(kernel.open), WithHandover(h))
 	require.NoError(t, err)
 	return r, metrics
 }
@@ -71,7 +71,7 @@ func TestAProbeIsNotKeptForOtherOptions(t *testing.T) {
 		first.Start()
 		require.NoError(t, first.Stop(t.Context()))
 		other := &fakeProbe{}
-		second, _ := hostAgent(t, h, other, func(s *Settings) { s.IncludeLoopback = true }, logs)
+		second, _ := hostAgent(t, h, other, func(s *configured) { s.IncludeLoopback = true }, logs)
 		require.Equal(t, 1, kernel.closed, "before the other one opens: it has the lock")
 		require.True(t, other.asked.IncludeLoopback)
 		require.NoError(t, second.Close())
@@ -108,7 +108,7 @@ func TestWithoutAHandoverTheProbeIsClosed(t *testing.T) {
 	settings, _ := newSettings(consumertest.NewNop(), nil)
 	settings.Identity.Source = host.NewDefaultConfig()
 	kernel := &fakeProbe{}
-	r, err := New(*settings, WithProbe(kernel.open))
+	r, err := New(settings.complete(), WithProbe(kernel.open))
 	require.NoError(t, err)
 	r.Start()
 	require.NoError(t, r.Stop(t.Context()))
@@ -122,7 +122,7 @@ func TestOneSignalIsLostAndTheOtherGoesOn(t *testing.T) {
 		s.Start()
 		s.kernel.give(closed(1))
 		after(readInterval)
-		require.NoError(t, s.StopMetrics(t.Context()))
+		require.NoError(t, s.StopSignal(t.Context(), "metrics"))
 		require.Equal(t, int64(1), sums(newest(t, metrics))["kmesh.tcp.connections.closed"], "its last metrics")
 		flushes := len(metrics.AllMetrics())
 
@@ -135,16 +135,16 @@ func TestOneSignalIsLostAndTheOtherGoesOn(t *testing.T) {
 		exported := s.Observation().Exported()
 		require.Equal(t, int64(1), exported[flow.Closed])
 		require.NoError(t, s.Stop(t.Context()))
-		require.NoError(t, s.StopMetrics(t.Context()), "too late")
+		require.NoError(t, s.StopSignal(t.Context(), "metrics"), "too late")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, func(s *Settings) {
-			s.AccessLog.Events, s.AccessLog.Period = []string{EventPeriodic, EventClosed}, time.Second
+		s := newSubject(t, func(s *configured) {
+			s.accessLog.Events, s.accessLog.Period = []string{"periodic", "closed"}, time.Second
 		}, metrics, logs)
 		s.Start()
 		s.kernel.give(closed(1))
-		require.NoError(t, s.StopLogs(t.Context()))
+		require.NoError(t, s.StopSignal(t.Context(), "logs"))
 		require.Len(t, records(logs), 1)
 		s.kernel.give(closed(2))
 		after(10 * time.Second)
@@ -168,7 +168,7 @@ func TestSignalsWhoseConsumersBlockShareTheTime(t *testing.T) {
 		s.kernel.give(closed(1))
 		after(6 * time.Second)
 		begun := time.Now()
-		require.NoError(t, s.StopMetrics(context.Background()))
+		require.NoError(t, s.StopSignal(context.Background(), "metrics"))
 		require.NoError(t, s.Stop(context.Background()))
 		require.LessOrEqual(t, time.Since(begun), drainTimeout+readInterval+handOverTimeout)
 		require.Equal(t, 2, s.logged.Len())
@@ -182,7 +182,7 @@ func TestAllSignalsStopWithTheSameRecords(t *testing.T) {
 		s := newSubject(t, nil, metrics, logs)
 		s.Start()
 		s.kernel.give(closed(1))
-		require.NoError(t, s.StopMetrics(t.Context()))
+		require.NoError(t, s.StopSignal(t.Context(), "metrics"))
 		s.kernel.give(closed(2))
 		require.NoError(t, s.Stop(t.Context()))
 		require.Len(t, records(logs), 1)

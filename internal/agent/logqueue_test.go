@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
-	"github.com/kmesh-net/otelcol-kmesh/internal/delivery"
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 	"github.com/kmesh-net/otelcol-kmesh/test/flowtest"
 )
 
@@ -48,10 +48,12 @@ func TestTheMemoryOfTheLogQueueIsWhatItSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const limit = 4 << 20
-			queue := delivery.NewLogs(limit, consumertest.NewNop(), noReport{}) // never started: all that it gets waits
-			writer := accesslog.NewWriter(accesslog.Settings{Closed: true, Failed: true}, pcommon.NewResource(),
-				pcommon.NewInstrumentationScope(), batchRecords, func(batch plog.Logs, records int) { queue.Offer(batch, records) })
-			n := naming.New(naming.Settings{Scope: naming.ScopeAll}, long, nil, writer)
+			config := accesslog.NewDefaultConfig()
+			config.QueueLimitMiB = limit >> 20
+			queue := accesslog.NewSink(&config, sink.Settings{
+				Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(), Status: func(error) {}, Logger: zap.NewNop(),
+			}, consumertest.NewNop(), noReport{}) // never started: all that it gets waits
+			n := naming.New(naming.Settings{Scope: naming.ScopeAll}, long, nil, queue)
 			add := func(id uint64) {
 				c := flowtest.Sample()
 				c.ID = id
@@ -59,11 +61,11 @@ func TestTheMemoryOfTheLogQueueIsWhatItSays(t *testing.T) {
 				n.Add(c, flowtest.Noon)
 			}
 			add(1)
-			before, held := heap(), queue.Stats().QueuedBytes
-			for id := uint64(2); queue.Stats().DroppedQueueFull == 0; id++ {
+			before, held := heap(), queue.Stats().Queue.QueuedBytes
+			for id := uint64(2); queue.Stats().Queue.DroppedQueueFull == 0; id++ {
 				add(id)
 			}
-			stats := queue.Stats()
+			stats := queue.Stats().Queue
 			took, says := heap()-before, stats.QueuedBytes-held
 			require.LessOrEqual(t, stats.QueuedBytes, limit)
 			require.InEpsilon(t, took, says, 0.25, fmt.Sprintf("%d records: %d bytes each, said to be %d", stats.Queued, took/stats.Queued, says/stats.Queued))

@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
-	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
 // NetworkConfig is an entry of identity.networks: the name of ranges of addresses.
@@ -56,7 +55,7 @@ func validNetworkName(key, name string) error {
 	switch {
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%s is %q, which is not UTF-8: use a name in UTF-8", key, name)
-	case name == identity.Unknown || name == series.Other:
+	case name == identity.Unknown || name == identity.Other:
 		return fmt.Errorf("%s is %q, which is the value for unknown ends: use another name", key, name)
 	case name == "":
 		return fmt.Errorf("%s is empty: write the name, e.g. corp", key)

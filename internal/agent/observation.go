@@ -11,15 +11,14 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
-	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // Observation is what self telemetry shows. It is taken at every collection.
 type Observation struct {
 	Naming   naming.Stats
-	Series   series.Stats
-	Logs     delivery.QueueStats
-	Spans    delivery.QueueStats
+	Series   sink.Series
+	Queues   map[string]delivery.QueueStats // of records, by what one is called: log, span
 	Tally    probe.Tally
 	Counts   probe.Counts
 	Maps     []probe.MapUse
@@ -87,11 +86,15 @@ func (r *Agent) observe() {
 		Maps:     r.probe.Maps(),
 		Programs: r.probe.Programs(),
 		Earlier:  r.earlier,
-		Logs:     r.logs.stats(),
-		Spans:    r.spans.stats(),
+		Queues:   make(map[string]delivery.QueueStats),
 	}
-	if r.series != nil {
-		o.Series = r.series.Stats()
+	for _, s := range r.sinks {
+		stats := s.Stats()
+		if stats.Item != "" {
+			o.Queues[stats.Item] = stats.Queue
+			continue
+		}
+		o.Series = stats.Series
 	}
 	if r.translation != nil {
 		o.NAT = r.translation.Stats()

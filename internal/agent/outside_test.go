@@ -21,13 +21,13 @@ import (
 func TestTheOutsideHasItsNamesAndItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
-		s := newSubject(t, func(s *Settings) {
+		s := newSubject(t, func(s *configured) {
 			networks, err := NewNetworks([]NetworkConfig{
 				{Name: "corp", CIDRs: []string{"10.0.0.0/8"}}, {Name: "docs", CIDRs: []string{"192.0.2.0/24"}},
 			})
 			require.NoError(t, err)
-			s.EnabledMetrics = metricsOf(series.Service, series.Workload)
-			s.Identity.Networks, s.Identity.UnknownDestinationsLimit = networks, 1
+			s.series.Enabled = metricsOf(series.Service, series.Workload)
+			s.Identity.Networks, s.series.UnknownAddresses = networks, 1
 		}, metrics, logs)
 		s.Start()
 		var all []*probe.Record

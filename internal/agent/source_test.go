@@ -28,7 +28,7 @@ func sourceOf(t *testing.T, config identity.SourceConfig) identity.Source {
 	t.Helper()
 	settings, _ := newSettings(nil, nil)
 	settings.Identity.Source = config
-	source, err := newSource(settings)
+	source, err := newSource(&settings.Settings)
 	require.NoError(t, err)
 	require.NoError(t, source.Close())
 	return source

@@ -20,14 +20,6 @@ const initialPIDNamespace = "pid:[4026531836]"
 
 // logSurroundings logs what silently reports nothing, each once, and then one line of what runs where.
 func (r *Agent) logSurroundings(settings *Settings, pidNamespace string, continues bool) {
-	if settings.Metrics != nil && len(settings.EnabledMetrics) == 0 {
-		r.logger.Warn("the receiver is in a metrics pipeline, but all its metrics are switched off: no metric is reported; " +
-			"enable a set, e.g. service_metrics, or remove the receiver from that pipeline")
-	}
-	if settings.Logs != nil && len(settings.AccessLog.Events) == 0 {
-		r.logger.Warn("the receiver is in a logs pipeline, but access_log.events is empty: no connection is logged; " +
-			"list events, e.g. [closed, failed], or remove the receiver from that pipeline")
-	}
 	if target, err := os.Readlink(pidNamespace); err == nil && target != initialPIDNamespace {
 		r.logger.Warn("the collector runs in a PID namespace of its own: it cannot look at the processes outside, which own connections; " +
 			"run it in the host's (hostPID: true, docker run --pid=host)")

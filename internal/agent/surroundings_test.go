@@ -31,22 +31,22 @@ func TestWhatReportsNothingIsWarnedOfOnce(t *testing.T) {
 		name    string
 		metrics consumer.Metrics
 		logs    consumer.Logs
-		change  func(*Settings)
+		change  func(*configured)
 		pid     string
 		warning string // empty: none
 	}{
-		{"all is well", nop, nop, func(*Settings) {}, initialPIDNamespace, ""},
-		{"no events", nop, nop, func(s *Settings) { s.AccessLog.Events = nil }, initialPIDNamespace, "access_log.events is empty"},
-		{"no events, and no logs pipeline", nop, nil, func(s *Settings) { s.AccessLog.Events = nil }, initialPIDNamespace, ""},
-		{"no metrics", nop, nop, func(s *Settings) { s.EnabledMetrics = nil }, initialPIDNamespace, "all its metrics are switched off"},
-		{"no metrics, and no metrics pipeline", nil, nop, func(s *Settings) { s.EnabledMetrics = nil }, initialPIDNamespace, ""},
-		{"a PID namespace of its own", nop, nop, func(*Settings) {}, "pid:[4026532001]", "in a PID namespace of its own"},
+		{"all is well", nop, nop, func(*configured) {}, initialPIDNamespace, ""},
+		{"no events", nop, nop, func(s *configured) { s.accessLog.Events = nil }, initialPIDNamespace, "access_log.events is empty"},
+		{"no events, and no logs pipeline", nop, nil, func(s *configured) { s.accessLog.Events = nil }, initialPIDNamespace, ""},
+		{"no metrics", nop, nop, func(s *configured) { s.series.Enabled = nil }, initialPIDNamespace, "all its metrics are switched off"},
+		{"no metrics, and no metrics pipeline", nil, nop, func(s *configured) { s.series.Enabled = nil }, initialPIDNamespace, ""},
+		{"a PID namespace of its own", nop, nop, func(*configured) {}, "pid:[4026532001]", "in a PID namespace of its own"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			settings, logged := newSettings(test.metrics, test.logs)
 			settings.Identity.Source = host.NewDefaultConfig()
 			test.change(settings)
-			r, err := New(*settings, WithProbe((&fakeProbe{}).open), inPIDNamespace(t, test.pid))
+			r, err := New(settings.complete(), WithProbe((&fakeProbe{}).open), inPIDNamespace(t, test.pid))
 			require.NoError(t, err)
 			r.Start()
 			require.NoError(t, r.Stop(t.Context()))
@@ -67,7 +67,7 @@ func TestAGoodStartIsOneLine(t *testing.T) {
 	settings.CgroupPath = t.TempDir()
 	kernel := &fakeProbe{}
 	kernel.tally.Found = 7
-	r, err := New(*settings, WithProbe(kernel.open), inPIDNamespace(t, initialPIDNamespace))
+	r, err := New(settings.complete(), WithProbe(kernel.open), inPIDNamespace(t, initialPIDNamespace))
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
 	require.Equal(t, 1, logged.Len())

@@ -45,7 +45,7 @@ func TestConnectionTrackingIsAskedWhereServicesAreKnown(t *testing.T) {
 		n := &fakeNAT{}
 		settings, _ := newSettings(nil, nil)
 		settings.Identity.Source = sources.NewDefaultConfigs()[source]
-		made := newTranslation(settings, n.open(nil))
+		made := newTranslation(&settings.Settings, n.open(nil))
 		assert.Equal(t, want, n.opened, source)
 		assert.Equal(t, want == 0, made == nil, source)
 	}
@@ -53,7 +53,7 @@ func TestConnectionTrackingIsAskedWhereServicesAreKnown(t *testing.T) {
 
 func TestTheAgentStartsWithoutConnectionTracking(t *testing.T) {
 	settings, logged := newSettings(nil, nil)
-	require.Nil(t, newTranslation(settings, (&fakeNAT{}).open(errors.New("operation not permitted"))))
+	require.Nil(t, newTranslation(&settings.Settings, (&fakeNAT{}).open(errors.New("operation not permitted"))))
 	require.Equal(t, 1, logged.Len(), "one warning")
 	require.Equal(t, zap.WarnLevel, logged.All()[0].Level)
 	require.Contains(t, logged.All()[0].Message, "CAP_NET_ADMIN")
@@ -63,7 +63,7 @@ func TestTheTableIsClosedWithTheAgent(t *testing.T) {
 	n := &fakeNAT{}
 	settings, _ := newSettings(consumertest.NewNop(), nil)
 	settings.Identity.Source = &file.Config{Path: "../../testdata/identity/identity.yaml"}
-	r, err := New(*settings, WithProbe((&fakeProbe{}).open), WithConntrack(n.open(nil)))
+	r, err := New(settings.complete(), WithProbe((&fakeProbe{}).open), WithConntrack(n.open(nil)))
 	require.NoError(t, err)
 	r.Start()
 	require.NoError(t, r.Stop(t.Context()))

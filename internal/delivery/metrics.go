@@ -123,7 +123,7 @@ func (d *Metrics) deliver(snapshot Snapshot) Result {
 		}
 		ctx := d.report.StartMetricsOp(d.ctx)
 		err := d.next.ConsumeMetrics(ctx, metrics)
-		d.report.EndMetricsOp(ctx, format, points, err)
+		d.report.EndMetricsOp(ctx, Format, points, err)
 		result.Parts++
 		result.Err = cmp.Or(result.Err, err)
 	}

@@ -12,22 +12,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 )
 
-var (
-	_ MetricsReport = (*receiverhelper.ObsReport)(nil)
-	_ LogsReport    = (*receiverhelper.ObsReport)(nil)
-)
+var _ MetricsReport = (*receiverhelper.ObsReport)(nil)
 
 var errRefused = errors.New("the next consumer refuses")
 
 // downstream is a next consumer that does what a test wants.
 type downstream struct {
 	metrics func(context.Context, pmetric.Metrics) error
-	logs    func(context.Context, plog.Logs) error
 }
 
 func (downstream) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
@@ -35,19 +30,13 @@ func (downstream) Capabilities() consumer.Capabilities { return consumer.Capabil
 func (d downstream) ConsumeMetrics(ctx context.Context, m pmetric.Metrics) error {
 	return d.metrics(ctx, m)
 }
-func (d downstream) ConsumeLogs(ctx context.Context, l plog.Logs) error { return d.logs(ctx, l) }
 
 // tally is an obsreport that counts.
 type tally struct{ started, accepted, refused int }
 
 func (t *tally) StartMetricsOp(ctx context.Context) context.Context { t.started++; return ctx }
-func (t *tally) StartLogsOp(ctx context.Context) context.Context    { t.started++; return ctx }
 
 func (t *tally) EndMetricsOp(_ context.Context, format string, n int, err error) {
-	t.EndLogsOp(context.Background(), format, n, err)
-}
-
-func (t *tally) EndLogsOp(_ context.Context, format string, n int, err error) {
 	t.started--
 	switch {
 	case format != "kmesh":

@@ -52,7 +52,10 @@ type batch[T any] struct {
 	items, bytes int
 }
 
-func newQueue[T any](what string, limit int, weigh func(T) int, hand func(context.Context, T, int) error) *Queue[T] {
+// NewQueue returns a queue of at most limit bytes (0: DefaultQueueBytes) that waits for Start. what are the items' name in
+// errors. weigh returns the memory of a batch: it runs on the goroutine that calls Offer. hand passes a batch to the next
+// consumer.
+func NewQueue[T any](what string, limit int, weigh func(T) int, hand func(ctx context.Context, batch T, items int) error) *Queue[T] {
 	if limit <= 0 {
 		limit = DefaultQueueBytes
 	}

@@ -7,6 +7,9 @@ import "unique"
 // Unknown is the value of a label when nothing is known.
 const Unknown = "-"
 
+// Other is the value of a label in place of an address when too many have no workload.
+const Other = "other"
+
 // latest is the canonical revision of a workload without one, as in Istio.
 const latest = "latest"
 

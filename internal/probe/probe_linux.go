@@ -32,8 +32,8 @@ type Options struct {
 	// EndsBytes and OpensBytes are the sizes of the rings of closed ends and of
 	// reports of open ones; a power of two and whole pages. 0: as compiled.
 	EndsBytes, OpensBytes uint32
-	// MaxConnections is how many connection ends are followed at once, rounded up to whole parts;
-	// 0: as compiled.
+	// MaxConnections is how many connection ends are followed at once, rounded up to as many in each
+	// map; 0: as compiled.
 	MaxConnections uint32
 	// Exclude are rules; a connection end that one of them matches is not followed.
 	Exclude []Rule

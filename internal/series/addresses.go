@@ -10,11 +10,11 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// Other is in labels in place of all unknown addresses past the limit.
-const Other = "other"
+// other is in labels in place of all unknown addresses past the limit.
+const other = identity.Other
 
 var otherNames = unique.Make(identity.Names{
-	Workload: Other, CanonicalService: Other, CanonicalRevision: unknown,
+	Workload: other, CanonicalService: other, CanonicalRevision: unknown,
 	Namespace: unknown, Principal: unknown, Cluster: unknown,
 })
 

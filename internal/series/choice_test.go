@@ -15,6 +15,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // traffic are connections between pods, to services and to addresses that nobody has, some of them failed.
@@ -265,9 +266,9 @@ func TestTheLabelsWithMostValuesAreCounted(t *testing.T) {
 	}
 	labels := a.Stats().Labels
 	require.Len(t, labels, mostValued)
-	require.Equal(t, []LabelValues{
-		{Service, "destination_service", servers}, {Service, "destination_workload", servers},
-		{Service, "destination_app", 4}, {Service, "destination_canonical_service", 4},
+	require.Equal(t, []sink.LabelValues{
+		{Set: "service", Label: "destination_service", Values: servers}, {Set: "service", Label: "destination_workload", Values: servers},
+		{Set: "service", Label: "destination_app", Values: 4}, {Set: "service", Label: "destination_canonical_service", Values: 4},
 	}, labels[:4])
 	require.Equal(t, 1, labels[4].Values)
 

@@ -41,7 +41,7 @@ type podNames struct{ name, namespace, place string }
 var (
 	unknownPod = podNames{name: unknown, namespace: unknown}
 	networkPod = podNames{name: unknown, namespace: unknown, place: unknown}
-	otherPod   = podNames{name: unknown, namespace: unknown, place: Other}
+	otherPod   = podNames{name: unknown, namespace: unknown, place: other}
 )
 
 // serviceKey is a series of the service set.
@@ -86,7 +86,7 @@ func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey 
 	case f.Destination.Known() && requested == f.Connection.Destination.Addr(), r.reserve(requested):
 		key.address = requested
 	default:
-		key.service = c.reduceService(serviceNames{Other, unknown, unknown})
+		key.service = c.reduceService(serviceNames{other, unknown, unknown})
 	}
 	return key
 }

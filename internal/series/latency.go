@@ -106,6 +106,7 @@ func (s *Sets) addLatency(f *flow.Flow, now time.Time) {
 	if one.latency == nil {
 		one.latency = new(latency)
 	}
+	active += s.closedPastTheLimit(one, active, now)
 	one.latency.active += active
 	one.open += active
 	for i, d := range values {
@@ -113,4 +114,21 @@ func (s *Sets) addLatency(f *flow.Flow, now time.Time) {
 			one.latency.histograms[i].observe(d, c, s.settings.HistogramSize)
 		}
 	}
+}
+
+// closedPastTheLimit takes out of the overflow series those connections that it counted when they opened, and that close
+// now that their own series found room. It returns how many.
+func (s *Sets) closedPastTheLimit(own *series, active int64, now time.Time) int64 {
+	e := s.latency.overflow
+	if e == nil || own == &e.series || e.latency == nil || active >= 0 {
+		return 0
+	}
+	n := min(e.latency.active, -(own.latency.active + active))
+	if n <= 0 {
+		return 0
+	}
+	s.touch(&e.series, flow.Counters{}, now)
+	e.latency.active -= n
+	e.open -= n
+	return n
 }

@@ -5,6 +5,7 @@ package series
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -150,6 +151,52 @@ func TestActiveConnectionsAreExact(t *testing.T) {
 	require.NotContains(t, written(snap), "kmesh.tcp.connection.duration", "nobody knows when the older ones began")
 	a.Delivered(snap.ID())
 	require.Empty(t, a.Snapshot(noon.Add(time.Hour)).Latency.Ended, "seven are open")
+}
+
+func TestActiveConnectionsAreExactPastTheLimit(t *testing.T) {
+	a := newSubject(Settings{
+		Enabled: enable(Latency), UnknownAddresses: 1 << 20, Expiration: time.Minute, CardinalityLimit: 4, InitialZero: true,
+	}, newWorld())
+	a.began = noon
+	report := func(id uint64, event flow.Event, at time.Time) {
+		c := openConnection(id, 1, time.Second)
+		c.Destination, c.Original = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(id)}), 443), netip.AddrPort{}
+		if c.Event = event; event == flow.EventClosed {
+			c.Opened, c.Previous = false, noon
+			c.Total, c.Delta = flow.Counters{}, flow.Counters{flow.Closed: 1}
+		}
+		a.Add(c, at)
+	}
+	at := noon
+	snap := func() []int64 {
+		at = at.Add(time.Second)
+		s := a.Snapshot(at)
+		a.Delivered(s.ID())
+		all := active(s)
+		slices.Sort(all)
+		return all
+	}
+	for id := range uint64(10) {
+		report(id+1, flow.EventOpen, at)
+	}
+	require.Equal(t, []int64{1, 1, 1, 7}, snap(), "three have a series of their own")
+	for id := range uint64(3) {
+		report(id+1, flow.EventClosed, at)
+	}
+	require.Equal(t, []int64{0, 0, 0, 7}, snap())
+	at = at.Add(2 * time.Minute)
+	snap() // the three end
+	require.Equal(t, []int64{7}, snap(), "there is room")
+	report(5, flow.EventClosed, at)
+	report(6, flow.EventClosed, at)
+	report(11, flow.EventOpen, at)
+	require.Equal(t, []int64{0, 0, 1, 5}, snap(), "what closes was counted past the limit")
+	for _, id := range []uint64{4, 7, 8, 9, 10, 11} {
+		report(id, flow.EventClosed, at)
+	}
+	for _, n := range snap() {
+		require.Zero(t, n)
+	}
 }
 
 func TestTheLatencySetEnds(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // Sets holds the series of the sets that are enabled. It is not safe for concurrent use; a Snapshot of it is.
@@ -32,7 +33,7 @@ type Sets struct {
 
 	counted flow.Counters // all that series were given
 	pending flow.Counters // counted, as of the last snapshot
-	stats   Stats
+	stats   sink.Series
 }
 
 // New returns sets without series. Resource and scope are copied into every batch, and must not change.

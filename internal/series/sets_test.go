@@ -13,6 +13,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // manySeries adds a flow from sleep to each of n pods that nobody knows.
@@ -46,8 +47,8 @@ func TestTheLimitSendsFlowsToOneOverflowSeries(t *testing.T) {
 		require.Equal(t, int64(30*231), total(p.Live)[flow.Received], name)
 	}
 	stats := a.Stats()
-	for _, s := range []SetStats{stats.Service, stats.Workload, stats.Connection} {
-		require.Equal(t, SetStats{Series: 10, Refused: 21}, s)
+	for _, s := range []sink.Set{stats.Service, stats.Workload, stats.Connection} {
+		require.Equal(t, sink.Set{Series: 10, Refused: 21}, s)
 	}
 	manySeries(a, 9) // those that have a series keep it
 	require.Equal(t, uint64(21), a.Stats().Service.Refused)

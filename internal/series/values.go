@@ -7,17 +7,12 @@ import (
 	"slices"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // mostValued is how many labels of a set self telemetry shows.
 const mostValued = 10
-
-// LabelValues is how many values a label has in the series of a set.
-type LabelValues struct {
-	Set    Set
-	Label  string
-	Values int
-}
 
 // valueCounts counts the series of a set by the values of each label. It changes with the series, so that reading it costs
 // nothing of their number.
@@ -44,14 +39,14 @@ func (v valueCounts) remove(attributes pcommon.Map) {
 }
 
 // most returns the labels with most values.
-func (v valueCounts) most(set Set) []LabelValues {
-	all := make([]LabelValues, 0, len(v))
+func (v valueCounts) most(set Set) []sink.LabelValues {
+	all := make([]sink.LabelValues, 0, len(v))
 	for name, of := range v {
 		if len(of) > 0 {
-			all = append(all, LabelValues{Set: set, Label: name, Values: len(of)})
+			all = append(all, sink.LabelValues{Set: string(set), Label: name, Values: len(of)})
 		}
 	}
-	slices.SortFunc(all, func(a, b LabelValues) int {
+	slices.SortFunc(all, func(a, b sink.LabelValues) int {
 		return cmp.Or(cmp.Compare(b.Values, a.Values), cmp.Compare(a.Label, b.Label))
 	})
 	return all[:min(len(all), mostValued)]

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -66,23 +67,14 @@ func (i *instance) agentSettings() (agent.Settings, error) {
 	settings.InstrumentationScope.SetVersion(i.settings().BuildInfo.Version)
 	settings.Logger = i.settings().Logger
 	settings.Status = i.status.set
-	if i.metrics != nil {
-		settings.Metrics = i.metrics.next
-		if settings.MetricsReport, err = obsReport(i.metrics.settings); err != nil {
+	for _, p := range i.pipelines {
+		report, err := obsReport(p.settings)
+		if err != nil {
 			return agent.Settings{}, err
 		}
-	}
-	if i.logs != nil {
-		settings.Logs = i.logs.next
-		if settings.LogsReport, err = obsReport(i.logs.settings); err != nil {
-			return agent.Settings{}, err
-		}
-	}
-	if i.traces != nil {
-		settings.Traces = i.traces.next
-		if settings.TracesReport, err = obsReport(i.traces.settings); err != nil {
-			return agent.Settings{}, err
-		}
+		settings.Signals = append(settings.Signals, agent.Signal{
+			Name: p.signal, New: func(s sink.Settings) agent.Sink { return p.newSink(s, report) },
+		})
 	}
 	return settings, nil
 }

@@ -12,12 +12,14 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
 // Config is what users write under `receivers: kmesh:`. README.md describes each key.
 type Config struct {
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
+	SignalsConfig                 `mapstructure:",squash"`
 
 	// CollectionInterval is how often the counters are flushed.
 	CollectionInterval time.Duration `mapstructure:"collection_interval"`
@@ -30,8 +32,7 @@ type Config struct {
 	IstioMetrics      SetConfig           `mapstructure:"istio_metrics"`
 	LatencyMetrics    LatencySetConfig    `mapstructure:"latency_metrics"`
 
-	AccessLog AccessLogConfig `mapstructure:"access_log"`
-	Identity  IdentityConfig  `mapstructure:"identity"`
+	Identity IdentityConfig `mapstructure:"identity"`
 
 	// ConnectionSecurityPolicy is the label's value: `auto`, or a constant.
 	ConnectionSecurityPolicy string `mapstructure:"connection_security_policy"`
@@ -48,6 +49,8 @@ type Config struct {
 	InitialZero bool `mapstructure:"initial_zero"`
 	// FailureReasons puts why a connect failed into response_flags, in place of CONNECT.
 	FailureReasons bool `mapstructure:"failure_reasons"`
+	// MaxConnections bounds the connection ends that are followed at once.
+	MaxConnections int `mapstructure:"max_connections"`
 	// CgroupPath is the cgroup v2 folder to attach to; empty: the mount that is there.
 	CgroupPath string `mapstructure:"cgroup_path"`
 	// TraceSalt is a secret that all agents share, which trace ids are made with; empty: they are made without.
@@ -77,41 +80,20 @@ type LatencySetConfig struct {
 	MaxSize int `mapstructure:"max_size"`
 }
 
-// AccessLogConfig selects the events that become log records.
-type AccessLogConfig struct {
-	// Events are of closed, failed, opened, periodic.
-	Events []string `mapstructure:"events"`
-	// Period is that of `periodic`.
-	Period time.Duration `mapstructure:"period"`
-	// Body writes the record's fields as a line, too.
-	Body bool `mapstructure:"body"`
-	// TCPInfo adds the kernel's further figures of the socket, to spans too.
-	TCPInfo bool `mapstructure:"tcp_info"`
-	// QueueLimitMiB bounds the memory of the records that wait for the next consumer.
-	QueueLimitMiB int `mapstructure:"queue_limit_mib"`
-}
-
 // The values of error_mode.
 const (
 	errorModePropagate = "propagate"
 	errorModeIgnore    = "ignore"
 )
 
-const mebibyte = 1 << 20
-
 func createDefaultConfig() component.Config {
 	return &Config{
 		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
+		SignalsConfig:        newDefaultSignalsConfig(),
 		CollectionInterval:   5 * time.Second,
 		ServiceMetrics:       SetConfig{Enabled: true},
 		ConnectionMetrics:    ConnectionSetConfig{MinDuration: 5 * time.Second},
 		LatencyMetrics:       LatencySetConfig{MaxSize: 80},
-		AccessLog: AccessLogConfig{
-			Events:        []string{agent.EventClosed, agent.EventFailed},
-			Period:        5 * time.Second,
-			QueueLimitMiB: agent.DefaultLogQueueBytes / mebibyte,
-			Body:          true,
-		},
 		Identity: IdentityConfig{
 			Source:                   sources.Auto,
 			Sources:                  sources.NewDefaultConfigs(),
@@ -123,6 +105,7 @@ func createDefaultConfig() component.Config {
 		AggregationCardinalityLimit: 50_000,
 		SeriesExpiration:            10 * time.Minute,
 		InitialZero:                 true,
+		MaxConnections:              agent.DefaultMaxConnections,
 		ErrorMode:                   errorModePropagate,
 	}
 }
@@ -140,14 +123,14 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := conf.Unmarshal(&switches, confmap.WithIgnoreUnused()); err != nil {
 		return err
 	}
-	on := map[string]bool{
-		agent.ServiceSet:    switches.Service.Enabled,
-		agent.WorkloadSet:   switches.Workload.Enabled,
-		agent.ConnectionSet: switches.Connection.Enabled,
-		agent.IstioSet:      switches.Istio.Enabled,
-		agent.LatencySet:    switches.Latency.Enabled,
+	on := map[series.Set]bool{
+		series.Service:    switches.Service.Enabled,
+		series.Workload:   switches.Workload.Enabled,
+		series.Connection: switches.Connection.Enabled,
+		series.Istio:      switches.Istio.Enabled,
+		series.Latency:    switches.Latency.Enabled,
 	}
-	sets := agent.MetricSets()
+	sets := metricSets()
 	for name, enabled := range switchesOf(&c.Metrics) {
 		*enabled = on[sets[name]]
 	}
@@ -155,13 +138,33 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 }
 
 // attributes are the labels that the user chose, by set.
-func (c *Config) attributes() map[string][]string {
-	return map[string][]string{
-		agent.ServiceSet:    c.ServiceMetrics.Attributes,
-		agent.WorkloadSet:   c.WorkloadMetrics.Attributes,
-		agent.ConnectionSet: c.ConnectionMetrics.Attributes,
-		agent.IstioSet:      c.IstioMetrics.Attributes,
-		agent.LatencySet:    c.LatencyMetrics.Attributes,
+func (c *Config) attributes() map[series.Set][]string {
+	return map[series.Set][]string{
+		series.Service:    c.ServiceMetrics.Attributes,
+		series.Workload:   c.WorkloadMetrics.Attributes,
+		series.Connection: c.ConnectionMetrics.Attributes,
+		series.Istio:      c.IstioMetrics.Attributes,
+		series.Latency:    c.LatencyMetrics.Attributes,
+	}
+}
+
+// series returns the settings of the series.
+func (c *Config) series() series.Settings {
+	addresses := c.Identity.UnknownDestinationsLimit
+	if addresses == 0 {
+		addresses = -1 // 0 is the default of series
+	}
+	return series.Settings{
+		Enabled:               c.enabledMetrics(),
+		Attributes:            c.attributes(),
+		FailureReasons:        c.FailureReasons,
+		HistogramSize:         c.LatencyMetrics.MaxSize,
+		SecurityPolicy:        c.ConnectionSecurityPolicy,
+		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
+		CardinalityLimit:      c.AggregationCardinalityLimit,
+		UnknownAddresses:      addresses,
+		Expiration:            c.SeriesExpiration,
+		InitialZero:           c.InitialZero,
 	}
 }
 
@@ -176,32 +179,19 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		return agent.Settings{}, err // likewise
 	}
 	return agent.Settings{
-		CollectionInterval:    c.CollectionInterval,
-		EnabledMetrics:        c.enabledMetrics(),
-		Attributes:            c.attributes(),
-		FailureReasons:        c.FailureReasons,
-		HistogramSize:         c.LatencyMetrics.MaxSize,
-		ConnectionMinDuration: c.ConnectionMetrics.MinDuration,
-		AccessLog: agent.AccessLogSettings{
-			Events: c.AccessLog.Events, Period: c.AccessLog.Period, QueueBytes: c.AccessLog.QueueLimitMiB * mebibyte,
-			NoBody: !c.AccessLog.Body, TCPInfo: c.AccessLog.TCPInfo,
-		},
+		CollectionInterval: c.CollectionInterval,
 		Identity: agent.IdentitySettings{
-			Name:                     sources.Select(c.Identity.Source),
-			Source:                   c.Identity.source(),
-			Settle:                   c.Identity.Settle,
-			Retain:                   c.Identity.Retain,
-			Networks:                 networks,
-			UnknownDestinationsLimit: c.Identity.UnknownDestinationsLimit,
+			Name:     sources.Select(c.Identity.Source),
+			Source:   c.Identity.source(),
+			Settle:   c.Identity.Settle,
+			Retain:   c.Identity.Retain,
+			Networks: networks,
 		},
-		ConnectionSecurityPolicy:    c.ConnectionSecurityPolicy,
-		Scope:                       c.Scope,
-		IncludeLoopback:             c.IncludeLoopback,
-		Exclude:                     exclude,
-		AggregationCardinalityLimit: c.AggregationCardinalityLimit,
-		SeriesExpiration:            c.SeriesExpiration,
-		InitialZero:                 c.InitialZero,
-		CgroupPath:                  c.CgroupPath,
-		TraceSalt:                   string(c.TraceSalt),
+		Scope:           c.Scope,
+		IncludeLoopback: c.IncludeLoopback,
+		Exclude:         exclude,
+		MaxConnections:  c.MaxConnections,
+		CgroupPath:      c.CgroupPath,
+		TraceSalt:       string(c.TraceSalt),
 	}, nil
 }

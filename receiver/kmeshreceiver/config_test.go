@@ -16,12 +16,14 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/accesslog"
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/file"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -90,7 +92,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		WorkloadMetrics:    SetConfig{Enabled: false},
 		ConnectionMetrics:  ConnectionSetConfig{MinDuration: 5 * time.Second},
 		LatencyMetrics:     LatencySetConfig{MaxSize: 80},
-		AccessLog:          AccessLogConfig{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32},
+		SignalsConfig:      SignalsConfig{AccessLog: accesslog.Config{Events: []string{"closed", "failed"}, Period: 5 * time.Second, Body: true, QueueLimitMiB: 32}},
 		Identity: IdentityConfig{
 			Source: "auto",
 			Sources: map[string]identity.SourceConfig{
@@ -112,6 +114,7 @@ func TestTheDefaultsAreTheContracts(t *testing.T) {
 		AggregationCardinalityLimit: 50000,
 		SeriesExpiration:            10 * time.Minute,
 		InitialZero:                 true,
+		MaxConnections:              262_144,
 		ErrorMode:                   "propagate",
 	}
 	want.ResourceAttributes = metadata.DefaultResourceAttributesConfig()
@@ -145,7 +148,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		LatencyMetrics: LatencySetConfig{SetConfig: SetConfig{Attributes: []string{"reporter"}}, MaxSize: 160},
 		IstioMetrics:   SetConfig{Attributes: []string{"source_workload"}},
 		FailureReasons: true,
-		AccessLog:      AccessLogConfig{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8},
+		SignalsConfig:  SignalsConfig{AccessLog: accesslog.Config{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8}},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -177,6 +180,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		AggregationCardinalityLimit: 1000,
 		SeriesExpiration:            time.Hour,
+		MaxConnections:              1_000_000,
 		CgroupPath:                  "/host/sys/fs/cgroup",
 		TraceSalt:                   "correct horse battery staple",
 		ErrorMode:                   "ignore",
@@ -220,16 +224,16 @@ func TestSetsDecideAndSingleMetricsOverride(t *testing.T) {
 
 func TestASetIsOnWhenOneOfItsMetricsIs(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/one_of_workload")
-	assert.Equal(t, map[string]bool{agent.ServiceSet: true, agent.WorkloadSet: true}, setsOn(config.Metrics))
+	assert.Equal(t, map[series.Set]bool{series.Service: true, series.Workload: true}, setsOn(config.Metrics))
 	config, _ = fromFile(t, "kmesh/no_service")
 	assert.Empty(t, setsOn(config.Metrics))
 }
 
 // setsOn lists the sets of which a metric is on.
-func setsOn(metrics metadata.MetricsConfig) map[string]bool {
-	on := make(map[string]bool)
+func setsOn(metrics metadata.MetricsConfig) map[series.Set]bool {
+	on := make(map[series.Set]bool)
 	for name := range enabledMetrics(metrics) {
-		on[agent.MetricSets()[name]] = true
+		on[metricSets()[name]] = true
 	}
 	return on
 }
@@ -321,6 +325,9 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"aggregation_cardinality_limit: many", []string{"'aggregation_cardinality_limit' expected type 'int'"}},
 		{"series_expiration: -1s", []string{"series_expiration is -1s: it must be at least twice collection_interval (5s)"}},
 		{"series_expiration: 9s", []string{"series_expiration is 9s: it must be at least twice collection_interval (5s)"}},
+		{"max_connections: 1023", []string{"max_connections is 1023: it must be 1024 to 16777216, the default is 262144"}},
+		{"max_connections: 16777217", []string{"max_connections is 16777217: it must be 1024 to 16777216"}},
+		{"max_connections: many", []string{"'max_connections' expected type 'int'"}},
 		{"cgroup_path: {path: /a}", []string{"cgroup_path", "expected type 'string'"}},
 		{"exclude: [{}]", []string{"exclude[0] is empty, and would exclude everything"}},
 		{"exclude: [{ports: [80]}, {cidrs: [10.0.0.0]}]", []string{`exclude[1].cidrs[0] is "10.0.0.0": it must be an address and the length of a prefix`}},
@@ -357,6 +364,8 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 		"{identity: {settle: 0s, retain: 0s}}",
 		"{identity: {settle: 1m}}",
 		"{identity: {unknown_destinations_limit: 0}}",
+		"{max_connections: 1024}",
+		"{max_connections: 16777216}",
 		"{identity: {networks: [{name: all, cidrs: [0.0.0.0/0, '::/0', 192.0.2.1/32]}]}}",
 		"{aggregation_cardinality_limit: 2}",
 		"{series_expiration: 10s}",

@@ -8,24 +8,33 @@ import (
 	"context"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
-func (s *instances) createMetrics(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Metrics) (receiver.Metrics, error) {
-	i := s.of(config.(*Config))
-	i.metrics = &pipeline[consumer.Metrics]{withoutStacks(settings), next}
-	return i.signal(runner.StopMetrics), nil
+// create returns what adds a signal's pipeline to the instance of a configuration. R is the collector's interface of a receiver
+// of that signal, and C that of its consumer. Signals are kept in the order of the calls of create.
+func create[R, C any](all *instances, name string, open newSink[C]) func(context.Context, receiver.Settings, component.Config, C) (R, error) {
+	rank := all.signals
+	all.signals++
+	return func(_ context.Context, settings receiver.Settings, config component.Config, next C) (R, error) {
+		i := all.of(config.(*Config))
+		one := pipeline{
+			rank: rank, signal: name, settings: withoutStacks(settings),
+			newSink: func(s sink.Settings, report *receiverhelper.ObsReport) agent.Sink {
+				return open(i.config, s, next, report)
+			},
+		}
+		return any(i.add(one)).(R), nil
+	}
 }
 
-func (s *instances) createLogs(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Logs) (receiver.Logs, error) {
-	i := s.of(config.(*Config))
-	i.logs = &pipeline[consumer.Logs]{withoutStacks(settings), next}
-	return i.signal(runner.StopLogs), nil
-}
-
-func (s *instances) createTraces(_ context.Context, settings receiver.Settings, config component.Config, next consumer.Traces) (receiver.Traces, error) {
-	i := s.of(config.(*Config))
-	i.traces = &pipeline[consumer.Traces]{withoutStacks(settings), next}
-	return i.signal(runner.StopTraces), nil
+// withoutStacks keeps Go stacks out of the log: the Collector's logger adds one to every error, and ours name a remedy.
+func withoutStacks(settings receiver.Settings) receiver.Settings {
+	settings.Logger = settings.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
+	return settings
 }

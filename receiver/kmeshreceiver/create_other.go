@@ -10,7 +10,6 @@ import (
 	"runtime"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 )
 
@@ -19,19 +18,9 @@ type instances struct{}
 
 func newInstances() *instances { return nil }
 
-func (*instances) createMetrics(context.Context, receiver.Settings, component.Config, consumer.Metrics) (receiver.Metrics, error) {
-	return nil, unsupported()
-}
-
-func (*instances) createLogs(context.Context, receiver.Settings, component.Config, consumer.Logs) (receiver.Logs, error) {
-	return nil, unsupported()
-}
-
-func (*instances) createTraces(context.Context, receiver.Settings, component.Config, consumer.Traces) (receiver.Traces, error) {
-	return nil, unsupported()
-}
-
-func unsupported() error {
-	return fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: remove it from this collector's pipelines",
-		runtime.GOOS, runtime.GOARCH)
+func create[R, C any](*instances, string, newSink[C]) func(context.Context, receiver.Settings, component.Config, C) (R, error) {
+	return func(context.Context, receiver.Settings, component.Config, C) (none R, err error) {
+		return none, fmt.Errorf("the receiver kmesh runs on Linux on amd64 and arm64, this is %s on %s: remove it from this collector's pipelines",
+			runtime.GOOS, runtime.GOARCH)
+	}
 }

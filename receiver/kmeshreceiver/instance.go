@@ -6,19 +6,25 @@ package kmeshreceiver
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // instances are the receivers of one factory: one per configuration, whatever the number of signals.
 type instances struct {
 	// newAgent creates what an instance runs. All that can fail at start fails here.
 	newAgent func(*instance) (runner, error)
+
+	signals int // of the factory
 
 	mu  sync.Mutex
 	all map[*Config]*instance
@@ -50,71 +56,61 @@ func (s *instances) forget(i *instance) {
 }
 
 // pipeline is the destination of one signal.
-type pipeline[C any] struct {
+type pipeline struct {
+	rank     int // of the signal among those of the factory
+	signal   string
 	settings receiver.Settings
-	next     C
-}
-
-// withoutStacks keeps Go stacks out of the log: the Collector's logger adds one to every error, and ours name a remedy.
-func withoutStacks(settings receiver.Settings) receiver.Settings {
-	settings.Logger = settings.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
-	return settings
+	newSink  func(sink.Settings, *receiverhelper.ObsReport) agent.Sink
 }
 
 // runner is what an instance starts and stops.
 type runner interface {
 	Start()
 	Stop(context.Context) error
-	// These end one signal, and go on with the others.
-	StopMetrics(context.Context) error
-	StopLogs(context.Context) error
-	StopTraces(context.Context) error
+	// StopSignal ends one signal, and goes on with the others.
+	StopSignal(ctx context.Context, name string) error
 }
 
 // instance is one receiver. It starts with the first of its signals, and stops with the last.
 type instance struct {
-	config  *Config
-	metrics *pipeline[consumer.Metrics] // nil: no metrics pipeline
-	logs    *pipeline[consumer.Logs]    // nil: no logs pipeline
-	traces  *pipeline[consumer.Traces]  // nil: no traces pipeline
+	config *Config
 
 	newAgent func(*instance) (runner, error)
 	forget   func() // the next signal of the configuration gets another instance
 
-	mu      sync.Mutex
-	signals int // that were created and not shut down
-	started bool
-	failure error // of the start, returned to every signal
-	agent   runner
+	mu        sync.Mutex
+	pipelines []pipeline // those that the collector created, by rank
+	signals   int        // that were created and not shut down
+	started   bool
+	failure   error // of the start, returned to every signal
+	agent     runner
 
 	status status
 }
 
 // settings returns the settings of the first signal.
-func (i *instance) settings() receiver.Settings {
-	switch {
-	case i.metrics != nil:
-		return i.metrics.settings
-	case i.logs != nil:
-		return i.logs.settings
-	default:
-		return i.traces.settings
-	}
-}
+func (i *instance) settings() receiver.Settings { return i.pipelines[0].settings }
 
 // signal is an instance as the collector has it: once for each signal. A partial reload can shut down one of them alone.
 type signal struct {
 	*instance
-	stop func(runner, context.Context) error // ends this signal of the agent
+	name string
 	host component.Host
 	over bool
 }
 
-func (i *instance) signal(stop func(runner, context.Context) error) *signal {
+// add adds a pipeline. One of the same signal takes the place of that before it.
+func (i *instance) add(one pipeline) *signal {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	at, found := slices.BinarySearchFunc(i.pipelines, one, func(a, b pipeline) int { return a.rank - b.rank })
+	if found {
+		i.pipelines[at] = one
+	} else {
+		i.pipelines = slices.Insert(i.pipelines, at, one)
+	}
 	i.signals++
-	return &signal{instance: i, stop: stop}
+	return &signal{instance: i, name: one.signal}
 }
 
 // Start implements component.Component.
@@ -167,7 +163,7 @@ func (s *signal) Shutdown(ctx context.Context) error {
 	case s.agent == nil:
 		return nil
 	case s.signals > 0:
-		return s.stop(s.agent, ctx)
+		return s.agent.StopSignal(ctx, s.name)
 	}
 	a := s.agent
 	s.agent = nil

@@ -60,15 +60,17 @@ func (h *watchedHost) reported() []string {
 // countingRunner counts how often it is made, started and stopped.
 type countingRunner struct {
 	made, started, stopped atomic.Int32
-	metricsStopped         atomic.Int32
-	tracesStopped          atomic.Int32
-	logsStopped            atomic.Int32
+	mu                     sync.Mutex
+	signalsStopped         []string // one by one
 	startError, stopError  error
 }
 
-func (r *countingRunner) StopMetrics(context.Context) error { r.metricsStopped.Add(1); return nil }
-func (r *countingRunner) StopLogs(context.Context) error    { r.logsStopped.Add(1); return nil }
-func (r *countingRunner) StopTraces(context.Context) error  { r.tracesStopped.Add(1); return nil }
+func (r *countingRunner) StopSignal(_ context.Context, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.signalsStopped = append(r.signalsStopped, name)
+	return nil
+}
 
 func (r *countingRunner) Start() { r.started.Add(1) }
 
@@ -143,6 +145,7 @@ func TestTracesShareTheRun(t *testing.T) {
 	for _, signal := range []component.Component{traces, logs, metrics} {
 		require.NoError(t, signal.Shutdown(t.Context()))
 	}
+	assert.Equal(t, []string{"traces", "logs"}, r.signalsStopped)
 	assert.Equal(t, [3]int32{1, 1, 1}, r.counts())
 }
 
@@ -162,8 +165,7 @@ func TestTheInstanceStopsWithItsLastSignal(t *testing.T) {
 			require.NoError(t, one.Shutdown(t.Context()))
 		}
 		require.Equal(t, [3]int32{1, 1, 0}, r.counts(), "the other one goes on")
-		require.Equal(t, first == "metrics", r.metricsStopped.Load() == 1)
-		require.Equal(t, first == "logs", r.logsStopped.Load() == 1)
+		require.Equal(t, []string{first}, r.signalsStopped)
 		metrics.(*signal).status.set("reading", errNoStart)
 		require.Empty(t, hosts[first].reported())
 		require.NotEmpty(t, hosts[name].reported())

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 )
 
@@ -76,16 +75,16 @@ func TestMetadataHasTheContractsLabels(t *testing.T) {
 			"destination_workload_namespace destination_principal destination_app destination_version destination_cluster " +
 			"request_protocol response_flags connection_security_policy "
 	)
-	labels := map[string][]string{
-		agent.ServiceSet:    strings.Fields(before + service + after),
-		agent.WorkloadSet:   strings.Fields(before + pod + after),
-		agent.ConnectionSet: strings.Fields(before + service + after + "start_time source_address destination_address " + pod),
+	labels := map[series.Set][]string{
+		series.Service:    strings.Fields(before + service + after),
+		series.Workload:   strings.Fields(before + pod + after),
+		series.Connection: strings.Fields(before + service + after + "start_time source_address destination_address " + pod),
 	}
-	labels[agent.IstioSet], labels[agent.LatencySet] = labels[agent.ServiceSet], labels[agent.ServiceSet]
-	require.Len(t, labels[agent.ServiceSet], 23)
-	require.Len(t, labels[agent.WorkloadSet], 23)
-	require.Len(t, labels[agent.ConnectionSet], 29)
-	m, sets := readMetadata(t), agent.MetricSets()
+	labels[series.Istio], labels[series.Latency] = labels[series.Service], labels[series.Service]
+	require.Len(t, labels[series.Service], 23)
+	require.Len(t, labels[series.Workload], 23)
+	require.Len(t, labels[series.Connection], 29)
+	m, sets := readMetadata(t), metricSets()
 	for name, metric := range m.Metrics {
 		assert.Equal(t, labels[sets[name]], metric.Attributes, name)
 		for _, label := range metric.Attributes {

@@ -5,7 +5,7 @@ package kmeshreceiver
 import (
 	"reflect"
 
-	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -25,8 +25,8 @@ func switchesOf(metrics *metadata.MetricsConfig) map[string]*bool {
 // with their set.
 func (c *Config) enabledMetrics() map[string]bool {
 	on, switches := enabledMetrics(c.Metrics), switchesOf(&c.Metrics)
-	for name, set := range agent.MetricSets() {
-		if _, found := switches[name]; !found && set == agent.LatencySet && c.LatencyMetrics.Enabled {
+	for name, set := range metricSets() {
+		if _, found := switches[name]; !found && set == series.Latency && c.LatencyMetrics.Enabled {
 			on[name] = true
 		}
 	}
@@ -42,4 +42,13 @@ func enabledMetrics(metrics metadata.MetricsConfig) map[string]bool {
 		}
 	}
 	return on
+}
+
+// metricSets returns the set of each metric.
+func metricSets() map[string]series.Set {
+	sets := make(map[string]series.Set)
+	for _, m := range series.Metrics() {
+		sets[m.Name] = m.Set
+	}
+	return sets
 }

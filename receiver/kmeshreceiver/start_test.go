@@ -17,7 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/agent"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/host"
@@ -25,6 +27,8 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/sources"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
+	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadata"
 )
 
@@ -79,7 +83,9 @@ func TestTheReceiverStartsAndStops(t *testing.T) {
 	kernel := &idleProbe{}
 	signal := metricsOf(t, "{identity: {source: host}, include_loopback: true, cgroup_path: /host/cgroup}", agent.WithProbe(kernel.open))
 	require.NoError(t, signal.Start(t.Context(), newHost()))
-	assert.Equal(t, probe.Options{CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true}, kernel.asked)
+	assert.Equal(t, probe.Options{
+		CgroupPath: "/host/cgroup", IncludeLoopback: true, NameListeners: true, Exclusive: true, MaxConnections: 262_144,
+	}, kernel.asked)
 	require.NoError(t, signal.Shutdown(t.Context()))
 	assert.Equal(t, 1, kernel.closed)
 }
@@ -160,37 +166,47 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, exclude, 2)
 	assert.Equal(t, agent.Settings{
-		CollectionInterval: 7 * time.Second, EnabledMetrics: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
-		Attributes: map[string][]string{
+		CollectionInterval: 7 * time.Second,
+		Identity: agent.IdentitySettings{
+			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute, Networks: networks,
+		},
+		Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
+		MaxConnections: 1_000_000, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
+	}, settings)
+}
+
+func TestEveryKeyReachesTheSeries(t *testing.T) {
+	config, _ := fromFile(t, "kmesh/all")
+	assert.Equal(t, series.Settings{
+		Enabled: enabledMetrics(config.Metrics), ConnectionMinDuration: time.Minute,
+		Attributes: map[series.Set][]string{
 			"service": {"source_app"}, "istio": {"source_workload"}, "latency": {"reporter"}, "workload": {"reporter", "source_workload", "destination_pod_name"},
 			"connection": {"reporter", "start_time", "source_address", "destination_address"},
 		},
-		FailureReasons: true, HistogramSize: 160,
-		AccessLog: agent.AccessLogSettings{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, QueueBytes: 8 << 20, NoBody: true, TCPInfo: true},
-		Identity: agent.IdentitySettings{
-			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute,
-			Networks: networks, UnknownDestinationsLimit: 50,
-		},
-		ConnectionSecurityPolicy: "mutual_tls", Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
-		AggregationCardinalityLimit: 1000, SeriesExpiration: time.Hour, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
-	}, settings)
+		FailureReasons: true, HistogramSize: 160, SecurityPolicy: "mutual_tls",
+		CardinalityLimit: 1000, UnknownAddresses: 50, Expiration: time.Hour,
+	}, config.series())
 
 	config, _ = fromFile(t, "kmesh")
-	settings, err = config.agentSettings()
-	require.NoError(t, err)
-	assert.Equal(t, agent.AccessLogSettings{Events: []string{"closed", "failed"}, Period: 5 * time.Second, QueueBytes: 32 << 20}, settings.AccessLog)
-	assert.ElementsMatch(t, serviceSetNames, slices.Collect(maps.Keys(settings.EnabledMetrics)))
+	assert.ElementsMatch(t, serviceSetNames, slices.Collect(maps.Keys(config.series().Enabled)))
+	config.Identity.UnknownDestinationsLimit = 0
+	assert.Negative(t, config.series().UnknownAddresses, "0 is the default of series")
 
 	config, _ = fromFile(t, "kmesh/one_of_workload")
-	settings, err = config.agentSettings()
-	require.NoError(t, err)
-	assert.ElementsMatch(t, sorted(serviceSetNames, []string{"kmesh.tcp.workload.sent"}), slices.Collect(maps.Keys(settings.EnabledMetrics)))
+	assert.ElementsMatch(t, sorted(serviceSetNames, []string{"kmesh.tcp.workload.sent"}), slices.Collect(maps.Keys(config.series().Enabled)))
 
-	config, err = load(t, "metrics: {kmesh.tcp.connection.sent: {enabled: true}}")
+	config, err := load(t, "metrics: {kmesh.tcp.connection.sent: {enabled: true}}")
 	require.NoError(t, err)
-	settings, err = config.agentSettings()
-	require.NoError(t, err)
-	assert.Contains(t, settings.EnabledMetrics, "kmesh.tcp.connection.sent")
+	assert.Contains(t, config.series().Enabled, "kmesh.tcp.connection.sent")
+}
+
+// Spans take the access log's tcp_info and queue_limit_mib.
+func TestEveryKeyOfASignalReachesItsSink(t *testing.T) {
+	config, _ := fromFile(t, "kmesh/all")
+	given, nop := sink.Settings{Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(), Logger: zap.NewNop()}, consumertest.NewNop()
+	assert.Equal(t, sink.Needs{Period: 30 * time.Second, TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
+	assert.Equal(t, sink.Needs{TCPInfo: true}, newTracesSink(config, given, nop, nil).Needs())
+	assert.Equal(t, 8<<20, config.AccessLog.QueueBytes())
 }
 
 func TestAutoIsTheHostOutsideAPod(t *testing.T) {

@@ -106,8 +106,8 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshUnknownAddressesCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Series.UnknownAddresses)) })),
 		b.RegisterKmeshUnknownAddressesRefusedCallback(t.count(func(o *agent.Observation) uint64 { return o.Series.UnknownAddressesRefused })),
 		b.RegisterKmeshTranslationsCallback(t.observe(translations)),
-		b.RegisterKmeshLogQueueRecordsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Logs.Queued)) })),
-		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Logs.QueuedBytes)) })),
+		b.RegisterKmeshLogQueueRecordsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Queues["log"].Queued)) })),
+		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Queues["log"].QueuedBytes)) })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
 		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
@@ -149,16 +149,13 @@ func tracked(o *agent.Observation) uint64 {
 }
 
 func lost(o *agent.Observation, to metric.Int64Observer) {
-	for reason, n := range map[string]uint64{
-		"ring_full":       o.Tally.Lost,
-		"malformed":       o.Counts.Malformed,
-		"log_queue_full":  o.Logs.DroppedQueueFull,
-		"log_refused":     o.Logs.DroppedRefused,
-		"log_shutdown":    o.Logs.DroppedShutdown,
-		"span_queue_full": o.Spans.DroppedQueueFull,
-		"span_refused":    o.Spans.DroppedRefused,
-		"span_shutdown":   o.Spans.DroppedShutdown,
-	} {
+	reasons := map[string]uint64{"ring_full": o.Tally.Lost, "malformed": o.Counts.Malformed}
+	for item, queue := range o.Queues {
+		reasons[item+"_queue_full"] = queue.DroppedQueueFull
+		reasons[item+"_refused"] = queue.DroppedRefused
+		reasons[item+"_shutdown"] = queue.DroppedShutdown
+	}
+	for reason, n := range reasons {
 		to.Observe(int64(n), label("reason", reason))
 	}
 }
@@ -180,7 +177,7 @@ func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
 
 func labelValues(o *agent.Observation, to metric.Int64Observer) {
 	for _, l := range o.Series.Labels {
-		to.Observe(int64(l.Values), metric.WithAttributes(attribute.String("set", string(l.Set)), attribute.String("label", l.Label)))
+		to.Observe(int64(l.Values), metric.WithAttributes(attribute.String("set", l.Set), attribute.String("label", l.Label)))
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
-	"github.com/kmesh-net/otelcol-kmesh/internal/series"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 	"github.com/kmesh-net/otelcol-kmesh/receiver/kmeshreceiver/internal/metadatatest"
 )
 
@@ -37,18 +37,20 @@ var observation = &agent.Observation{
 		SettleExpired: 43, SettleRefused: 44,
 		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
 	},
-	Series: series.Stats{
+	Series: sink.Series{
 		UnknownAddresses: 39, UnknownAddressesRefused: 40,
 		Exported:   flow.Counters{flow.Opened: 8, flow.Closed: 9, flow.Failed: 10},
-		Service:    series.SetStats{Series: 11, Refused: 12, Evicted: 21},
-		Workload:   series.SetStats{Series: 13, Refused: 14, Evicted: 22},
-		Connection: series.SetStats{Series: 15, Refused: 16, Evicted: 23},
-		Istio:      series.SetStats{Series: 17, Refused: 18, Evicted: 24},
-		Latency:    series.SetStats{Series: 25, Refused: 26, Evicted: 27},
-		Labels:     []series.LabelValues{{Set: series.Service, Label: "source_workload", Values: 64}, {Set: series.Istio, Label: "reporter", Values: 2}},
+		Service:    sink.Set{Series: 11, Refused: 12, Evicted: 21},
+		Workload:   sink.Set{Series: 13, Refused: 14, Evicted: 22},
+		Connection: sink.Set{Series: 15, Refused: 16, Evicted: 23},
+		Istio:      sink.Set{Series: 17, Refused: 18, Evicted: 24},
+		Latency:    sink.Set{Series: 25, Refused: 26, Evicted: 27},
+		Labels:     []sink.LabelValues{{Set: "service", Label: "source_workload", Values: 64}, {Set: "istio", Label: "reporter", Values: 2}},
 	},
-	Logs:  delivery.QueueStats{Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
-	Spans: delivery.QueueStats{DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
+	Queues: map[string]delivery.QueueStats{
+		"log":  {Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
+		"span": {DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
+	},
 	Tally: probe.Tally{
 		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
 		Late: 43, Unseen: 44, Vanished: 45,

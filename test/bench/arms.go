@@ -28,6 +28,12 @@ type arm struct {
 	watched bool     // it is our collector
 }
 
+// on pins the arm to a core.
+func (a arm) on(name, core string) arm {
+	a.name, a.command = name, append([]string{"taskset", "-c", core}, a.command...)
+	return a
+}
+
 func collector(name string, extra ...string) arm {
 	command := []string{binary, "--config", "testdata/bench/metrics.yaml"}
 	for _, e := range extra {
@@ -50,6 +56,7 @@ var (
 	defaults = collector("metrics, access log", loopbackToo, accessLog)
 	traced   = collector("metrics, access log, traces", loopbackToo, accessLog, traces)
 	allSets  = collector("metrics of all sets, access log", loopbackToo, accessLog, workloads, eachOne)
+	many     = collector("metrics, access log", loopbackToo, accessLog, "yaml:receivers::kmesh::max_connections: 1200000")
 	tcplife  = arm{name: "tcplife", command: []string{"tcplife"}}
 )
 
@@ -98,7 +105,7 @@ func (b *bench) begin(ctx context.Context, a arm, env ...string) (*watcher, erro
 func attached(ctx context.Context, name string) error {
 	err := until(ctx, 10*time.Second, func() bool {
 		for program := range programs() {
-			if strings.HasPrefix(program, "inet_sock_set_s") { // the kernel keeps 15 bytes of a name, BTF all
+			if theirs(program) {
 				return true
 			}
 		}

@@ -79,9 +79,15 @@ func pick(samples []sample, of func(sample) float64) figures {
 }
 
 func connections(ctx context.Context, b *bench) error {
-	arms := []arm{nothing, metrics, defaults, traced, allSets, tcplife}
-	for _, p := range []path{b.veth("7000"), b.loopback("7001")} {
-		all, err := b.turns(ctx, p, 0, b.rounds, arms...)
+	for _, kind := range []struct {
+		path path
+		arms []arm
+	}{
+		{b.veth("7000"), []arm{nothing, metrics, defaults, traced, allSets, tcplife}},
+		{b.loopback("7001"), []arm{nothing, metrics, defaults, tcplife}},
+	} {
+		p := kind.path
+		all, err := b.turns(ctx, p, 0, b.rounds, kind.arms...)
 		if err != nil {
 			return err
 		}
@@ -89,7 +95,7 @@ func connections(ctx context.Context, b *bench) error {
 		cpu := func(s sample) float64 { return s.cpu }
 		base := pick(all[nothing.name], rate)
 		rows := [][]string{{"arm", "connections/s", "share of nothing", "µs of its CPU per connection end"}}
-		for _, a := range arms {
+		for _, a := range kind.arms {
 			rates, spent := pick(all[a.name], rate), "–"
 			if a.command != nil {
 				spent = pick(all[a.name], cpu).text("%.2f")
@@ -99,15 +105,15 @@ func connections(ctx context.Context, b *bench) error {
 		b.report.table("Connections, "+p.name,
 			"Connect, request of 128 B, response of 1,024 B, close, as often as one core can: client, server and programs share it.", rows...)
 		share := pick(all[defaults.name], rate).over(base)
-		b.report.row("connect-request-response-close rate, the contract's defaults on, "+p.name, "≥ 0.95 of none; stretch 0.97",
-			share.text("%.3f"), share.median() >= 0.95)
+		b.report.row("connect-request-response-close rate, the contract's defaults on, "+p.name, "≥ 0.955 of none; stretch 0.97",
+			share.text("%.3f"), share.median() >= 0.955, pick(all[tcplife.name], rate).over(base).text("%.3f"))
 		if p.name != "veth" {
 			continue
 		}
-		only := pick(all[metrics.name], cpu)
-		b.report.row("CPU of the collector per connection end, metrics only", "≤ 1.0 µs", only.text("%.2f µs"), only.median() <= 1)
+		only, lives := pick(all[metrics.name], cpu), pick(all[tcplife.name], cpu).text("%.2f µs")
+		b.report.row("CPU of the collector per connection end, metrics only", "≤ 1.0 µs", only.text("%.2f µs"), only.median() <= 1, lives)
 		logged := pick(all[defaults.name], cpu)
-		b.report.row("the same with the access log to a discarding exporter", "≤ 3.0 µs", logged.text("%.2f µs"), logged.median() <= 3)
+		b.report.row("the same with the access log to a discarding exporter", "≤ 3.0 µs", logged.text("%.2f µs"), logged.median() <= 3, lives)
 		spans := pick(all[traced.name], cpu).above(logged)
 		b.report.row("what traces to a discarding exporter add to that", "≤ 1.5 µs", spans.text("%.2f µs"), spans.median() <= 1.5)
 	}
@@ -121,69 +127,92 @@ func (b *bench) programTime(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, counting.Close()) }()
-	rows := [][]string{{"path", "runs per connection", "ns per connection, both ends"}}
+	rows := [][]string{{"path", "programs of", "runs per connection", "ns per connection, both ends"}}
+	type figuresOf struct{ runs, ns figures }
+	measured := make(map[string]figuresOf)
 	for _, p := range []path{b.veth("7002"), b.loopback("7003")} {
-		runs, ns, err := b.programTimeOn(ctx, p)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, []string{p.name, runs.text("%.2f"), ns.text("%.0f")})
-		if p.name == "veth" {
-			b.report.row("program time per connection, both ends", "≤ 1.5 µs", ns.text("%.0f ns"), ns.median() <= 1500)
+		for _, a := range []arm{defaults, tcplife} {
+			runs, ns, err := b.programTimeOn(ctx, a, p)
+			if err != nil {
+				return err
+			}
+			name := "the receiver"
+			if !a.watched {
+				name = a.name
+			}
+			rows = append(rows, []string{p.name, name, runs.text("%.2f"), ns.text("%.0f")})
+			measured[p.name+a.name] = figuresOf{runs, ns}
 		}
 	}
-	b.report.table("Programs in the kernel", "Every program of the receiver that runs in a connection's life, and the reading of the clock before and after each, which is the kernel's way to count.", rows...)
+	ours, theirs := measured["veth"+defaults.name], measured["veth"+tcplife.name]
+	b.report.row("program time per connection, both ends, as the kernel counts it", "≤ 1.9 µs; stretch 1.5",
+		ours.ns.text("%.0f ns"), ours.ns.median() <= 1900, theirs.ns.text("%.0f ns"))
+	b.report.row("program runs per connection, both ends", "≤ 12", ours.runs.text("%.2f"), ours.runs.median() <= 12.01, theirs.runs.text("%.2f"))
+	b.report.table("Programs in the kernel", "Every program that runs in a connection's life, and the reading of the clock before and after each, which is the kernel's way to count.", rows...)
 	return nil
 }
 
-func (b *bench) programTimeOn(ctx context.Context, p path) (runs, ns figures, err error) {
+func (b *bench) programTimeOn(ctx context.Context, a arm, p path) (runs, ns figures, err error) {
 	server, err := b.load.serve(ctx, p.server, "serve", "answer", p.port)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer server.stop()
-	w, err := b.begin(ctx, defaults)
+	w, err := b.begin(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, w.end()) }()
+	which := ours
+	if !a.watched {
+		which = theirs
+	}
 	for range b.rounds {
 		before := programs()
 		c, err := b.connect(ctx, p, time.Second, 0, 1)
 		if err != nil {
 			return nil, nil, err
 		}
-		did := work(before, programs())
+		did := work(which, before, programs())
 		runs = append(runs, float64(did.count)/c.connections)
 		ns = append(ns, float64(did.time.Nanoseconds())/c.connections)
 	}
 	return runs, ns, nil
 }
 
-// latency holds the rate at half of what the core can do.
+// latencyRounds are more than those of a rate: a tail differs more from turn to turn.
+const latencyRounds = 15
+
+// latency holds the rate at half of what the core can do, each connection at its moment.
 func latency(ctx context.Context, b *bench) error {
 	p := b.veth("7004")
 	most, err := b.maximum(ctx, p)
 	if err != nil {
 		return err
 	}
-	all, err := b.turns(ctx, p, int(most/2), b.rounds, nothing, defaults)
+	elsewhere := defaults.on("metrics, access log; the collector on the free core", freeCore)
+	arms := []arm{nothing, defaults, elsewhere, tcplife}
+	all, err := b.turns(ctx, p, int(most/2), latencyRounds, arms...)
 	if err != nil {
 		return err
 	}
 	p99 := func(s sample) float64 { return s.p99 / 1e3 }
 	median := func(s sample) float64 { return s.median / 1e3 }
-	rows := [][]string{{"arm", "median, µs", "p99, µs", "share of nothing: median", "p99"}}
-	for _, a := range []arm{nothing, defaults} {
-		m, t := pick(all[a.name], median), pick(all[a.name], p99)
+	none := pick(all[nothing.name], p99)
+	// Medians are divided, not rounds: a turn with a disturbed tail then weighs no more than any other.
+	share := func(a arm) float64 { return pick(all[a.name], p99).median() / none.median() }
+	rows := [][]string{{"arm", "median, µs", "p99, µs", "p99, share of nothing", "p99, share in each round"}}
+	for _, a := range arms {
+		tail := pick(all[a.name], p99)
 		rows = append(rows, []string{
-			a.name, m.text("%.1f"), t.text("%.1f"),
-			m.over(pick(all[nothing.name], median)).text("%.3f"), t.over(pick(all[nothing.name], p99)).text("%.3f"),
+			a.name, pick(all[a.name], median).middle("%.1f"), tail.middle("%.1f"), fmt.Sprintf("%.3f", share(a)), tail.over(none).middle("%.3f"),
 		})
 	}
-	b.report.table("Latency", fmt.Sprintf("%.0f connections/s, half of the most: from the moment at which a connection was due to the end of its response.", most/2), rows...)
-	share := pick(all[defaults.name], p99).over(pick(all[nothing.name], p99))
-	b.report.row("p99 of connection latency at half the maximum rate", "≤ 1.05 of none", share.text("%.3f"), share.median() <= 1.05)
+	b.report.table("Latency", fmt.Sprintf("%.0f connections/s, half of the most: from the moment at which a connection was due to the end of its response. "+
+		"%d rounds; in brackets is the middle half of them.", most/2, latencyRounds), rows...)
+	b.report.row("p99 of connection latency at half the maximum rate", "≤ 1.1 of none",
+		fmt.Sprintf("%.3f; in each round %s", share(defaults), pick(all[defaults.name], p99).over(none).middle("%.3f")),
+		share(defaults) <= 1.1, fmt.Sprintf("%.3f", share(tcplife)))
 	return nil
 }
 
@@ -202,8 +231,8 @@ func (b *bench) maximum(ctx context.Context, p path) (rate float64, err error) {
 func rates(ctx context.Context, b *bench) error {
 	p := b.veth("7005")
 	rows := [][]string{{"connections/s", "collector, share of one core", "µs of its CPU per connection end", "p99 share of nothing"}}
-	for _, rate := range []int{100, 1000, 3000, 6000, 10000} {
-		all, err := b.turns(ctx, p, rate, (b.rounds+1)/2, nothing, defaults)
+	for _, rate := range []int{1000, 3000, 6000, 10000} {
+		all, err := b.turns(ctx, p, rate, (b.rounds+2)/3, nothing, defaults)
 		if err != nil {
 			return err
 		}
@@ -215,5 +244,43 @@ func rates(ctx context.Context, b *bench) error {
 		})
 	}
 	b.report.table("Overhead against the rate of connections", "The contract's defaults over veth. At low rates the timers are what is left: 2 readings a second.", rows...)
+	return b.quiet(ctx, b.veth("7006"))
+}
+
+// quiet is the collector beside few connections: for so long that each turn has the same number of readings and flushes.
+func (b *bench) quiet(ctx context.Context, p path) error {
+	server, err := b.load.serve(ctx, p.server, "serve", "answer", p.port)
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	ours, err := b.quietShare(ctx, defaults, p)
+	if err != nil {
+		return err
+	}
+	theirs, err := b.quietShare(ctx, tcplife, p)
+	if err != nil {
+		return err
+	}
+	b.report.row("CPU of the collector at 100 connections/s, of one core", "≤ 0.4 %", ours.text("%.2f %%"), ours.median() <= 0.4, theirs.text("%.2f %%"))
 	return nil
+}
+
+func (b *bench) quietShare(ctx context.Context, a arm, p path) (shares figures, err error) {
+	w, err := b.begin(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.end()) }()
+	if err := rest(ctx, interval); err != nil { // what a start leaves behind
+		return nil, err
+	}
+	for range 3 {
+		before := w.cpu()
+		if _, err := b.connect(ctx, p, 2*interval, 100, 1); err != nil {
+			return nil, err
+		}
+		shares = append(shares, 100*(w.cpu()-before).Seconds()/(2*interval).Seconds())
+	}
+	return shares, nil
 }

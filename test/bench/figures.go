@@ -41,6 +41,18 @@ func (f figures) over(base figures) figures {
 	return ratios
 }
 
+// quartiles are the bounds of the middle half.
+func (f figures) quartiles() (low, high float64) {
+	s := slices.Sorted(slices.Values(f))
+	return s[len(s)/4], s[len(s)-1-len(s)/4]
+}
+
+// middle is the median and the middle half.
+func (f figures) middle(format string) string {
+	low, high := f.quartiles()
+	return fmt.Sprintf(format+" ("+format+" – "+format+")", f.median(), low, high)
+}
+
 // text is the median and the range.
 func (f figures) text(format string) string {
 	if len(f) == 0 {

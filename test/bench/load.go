@@ -38,7 +38,10 @@ func compile(ctx context.Context, folder string) (*load, error) {
 
 // core is the one that client and server share: what the programs cost there shows as connections that are not made.
 // The collector may use it too, if the scheduler wants that.
-const core = "1"
+const (
+	core     = "1"
+	freeCore = "0"
+)
 
 func (l *load) command(ctx context.Context, host, program string, args ...string) *exec.Cmd {
 	words := append([]string{"netns", "exec", host, "taskset", "-c", core, filepath.Join(l.folder, program)}, args...)

@@ -23,7 +23,7 @@ import (
 func main() {
 	out := flag.String("out", "docs/benchmarks.md", "where the report goes; it stays as it is when -only is set")
 	only := flag.String("only", "", "run the sections whose name contains this")
-	rounds := flag.Int("rounds", 5, "turns of each arm")
+	rounds := flag.Int("rounds", 9, "turns of each arm")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

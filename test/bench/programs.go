@@ -7,6 +7,8 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -18,8 +20,14 @@ type ran struct {
 	time  time.Duration
 }
 
-// ours are the programs of the receiver, by the 15 bytes of their names that the kernel keeps.
-var ours = []string{"set_state", "destroy_sock", "connect4", "connect6"}
+// ours and theirs tell the programs of the receiver and of tcplife by their names.
+func ours(name string) bool {
+	return slices.Contains([]string{"set_state", "destroy_sock", "connect4", "connect6"}, name)
+}
+
+func theirs(name string) bool {
+	return strings.HasPrefix(name, "inet_sock_set_s") // the kernel keeps 15 bytes of a name, BTF all
+}
 
 // programs gives the loaded ones by their name. The kernel counts while someone has asked it to.
 func programs() map[string]ran {
@@ -50,12 +58,14 @@ func programs() map[string]ran {
 	}
 }
 
-// work is what our programs did between two looks.
-func work(before, after map[string]ran) ran {
+// work is what the programs of these names did between two looks.
+func work(which func(name string) bool, before, after map[string]ran) ran {
 	var sum ran
-	for _, name := range ours {
-		sum.count += after[name].count - before[name].count
-		sum.time += after[name].time - before[name].time
+	for name, now := range after {
+		if which(name) {
+			sum.count += now.count - before[name].count
+			sum.time += now.time - before[name].time
+		}
 	}
 	return sum
 }

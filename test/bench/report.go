@@ -24,13 +24,21 @@ type report struct {
 
 func newReport() *report { return &report{began: time.Now()} }
 
-// row states a budget, what was measured, and whether that is within it.
-func (r *report) row(what, budget, measured string, met bool) {
+// row states a budget, what was measured, whether that is within it, and what tcplife had in the same run, if it has
+// anything of the kind.
+func (r *report) row(what, budget, measured string, met bool, tcplife ...string) {
 	verdict := "met"
 	if !met {
 		verdict = "**missed**"
 	}
-	r.rows = append(r.rows, fmt.Sprintf("| %s | %s | %s | %s |", what, budget, measured, verdict))
+	r.add(what, budget, measured, strings.Join(append(tcplife, "–")[:1], ""), verdict)
+}
+
+// figure states what was measured where there is no budget.
+func (r *report) figure(what, measured string) { r.add(what, "none", measured, "–", "–") }
+
+func (r *report) add(cells ...string) {
+	r.rows = append(r.rows, "| "+strings.Join(cells, " | ")+" |")
 }
 
 // table adds a table; the first row is its head.
@@ -47,7 +55,7 @@ func (r *report) table(title, note string, rows ...[]string) {
 const method = `Written by ` + "`make bench`" + `. Arms run in turns (A B C A B C …), each in a new process. A ratio is
 taken within its round; the table has the median of the rounds and, in brackets, their range. Client and
 server are C programs, pinned to one core, in two network namespaces with a veth pair between them, or in
-one over loopback. The collector is the whole distribution with an exporter that discards everything; it
+one over loopback; the other core has no load. The collector is the whole distribution with an exporter that discards everything; it
 may use both cores. CPU is what the kernel accounted for its threads (schedstat), user and kernel. Program
 time is the kernel's own count (` + "`BPF_ENABLE_STATS`" + `), taken in rounds of their own, because
 counting costs time too. [performance.md](performance.md) explains what is missed.
@@ -59,7 +67,7 @@ func (r *report) markdown(ctx context.Context) string {
 	fmt.Fprintf(&s, "\nLinux %s, %s, %d cores of %s, %s, commit %s; the run took %s.\n",
 		output(ctx, "uname", "-r"), runtime.GOARCH, runtime.NumCPU(), model(), runtime.Version(),
 		commit(ctx), time.Since(r.began).Round(time.Second))
-	s.WriteString("\n| what | budget | measured | |\n|---|---|---|---|\n")
+	s.WriteString("\n| what | budget | measured | `tcplife` | |\n|---|---|---|---|---|\n")
 	s.WriteString(strings.Join(r.rows, "\n") + "\n")
 	s.WriteString(r.tables.String())
 	return s.String()

@@ -18,6 +18,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,8 +49,12 @@ var presets = map[string]string{
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
 	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
 	"map":        "map.enabled=true",
+	"directory":  directory,
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
 }
+
+// directory names the ends of connections in the gateway, for agents without rights.
+const directory = "directory.enabled=true,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write"
 
 // everything switches on each optional object and exporter that needs nothing beyond Kubernetes.
 const everything = "agent.priorityClassName=system-node-critical,agent.telemetry.scrape=true,agent.seccompProfile=RuntimeDefault," +
@@ -329,6 +335,61 @@ func TestIdentitySourceDecidesTheRights(t *testing.T) {
 	require.Subset(t, mounts, []string{"/var/run/secrets/tokens", "/var/run/secrets/istio"})
 }
 
+// With a directory the gateway watches the API server, and the agents ask the gateway.
+func TestDirectoryMovesTheRightsToTheGateway(t *testing.T) {
+	all := render(t, directory)
+	require.Nil(t, find(all, "ClusterRole", release))
+	require.Nil(t, find(all, "ClusterRoleBinding", release))
+	role := as[rbacv1.ClusterRole](t, find(all, "ClusterRole", gateway))
+	require.Equal(t, as[rbacv1.ClusterRole](t, find(render(t, ""), "ClusterRole", release)).Rules, role.Rules)
+	binding := as[rbacv1.ClusterRoleBinding](t, find(all, "ClusterRoleBinding", gateway))
+	require.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: gateway, Namespace: namespace}}, binding.Subjects)
+	require.Equal(t, gateway, binding.RoleRef.Name)
+
+	agents := as[appsv1.DaemonSet](t, find(all, "DaemonSet", release))
+	require.False(t, *agents.Spec.Template.Spec.AutomountServiceAccountToken)
+	deployment := as[appsv1.Deployment](t, find(all, "Deployment", gateway))
+	require.True(t, *deployment.Spec.Template.Spec.AutomountServiceAccountToken)
+	require.EqualValues(t, 2, *deployment.Spec.Replicas)
+	require.EqualValues(t, 3, *as[appsv1.Deployment](t, find(render(t, directory+",gateway.replicas=3"), "Deployment", gateway)).Spec.Replicas)
+	require.NotNil(t, find(all, "PodDisruptionBudget", gateway))
+	require.NotEmpty(t, deployment.Spec.Template.Spec.TopologySpreadConstraints)
+
+	identity := func(all []*unstructured.Unstructured) any {
+		return configuration(t, all, release)["receivers"].(map[string]any)["kmesh"].(map[string]any)["identity"]
+	}
+	const endpoint = gateway + "." + namespace + ".svc:15010"
+	require.Equal(t, map[string]any{"source": "istio", "istio": map[string]any{
+		"endpoint": endpoint, "on_demand": true, "tls": map[string]any{"insecure": true},
+	}}, identity(all))
+	config := configuration(t, all, gateway)
+	require.Equal(t, map[string]any{"endpoint": "0.0.0.0:15010"}, config["extensions"].(map[string]any)["kmesh_directory"])
+	require.Contains(t, config["service"].(map[string]any)["extensions"], "kmesh_directory")
+	service := as[corev1.Service](t, find(all, "Service", gateway))
+	require.Equal(t, "directory", service.Spec.Ports[1].TargetPort.String())
+	require.EqualValues(t, 15010, service.Spec.Ports[1].Port)
+	policy := as[networkingv1.NetworkPolicy](t, find(all, "NetworkPolicy", gateway))
+	require.Equal(t, "directory", policy.Spec.Ingress[0].Ports[len(policy.Spec.Ingress[0].Ports)-1].Port.String())
+
+	secure := render(t, directory+",directory.tls.secretName=cert,directory.port=15011,directory.config.kubernetes.cluster_id=east,"+
+		"agent.receiver.identity.istio.max_addresses=500")
+	require.Equal(t, map[string]any{"source": "istio", "istio": map[string]any{
+		"endpoint": strings.Replace(endpoint, "15010", "15011", 1), "on_demand": true, "max_addresses": 500,
+		"tls": map[string]any{"ca_file": "/etc/kmesh-directory/ca.crt"},
+	}}, identity(secure))
+	require.Equal(t, map[string]any{
+		"endpoint": "0.0.0.0:15011", "kubernetes": map[string]any{"cluster_id": "east"},
+		"tls": map[string]any{"cert_file": "/etc/kmesh-directory/tls.crt", "key_file": "/etc/kmesh-directory/tls.key", "reload_interval": "1m"},
+	}, configuration(t, secure, gateway)["extensions"].(map[string]any)["kmesh_directory"])
+	for _, v := range as[appsv1.DaemonSet](t, find(secure, "DaemonSet", release)).Spec.Template.Spec.Volumes {
+		if v.Secret != nil {
+			require.Equal(t, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}}, v.Secret.Items, "the agents do not get the key")
+		}
+	}
+	operator := render(t, directory+",operator.enabled=true")
+	require.False(t, *as[corev1.ServiceAccount](t, find(operator, "ServiceAccount", release)).AutomountServiceAccountToken)
+}
+
 func TestAgentHasThreeCapabilitiesOnly(t *testing.T) {
 	for name, values := range presets {
 		if name == "operator" {
@@ -403,15 +464,21 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"gateway.replicas=2,gateway.prometheus.scrape=false,gateway.debug=true,gateway.queue.storage=persistentVolumeClaim": "cannot share a queue",
 		"gateway.replicas=2,gateway.prometheus.scrape=false,map.enabled=true":                                               "a part of the map",
 		"monitoring.serviceMonitor=true,gateway.enabled=false,agent.endpoint=a:1":                                           "needs gateway.enabled",
-		"agent.ports.health=23888":     "must differ",
-		"flatform=gke":                 "'flatform' not allowed",
-		"platform=aix":                 "platform",
-		"identity=file":                "identity",
-		"agent.maxUnavailable=0":       "maxUnavailable",
-		"agent.ports.health=70000":     "health",
-		"gateway.loki=loki:3100":       "loki",
-		"image.digest=sha256:abc":      "digest",
-		"networkPolicy.from={0.0.0.0}": "from",
+		"directory.enabled=true": "Set gateway.prometheus.scrape=false and gateway.prometheus.remoteWrite",
+		"directory.enabled=true,gateway.enabled=false,gateway.prometheus.scrape=false,agent.endpoint=a:1": "needs gateway.enabled",
+		directory + ",identity=istio":       "the agents ask istiod",
+		directory + ",directory.port=4317":  "listens there already",
+		directory + ",directory.replicas=3": "replicas",
+		directory + ",map.enabled=true":     "a part of the map",
+		"agent.ports.health=23888":          "must differ",
+		"flatform=gke":                      "'flatform' not allowed",
+		"platform=aix":                      "platform",
+		"identity=file":                     "identity",
+		"agent.maxUnavailable=0":            "maxUnavailable",
+		"agent.ports.health=70000":          "health",
+		"gateway.loki=loki:3100":            "loki",
+		"image.digest=sha256:abc":           "digest",
+		"networkPolicy.from={0.0.0.0}":      "from",
 	} {
 		_, err := template(values)
 		require.Error(t, err, values)

@@ -110,6 +110,7 @@ func (s *installed) gateway(t *testing.T) *container {
 	require.NoError(t, err)
 	if s.relay == nil {
 		s.relay = s.network.Host("gateway", gatewayAddress+"/24")
+		s.reachAPIServer(s.t, s.relay)
 	}
 	return s.gatewayOf(t, deployment.Spec.Template.Spec, s.relay)
 }
@@ -121,8 +122,18 @@ func (s *installed) gatewayOf(t *testing.T, spec corev1.PodSpec, host *testhost.
 	if spec.SecurityContext.RunAsUser == nil {
 		spec.SecurityContext.RunAsUser = &user
 	}
-	return newContainer(t, s.image, "gateway", spec, host.Namespace(), map[string]string{},
-		s.configuration(t, gateway), s.queue(t, int(*spec.SecurityContext.RunAsUser)))
+	env, mounts := map[string]string{}, []mount{s.configuration(t, gateway), s.queue(t, int(*spec.SecurityContext.RunAsUser))}
+	if *spec.AutomountServiceAccountToken {
+		account := s.account(t, spec.ServiceAccountName)
+		chown(t, account.from, *spec.SecurityContext.RunAsUser) // the kubelet gives them to fsGroup
+		env, mounts = s.apiServer(), append(mounts, account)
+	}
+	for _, v := range spec.Volumes {
+		if v.Secret != nil {
+			mounts = append(mounts, s.secretVolume(t, spec, v))
+		}
+	}
+	return newContainer(t, s.image, "gateway", spec, host.Namespace(), env, mounts...)
 }
 
 // node is where an agent runs. All nodes of a test share this machine's kernel, so each agent sees every connection.
@@ -167,7 +178,7 @@ func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mou
 	for _, port := range []int{healthPort, telemetryPort} {
 		edit(t, configuration, fmt.Sprint(port), fmt.Sprint(n.port(port)))
 	}
-	env := map[string]string{"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port)}
+	env := s.apiServer()
 	if n.second {
 		env["KMESH_TEST_NODE"] = "b"
 	}
@@ -191,10 +202,29 @@ func (s *installed) agentOf(t *testing.T, spec corev1.PodSpec, configuration mou
 		if v.Projected != nil || v.ConfigMap != nil && v.ConfigMap.Name == istioRoot {
 			mounts = append(mounts, s.istioVolume(t, spec, v))
 		}
+		if v.Secret != nil {
+			mounts = append(mounts, s.secretVolume(t, spec, v))
+		}
 	}
 	c := newContainer(t, s.image, n.name, spec, "", env, mounts...)
 	c.configuration = configuration
 	return c
+}
+
+// apiServer is what the kubelet sets in each container.
+func (s *installed) apiServer() map[string]string {
+	return map[string]string{"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": strconv.Itoa(s.port)}
+}
+
+// chown gives a folder and its files to a user.
+func chown(t *testing.T, dir string, user int64) {
+	t.Helper()
+	readable(t, dir)
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	for _, path := range append(files, dir) {
+		require.NoError(t, os.Chown(path, int(user), int(user)))
+	}
 }
 
 // agentQueue is the folder of an agent's queue: the node's, or one that lasts as long as the pod.

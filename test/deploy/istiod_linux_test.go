@@ -81,13 +81,7 @@ func (s *installed) istioVolume(t *testing.T, spec corev1.PodSpec, v corev1.Volu
 			}
 		}, eventually, tick)
 	}
-	for _, m := range spec.Containers[0].VolumeMounts {
-		if m.Name == v.Name {
-			return mount{from: dir, to: m.MountPath, readOnly: true}
-		}
-	}
-	t.Fatalf("the volume %s is not mounted", v.Name)
-	return mount{}
+	return mount{from: dir, to: mountPath(t, spec, v.Name), readOnly: true}
 }
 
 // TestIstioPreset runs the agent of `identity=istio` against a real istiod, with its token and certificate, and without

@@ -52,6 +52,11 @@ func TestPresetsRun(t *testing.T) {
 			}
 
 			spec, configuration := s.agentSpec(t)
+			source := "kubernetes"
+			if name == "directory" { // the gateway asks for the agents
+				source = "istio"
+				edit(t, configuration, directoryName+":"+directoryPort, gatewayAddress+":"+directoryPort)
+			}
 			agent := s.agentOf(t, spec, configuration, thisNode(t))
 			agent.start()
 			defer agent.kill()
@@ -61,7 +66,7 @@ func TestPresetsRun(t *testing.T) {
 			}
 			require.EventuallyWithT(t, func(a *assert.CollectT) {
 				_, page := fetch(fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetryPort))
-				value, series := sum(page, "otelcol_kmesh_identity_in_sync", `source="kubernetes"`)
+				value, series := sum(page, "otelcol_kmesh_identity_in_sync", `source="`+source+`"`)
 				require.Equal(a, 1, series)
 				require.InDelta(a, 1, value, 0, "its rights suffice")
 			}, eventually, tick)

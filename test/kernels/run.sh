@@ -14,13 +14,18 @@ missing=()
 while read -r tool package; do
 	command -v "$tool" >/dev/null || missing+=("$package")
 done <<-LIST
-	qemu-system-x86_64 qemu-system-x86
 	busybox busybox-static
 	cpio cpio
 	ip iproute2
 	nft nftables
 LIST
-[[ $* != *arm64* ]] || command -v qemu-system-aarch64 >/dev/null || missing+=(qemu-system-arm)
+for kernel; do
+	case $kernel in
+	*/arm64*) qemu=qemu-system-aarch64 package=qemu-system-arm ;;
+	*) qemu=qemu-system-x86_64 package=qemu-system-x86 ;;
+	esac
+	[[ " ${missing[*]} " == *" $package "* ]] || command -v $qemu >/dev/null || missing+=("$package")
+done
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "test-kernels: ${missing[*]} missing: apt-get install ${missing[*]}" >&2
 	exit 1

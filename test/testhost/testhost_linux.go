@@ -162,6 +162,12 @@ func OnThread(f func()) {
 func addNamespace(t testing.TB, name string) {
 	t.Helper()
 	run(t, "ip", "netns", "add", name)
+	removeNamespace(t, name)
+}
+
+// removeNamespace removes it when the test ends.
+func removeNamespace(t testing.TB, name string) {
+	t.Helper()
 	t.Cleanup(func() {
 		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil { // #nosec G204
 			t.Errorf("remove the namespace %s: %v: %s", name, err, out)

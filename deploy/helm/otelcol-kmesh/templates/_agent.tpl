@@ -4,7 +4,13 @@
 {{- define "kmesh.agentConfig" -}}
 {{- $agent := .Values.agent }}
 {{- $persistent := ne $agent.queue.storage "memory" }}
-{{- $own := dict "identity" (dict "source" .Values.identity) "cgroup_path" "/host/sys/fs/cgroup" }}
+{{- $source := include "kmesh.agentSource" . }}
+{{- $identity := dict "source" $source }}
+{{- if .Values.directory.enabled }}
+{{- $tls := ternary (dict "ca_file" "/etc/kmesh-directory/ca.crt") (dict "insecure" true) (ne .Values.directory.tls.secretName "") }}
+{{- $_ := set $identity "istio" (dict "endpoint" (include "kmesh.directoryEndpoint" .) "on_demand" true "tls" $tls) }}
+{{- end }}
+{{- $own := dict "identity" $identity "cgroup_path" "/host/sys/fs/cgroup" }}
 receivers:
   kmesh:
     {{- mergeOverwrite (deepCopy $agent.receiver) $own | toYaml | nindent 4 }}
@@ -109,7 +115,7 @@ service:
   value: {{ include "kmesh.endpoint" . | quote }}
 - name: GOMEMLIMIT
   value: {{ .Values.agent.goMemLimitMiB }}MiB
-{{- if eq .Values.identity "istio" }}
+{{- if eq (include "kmesh.agentSource" .) "istio" }}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
@@ -152,6 +158,9 @@ seLinuxOptions:
 - {name: istio-token, mountPath: /var/run/secrets/tokens, readOnly: true}
 - {name: istio-root, mountPath: /var/run/secrets/istio, readOnly: true}
 {{- end }}
+{{- if and .Values.directory.enabled .Values.directory.tls.secretName }}
+- {name: directory-ca, mountPath: /etc/kmesh-directory, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- define "kmesh.agentVolumes" -}}
@@ -173,6 +182,10 @@ seLinuxOptions:
       - serviceAccountToken: {audience: istio-ca, expirationSeconds: 43200, path: istio-token}
 - name: istio-root                # istiod writes it into every namespace
   configMap: {name: istio-ca-root-cert}
+{{- end }}
+{{- if and .Values.directory.enabled .Values.directory.tls.secretName }}
+- name: directory-ca              # not the key beside it
+  secret: {secretName: {{ .Values.directory.tls.secretName }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
 {{- end }}
 

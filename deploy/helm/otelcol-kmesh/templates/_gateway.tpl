@@ -66,6 +66,16 @@ extensions:
     component_health:
       include_permanent_errors: true
       include_recoverable_errors: false
+  {{- with $root.Values.directory }}
+  {{- if .enabled }}
+  kmesh_directory:
+    {{- $own := dict "endpoint" (printf "0.0.0.0:%d" (int .port)) }}
+    {{- if .tls.secretName }}
+    {{- $_ := set $own "tls" (dict "cert_file" "/etc/kmesh-directory/tls.crt" "key_file" "/etc/kmesh-directory/tls.key" "reload_interval" "1m") }}
+    {{- end }}
+    {{- mergeOverwrite (deepCopy .config) $own | toYaml | nindent 4 }}
+  {{- end }}
+  {{- end }}
   {{- if .persistent }}
   file_storage:
     directory: ${env:KMESH_QUEUE:-/var/lib/otelcol-kmesh}
@@ -74,7 +84,7 @@ extensions:
       directory: ${env:KMESH_QUEUE:-/var/lib/otelcol-kmesh}
   {{- end }}
 service:
-  extensions: [health_check{{ if .persistent }}, file_storage{{ end }}]
+  extensions: [health_check{{ if .persistent }}, file_storage{{ end }}{{ if $root.Values.directory.enabled }}, kmesh_directory{{ end }}]
   telemetry:
     resource:
       attributes:

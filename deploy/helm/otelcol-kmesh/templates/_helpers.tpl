@@ -31,6 +31,20 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .Values.agent.endpoint }}{{ .Values.agent.endpoint }}{{ else }}{{ include "kmesh.gatewayName" . }}.{{ .Release.Namespace }}.svc:4317{{ end -}}
 {{- end }}
 
+{{- define "kmesh.gatewayReplicas" -}}
+{{- if .Values.directory.enabled }}{{ max 2 (int .Values.gateway.replicas) }}{{ else }}{{ .Values.gateway.replicas }}{{ end -}}
+{{- end }}
+
+{{/* Where the agents ask for names with directory.enabled, host:port. */}}
+{{- define "kmesh.directoryEndpoint" -}}
+{{ include "kmesh.gatewayName" . }}.{{ .Release.Namespace }}.svc:{{ .Values.directory.port }}
+{{- end }}
+
+{{/* The source that the agents have: identity, unless they ask the directory, which speaks istiod's protocol. */}}
+{{- define "kmesh.agentSource" -}}
+{{- if .Values.directory.enabled }}istio{{ else }}{{ .Values.identity }}{{ end -}}
+{{- end }}
+
 {{/* "true" if an exporter of the gateway takes the access log. */}}
 {{- define "kmesh.gatewayTakesLogs" -}}
 {{- with .Values }}{{ if or .gateway.loki .gateway.otlp.endpoint .gateway.debug .map.enabled }}true{{ end }}{{ end -}}
@@ -53,14 +67,29 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if not (or .gateway.prometheus.scrape .gateway.prometheus.remoteWrite .gateway.otlp.endpoint .gateway.debug .map.enabled) }}
 {{- fail "gateway: no exporter for metrics; set prometheus.scrape, prometheus.remoteWrite, otlp.endpoint or debug" }}
 {{- end }}
-{{- if and (gt (int .gateway.replicas) 1) .gateway.prometheus.scrape }}
+{{- $replicas := include "kmesh.gatewayReplicas" $ | int }}
+{{- if and .directory.enabled .gateway.prometheus.scrape }}
+{{- fail "directory.enabled: needs two gateways, and an agent that reconnects to another one would leave its scraped series on both. Set gateway.prometheus.scrape=false and gateway.prometheus.remoteWrite=URL." }}
+{{- end }}
+{{- if and (gt $replicas 1) .gateway.prometheus.scrape }}
 {{- fail "gateway.replicas: with prometheus.scrape only 1; an agent that reconnects to another replica would leave its series on both. Use prometheus.remoteWrite." }}
 {{- end }}
-{{- if and (gt (int .gateway.replicas) 1) (eq .gateway.queue.storage "persistentVolumeClaim") }}
+{{- if and (gt $replicas 1) (eq .gateway.queue.storage "persistentVolumeClaim") }}
 {{- fail "gateway.replicas: with queue.storage persistentVolumeClaim only 1; replicas cannot share a queue" }}
 {{- end }}
-{{- if and (gt (int .gateway.replicas) 1) .map.enabled }}
+{{- if and (gt $replicas 1) .map.enabled }}
 {{- fail "gateway.replicas: with map.enabled only 1; each replica would show a part of the map" }}
+{{- end }}
+{{- end }}
+{{- if .directory.enabled }}
+{{- if not .gateway.enabled }}
+{{- fail "directory.enabled: needs gateway.enabled, because the directory is a part of the gateway" }}
+{{- end }}
+{{- if ne .identity "kubernetes" }}
+{{- fail "directory.enabled: with identity: istio the agents ask istiod. Set identity=kubernetes, or leave the directory out and set agent.receiver.identity.istio.on_demand=true." }}
+{{- end }}
+{{- if has (int .directory.port) (list 4317 8888 13133) }}
+{{- fail "directory.port: the gateway listens there already" }}
 {{- end }}
 {{- end }}
 {{- if and .monitoring.serviceMonitor (not (and .gateway.enabled .gateway.prometheus.scrape)) }}
