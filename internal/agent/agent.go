@@ -82,7 +82,7 @@ func (r *Agent) loop(ctx context.Context) {
 			periodAt = later(periodAt, period, now)
 		}
 		r.namer.Settle(now)
-		r.flush()
+		r.flush(now)
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst))
 			r.sweepFirst = false
@@ -137,8 +137,8 @@ func (r *Agent) collect(now time.Time, all bool) error {
 	return errors.Join(err, r.probe.Sweep(all, r.add))
 }
 
-func (r *Agent) flush() {
+func (r *Agent) flush(now time.Time) {
 	for _, s := range r.sinks {
-		s.Flush()
+		s.Flush(now)
 	}
 }

@@ -267,6 +267,37 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
+// The log that is added up has the sums of the metrics, once per interval and at the end.
+func TestAggregatedLogHasTheSumsOfTheMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
+		s := newSubject(t, func(s *configured) { s.accessLog.Aggregate = 10 * time.Second }, metrics, logs)
+		s.kernel.ends = []*probe.Record{closed(1), closed(2), failed(3)}
+		s.Start()
+		after(10 * time.Second)
+		require.Equal(t, []string{"kmesh.tcp.connection.failed"}, events(logs), "the names were waited for, and the interval is not over")
+		after(5*time.Second + readInterval)
+		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed"}, events(logs))
+		s.kernel.ends = []*probe.Record{closed(4)}
+		after(readInterval)
+		require.NoError(t, s.Stop(t.Context()))
+		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed", "kmesh.tcp.flow.closed"}, events(logs))
+
+		total := map[string]int64{}
+		for _, record := range records(logs) {
+			for name, value := range record.Attributes().AsRaw() {
+				if n, isNumber := value.(int64); isNumber {
+					total[name] += n
+				}
+			}
+		}
+		counted := sums(newest(t, metrics))
+		require.Equal(t, counted["kmesh.tcp.connections.closed"], total["connections"])
+		require.Equal(t, counted["kmesh.tcp.sent"], total["sent_bytes"])
+		require.Equal(t, counted["kmesh.tcp.received"], total["received_bytes"])
+	})
+}
+
 func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)

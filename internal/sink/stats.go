@@ -16,7 +16,7 @@ type Stats struct {
 	Series Series              // that it holds
 }
 
-// Series are the numbers of a sink that holds series; all but UnknownAddresses and those of the sets are totals.
+// Series are the numbers of a sink that holds series; all but UnknownAddresses, Labels and those of the sets are totals.
 type Series struct {
 	UnknownAddresses        int    // in labels
 	UnknownAddressesRefused uint64 // flows with `other` in place of an address, as there were too many
@@ -26,14 +26,14 @@ type Series struct {
 
 	Service, Workload, Connection, Istio, Latency Set
 
-	Labels []LabelValues // those with most values, of each set
+	// Labels are those with most values, of each set.
+	Labels []LabelValues
 }
 
 // LabelValues is how many values a label has in the series of a set.
 type LabelValues struct {
-	Set    string
-	Label  string
-	Values int
+	Set, Label string
+	Values     int
 }
 
 // Set are the numbers of one set of series.

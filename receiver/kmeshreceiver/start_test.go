@@ -201,7 +201,7 @@ func TestEveryKeyReachesTheSeries(t *testing.T) {
 func TestEveryKeyOfASignalReachesItsSink(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/all")
 	given, nop := sink.Settings{Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(), Logger: zap.NewNop()}, consumertest.NewNop()
-	assert.Equal(t, sink.Needs{Period: 30 * time.Second, TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
+	assert.Equal(t, sink.Needs{TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
 	assert.Equal(t, sink.Needs{TCPInfo: true}, newTracesSink(config, given, nop, nil).Needs())
 	assert.Equal(t, 8<<20, config.AccessLog.QueueBytes())
 }

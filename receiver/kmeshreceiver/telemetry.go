@@ -110,6 +110,9 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Queues["log"].QueuedBytes)) })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
 		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
+		b.RegisterKmeshRecordsJoinedCallback(t.observe(joined)),
+		b.RegisterKmeshPairsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Pairs)) })),
+		b.RegisterKmeshPairsForgottenCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.PairsForgotten })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
@@ -205,6 +208,11 @@ func lookups(o *agent.Observation, to metric.Int64Observer) {
 func unnamed(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Naming.SettleExpired), label("reason", "settle_expired"))
 	to.Observe(int64(o.Naming.SettleRefused), label("reason", "too_many_waiting"))
+}
+
+func joined(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Naming.Joined), label("kind", "joined"))
+	to.Observe(int64(o.Naming.Unpaired), label("kind", "alone"))
 }
 
 func translations(o *agent.Observation, to metric.Int64Observer) {

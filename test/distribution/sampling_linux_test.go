@@ -148,8 +148,8 @@ service:
 		ofSpans.Add(f, flowtest.Noon)
 		ofLines.Add(f, flowtest.Noon)
 	}
-	ofSpans.Flush()
-	ofLines.Flush()
+	ofSpans.Flush(time.Now())
+	ofLines.Flush(time.Now())
 	c.stop(t)
 
 	traces, logs = traceIDs{}, traceIDs{}
