@@ -72,8 +72,8 @@ e2e: build $(TOOLS)/builder $(TOOLS)/helm $(WEB)/node_modules ## Runs the distri
 	go test -tags e2e -count=1 -p 1 -timeout 30m -v ./test/e2e/... ./test/distribution/... ./test/deploy/... ./test/map/...
 
 # By itself, as Jaeger takes minutes to build.
-e2e-traces: build ## Runs two gateways with a real Jaeger and a service graph in Prometheus (root)
-	test/e2e/servers/build.sh jaeger prometheus
+e2e-traces: build ## Runs two gateways with a real Jaeger, a service graph in Prometheus, and exemplars to Loki (root)
+	test/e2e/servers/build.sh jaeger loki prometheus
 	go test -tags 'e2e traces' -run TestTraces -count=1 -timeout 10m -v ./test/e2e/
 
 ##@ Generate

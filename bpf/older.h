@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Sockets that were there before the program, and those whose opening it missed. The files of
- * all processes lead to most of them and tell whose they are; the kernel's own table has the rest.
+ * all processes lead to most of them and to their owners; the kernel's own table has the rest.
  */
 #ifndef OLDER_H
 #define OLDER_H
@@ -26,7 +26,7 @@ static __always_inline void scan_learn_table(const struct sock *sk)
 __u64 numbered;
 
 /* The storage of an MPTCP listener is in a socket that no file leads to: for those the
- * map has the process. It also tells that its accepted sockets did not connect.
+ * map has the process. It also shows that its accepted sockets did not connect.
  */
 static __always_inline void older_listener(struct sock *sk, struct task_struct *task)
 {

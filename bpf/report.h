@@ -18,7 +18,7 @@ const volatile bool with_detail = false;
 __u64 sweep_began;
 bool sweep_all;
 
-/* True for an end that sent RST though its FIN had been acknowledged: what can be told of
+/* True for an end that sent RST though its FIN had been acknowledged: what is known of
  * an end that waited for the peer's FIN, whose socket has no error of it. Without that
  * FIN only the application ends it, and these are the ways in which close(2), or a
  * disconnect, does not leave the rest to TIME_WAIT.

@@ -55,7 +55,7 @@ static __always_inline long conn_insert_connecting(struct sock *sk, const struct
 	return conn_insert(sk, &fresh, true);
 }
 
-/* The socket's entry, if it has one, tells of another connect, or has what this one was asked for. */
+/* The socket's entry, if it has one, is of another connect, or has what this one was asked for. */
 static __always_inline void conn_connecting_again(struct sock *sk, struct tcp_sock *tp, struct endpoint *original,
 						  __u8 direction, bool was_asked)
 {
@@ -186,6 +186,7 @@ static __always_inline void conn_closed(struct sock *sk, int oldstate)
 	if (phase != OPEN && phase != ENDED && state_was_established(oldstate)) {
 		conn->opened = 1;
 		tally_add(&tally_here()->opened, 1);
+		tally_add(&tally_here()->late, 1);
 		phase = OPEN;
 	}
 	if (phase != ENDED)
@@ -209,7 +210,7 @@ static __always_inline bool tcp_used_in_handshake(struct sock *sk, int oldstate,
 	return tp && tp->bytes_received;
 }
 
-/* Most changes tell us nothing. */
+/* Most changes are of no interest. */
 static __always_inline bool change_matters(int oldstate, int newstate)
 {
 	return newstate == TCP_CLOSE || newstate == TCP_ESTABLISHED || newstate == TCP_SYN_SENT ||

@@ -132,7 +132,7 @@ func (s *apiServer) createReady(name, node, address string, since time.Time) {
 		}
 	}
 	s.pods[name] = p
-	s.tell("ADDED", p)
+	s.send("ADDED", p)
 }
 
 func (s *apiServer) delete(name string) {
@@ -142,10 +142,10 @@ func (s *apiServer) delete(name string) {
 	p := s.pods[name].DeepCopy()
 	p.ResourceVersion = fmt.Sprint(s.version)
 	delete(s.pods, name)
-	s.tell("DELETED", p)
+	s.send("DELETED", p)
 }
 
-func (s *apiServer) tell(what string, p *corev1.Pod) {
+func (s *apiServer) send(what string, p *corev1.Pod) {
 	for w := range s.watchers {
 		w <- event{what, p}
 	}

@@ -19,6 +19,8 @@ type Config struct {
 	Events []string `mapstructure:"events"`
 	// Period is that of `periodic`.
 	Period time.Duration `mapstructure:"period"`
+	// Aggregate is how long closed and opened connections of a flow are added up to one record; 0: each has its own.
+	Aggregate time.Duration `mapstructure:"aggregate"`
 	// Body writes the record's fields as a line, too.
 	Body bool `mapstructure:"body"`
 	// TCPInfo adds the kernel's further figures of the socket, to spans too.
@@ -30,6 +32,7 @@ type Config struct {
 const (
 	mebibyte         = 1 << 20
 	maxQueueLimitMiB = 1024
+	maxAggregate     = 10 * time.Minute
 )
 
 // NewDefaultConfig returns the configuration that applies where the user writes none.
@@ -53,6 +56,13 @@ func (c *Config) Check() error {
 			fields.Closed.String(), fields.Failed.String(), fields.Opened.String(), fields.Periodic.String()))
 	}
 	errs = append(errs, check.Within("access_log.period", c.Period, 100*time.Millisecond, check.MaxDuration))
+	if c.Aggregate != 0 {
+		errs = append(errs, check.Within("access_log.aggregate", c.Aggregate, time.Second, maxAggregate))
+		if slices.Contains(c.Events, fields.Periodic.String()) {
+			errs = append(errs, errors.New("access_log.aggregate cannot add up the event periodic, whose totals are since the opening: "+
+				"leave periodic out of access_log.events, or aggregate"))
+		}
+	}
 	if c.QueueLimitMiB < 1 || c.QueueLimitMiB > maxQueueLimitMiB {
 		errs = append(errs, fmt.Errorf("access_log.queue_limit_mib is %d: it must be 1 to %d, the default is 32", c.QueueLimitMiB, maxQueueLimitMiB))
 	}
@@ -67,7 +77,7 @@ func (c *Config) settings() Settings {
 	return Settings{
 		Closed: selects(fields.Closed), Failed: selects(fields.Failed),
 		Opened: selects(fields.Opened), Periodic: selects(fields.Periodic),
-		Period: c.Period,
+		Period: c.Period, Aggregate: c.Aggregate,
 		NoBody: !c.Body, TCPInfo: c.TCPInfo,
 	}
 }

@@ -15,6 +15,9 @@ type Settings struct {
 	// Period is the least time between two periodic records of one end.
 	Period time.Duration
 
+	// Aggregate is how long the events of a flow are added up to one record, failures excepted; 0: each has its own record.
+	Aggregate time.Duration
+
 	NoBody  bool // the attributes only
 	TCPInfo bool // the details of tcp_info too
 }

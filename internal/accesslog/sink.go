@@ -64,6 +64,12 @@ func (s *Sink) Needs() sink.Needs {
 	return needs
 }
 
+// Shutdown passes on the sums of an interval that is not over, too.
+func (s *Sink) Shutdown(ctx context.Context) *sink.Loss {
+	s.flushAll()
+	return s.Queue.Shutdown(ctx)
+}
+
 // What a record takes as pdata, in bytes: itself with a pointer to it and the texts outside its body, and each attribute
 // with its value.
 const (

@@ -68,7 +68,7 @@ func TestTheSinkDeliversAndReportsWhatItLost(t *testing.T) {
 			for range records {
 				s.Add(named(sample()), noon)
 			}
-			s.Flush()
+			s.Flush(noon)
 			synctest.Wait()
 		}
 		require.True(t, s.Idle())
@@ -89,7 +89,7 @@ func TestASinkThatLostNothingReportsNothing(t *testing.T) {
 	s := newSink(nil, consumertest.NewNop(), &tally{}, func(error) {})
 	s.Start()
 	s.Add(named(sample()), noon)
-	s.Flush()
+	s.Flush(noon)
 	require.Nil(t, s.Shutdown(t.Context()))
 	require.Nil(t, newSink(nil, consumertest.NewNop(), &tally{}, nil).Shutdown(t.Context()), "without a start")
 }
@@ -105,7 +105,7 @@ func TestAShutdownIsNoStatus(t *testing.T) {
 		s := newSink(nil, next, &tally{}, func(err error) { assert.Fail(t, "a status", err) })
 		s.Start()
 		s.Add(named(sample()), noon)
-		s.Flush()
+		s.Flush(noon)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		lost := s.Shutdown(ctx)

@@ -23,6 +23,10 @@ type Writer struct {
 	batch   plog.Logs
 	records plog.LogRecordSlice
 	line    *fields.Line // the record at hand
+
+	sums    *aggregator // nil: each event has its own record
+	sumLine *fields.Line
+	now     time.Time // of the flow at hand
 }
 
 // NewWriter returns a Writer that passes every batch of size records to full, which then owns it. Resource and scope are
@@ -35,6 +39,10 @@ func NewWriter(settings Settings, resource pcommon.Resource, scope pcommon.Instr
 		line: fields.NewLine(settings.use()),
 	}
 	w.events = selector{Settings: settings, write: w.write}
+	if settings.Aggregate > 0 {
+		w.sums, w.sumLine = newAggregator(), fields.NewLine(fields.Sum)
+		w.events.write = w.sum
+	}
 	w.begin()
 	return w
 }
@@ -48,11 +56,29 @@ func (w *Writer) begin() {
 	w.records = scope.LogRecords()
 }
 
-// Add writes a record of each selected event of the flow, which it does not keep.
-func (w *Writer) Add(f *flow.Flow, _ time.Time) { w.events.add(f) }
+// Add writes a record of each selected event of the flow, which it does not keep, or adds it to its flow's sums.
+func (w *Writer) Add(f *flow.Flow, now time.Time) {
+	w.now = now
+	w.events.add(f)
+}
 
-// Flush passes on the records that wait for their batch to fill.
-func (w *Writer) Flush() {
+// Flush passes on the records that wait for their batch to fill, and the sums whose interval is over.
+func (w *Writer) Flush(now time.Time) {
+	if w.sums != nil && w.sums.due(now, w.events.Aggregate) {
+		w.sums.take(w.writeSum)
+	}
+	w.flush()
+}
+
+// flushAll passes on everything, the sums of an interval that is not over included.
+func (w *Writer) flushAll() {
+	if w.sums != nil {
+		w.sums.take(w.writeSum)
+	}
+	w.flush()
+}
+
+func (w *Writer) flush() {
 	if n := w.records.Len(); n > 0 {
 		batch := w.batch
 		w.begin()
@@ -60,13 +86,39 @@ func (w *Writer) Flush() {
 	}
 }
 
-// write writes one record.
+// write writes the record of one event.
 func (w *Writer) write(event fields.Event, at time.Time, f *flow.Flow) {
-	w.line.Fill(event, f)
+	r := w.record(w.line, event, at, f)
+	r.SetEventName(event.Name())
+	r.SetTraceID(f.Connection.Trace.ID)
+	r.SetSpanID(f.Connection.SpanID())
+	r.SetFlags(plog.DefaultLogRecordFlags.WithIsSampled(true))
+	w.flushFull()
+}
+
+// sum adds an event to its flow's sums. Whoever looks for the reason of a failure needs the connection itself.
+func (w *Writer) sum(event fields.Event, at time.Time, f *flow.Flow) {
+	if event == fields.Failed {
+		w.write(event, at, f)
+		return
+	}
+	if w.sums.add(event, at, f, w.now) {
+		w.sums.take(w.writeSum)
+	}
+}
+
+// writeSum writes the record of a flow's sums.
+func (w *Writer) writeSum(event fields.Event, f *flow.Flow) {
+	w.record(w.sumLine, event, f.Connection.At, f).SetEventName(event.SumName())
+	w.flushFull()
+}
+
+// record begins a record with what all have.
+func (w *Writer) record(line *fields.Line, event fields.Event, at time.Time, f *flow.Flow) plog.LogRecord {
+	line.Fill(event, f)
 	r := w.records.AppendEmpty()
 	r.SetTimestamp(pcommon.NewTimestampFromTime(at))
 	r.SetObservedTimestamp(pcommon.NewTimestampFromTime(f.Observed))
-	r.SetEventName(event.Name())
 	if warns(event, f.Connection.Reason) {
 		r.SetSeverityNumber(plog.SeverityNumberWarn)
 		r.SetSeverityText("WARN")
@@ -75,14 +127,15 @@ func (w *Writer) write(event fields.Event, at time.Time, f *flow.Flow) {
 		r.SetSeverityText("INFO")
 	}
 	if !w.events.NoBody {
-		r.Body().SetStr(w.line.Body())
+		r.Body().SetStr(line.Body())
 	}
-	w.line.CopyTo(r.Attributes())
-	r.SetTraceID(f.Connection.Trace.ID)
-	r.SetSpanID(f.Connection.SpanID())
-	r.SetFlags(plog.DefaultLogRecordFlags.WithIsSampled(true))
+	line.CopyTo(r.Attributes())
+	return r
+}
+
+func (w *Writer) flushFull() {
 	if w.records.Len() >= w.size {
-		w.Flush()
+		w.flush()
 	}
 }
 

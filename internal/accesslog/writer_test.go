@@ -31,8 +31,8 @@ func write(t *testing.T, connections ...*flow.Connection) plog.Logs {
 	for _, c := range connections {
 		w.Add(named(c), noon)
 	}
-	w.Flush()
-	w.Flush() // nothing more to pass on
+	w.flushAll()
+	w.flushAll() // nothing more to pass on
 	require.Len(t, batches, 1)
 	return batches[0]
 }
@@ -196,7 +196,7 @@ func TestBatchesAreHandedOverWhenFull(t *testing.T) {
 		c.Opened = false
 		w.Add(named(c), noon)
 	}
-	w.Flush()
+	w.flushAll()
 	require.Equal(t, []int{3, 3, 1}, sizes)
 }
 

@@ -62,6 +62,9 @@ const (
 func (r *Agent) loop(ctx context.Context) {
 	now := time.Now()
 	collectAt, periodAt := now.Add(r.interval), now.Add(r.needs.Period)
+	if r.sweepFirst {
+		collectAt = now // before a full ring leaves of an older connection's close only that it was one
+	}
 	var failed error
 	for {
 		until := time.Now().Add(readInterval)
@@ -79,7 +82,7 @@ func (r *Agent) loop(ctx context.Context) {
 			periodAt = later(periodAt, period, now)
 		}
 		r.namer.Settle(now)
-		r.flush()
+		r.flush(now)
 		if !now.Before(collectAt) {
 			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst))
 			r.sweepFirst = false
@@ -134,8 +137,8 @@ func (r *Agent) collect(now time.Time, all bool) error {
 	return errors.Join(err, r.probe.Sweep(all, r.add))
 }
 
-func (r *Agent) flush() {
+func (r *Agent) flush(now time.Time) {
 	for _, s := range r.sinks {
-		s.Flush()
+		s.Flush(now)
 	}
 }

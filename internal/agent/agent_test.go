@@ -143,6 +143,8 @@ func (noReport) StartMetricsOp(ctx context.Context) context.Context { return ctx
 func (noReport) EndMetricsOp(context.Context, string, int, error)   {}
 func (noReport) StartLogsOp(ctx context.Context) context.Context    { return ctx }
 func (noReport) EndLogsOp(context.Context, string, int, error)      {}
+func (noReport) StartTracesOp(ctx context.Context) context.Context  { return ctx }
+func (noReport) EndTracesOp(context.Context, string, int, error)    {}
 
 // newSubject makes an agent; change may be nil, and so may a consumer, which is a signal without a pipeline.
 func newSubject(t *testing.T, change func(*configured), metrics consumer.Metrics, logs consumer.Logs) *subject {
@@ -265,6 +267,37 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
+// The log that is added up has the sums of the metrics, once per interval and at the end.
+func TestAggregatedLogHasTheSumsOfTheMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
+		s := newSubject(t, func(s *configured) { s.accessLog.Aggregate = 10 * time.Second }, metrics, logs)
+		s.kernel.ends = []*probe.Record{closed(1), closed(2), failed(3)}
+		s.Start()
+		after(10 * time.Second)
+		require.Equal(t, []string{"kmesh.tcp.connection.failed"}, events(logs), "the names were waited for, and the interval is not over")
+		after(5*time.Second + readInterval)
+		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed"}, events(logs))
+		s.kernel.ends = []*probe.Record{closed(4)}
+		after(readInterval)
+		require.NoError(t, s.Stop(t.Context()))
+		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed", "kmesh.tcp.flow.closed"}, events(logs))
+
+		total := map[string]int64{}
+		for _, record := range records(logs) {
+			for name, value := range record.Attributes().AsRaw() {
+				if n, isNumber := value.(int64); isNumber {
+					total[name] += n
+				}
+			}
+		}
+		counted := sums(newest(t, metrics))
+		require.Equal(t, counted["kmesh.tcp.connections.closed"], total["connections"])
+		require.Equal(t, counted["kmesh.tcp.sent"], total["sent_bytes"])
+		require.Equal(t, counted["kmesh.tcp.received"], total["received_bytes"])
+	})
+}
+
 func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics, logs := new(consumertest.MetricsSink), new(consumertest.LogsSink)
@@ -326,7 +359,7 @@ func TestRecordsBecomeMetricsAndLogs(t *testing.T) {
 		assert.Equal(t, want, sums(newest(t, metrics)))
 		require.NoError(t, s.Stop(t.Context()))
 		assert.Equal(t, want, sums(newest(t, metrics)))
-		assert.Len(t, records(logs), 5, "nothing is told twice")
+		assert.Len(t, records(logs), 5, "nothing is reported twice")
 		assert.Empty(t, s.reported())
 		assert.Empty(t, s.logged.All())
 	})
@@ -408,7 +441,7 @@ func TestAReadingErrorIsReportedOnceAndReadingContinues(t *testing.T) {
 		s.kernel.fail(errors.New("again"))
 		after(time.Second)
 		assert.Len(t, s.reported(), 3)
-		assert.Equal(t, 2, s.logged.Len(), "another failure is told anew")
+		assert.Equal(t, 2, s.logged.Len(), "another failure is reported anew")
 		s.kernel.fail(nil)
 		after(time.Second)
 		require.NoError(t, s.Stop(t.Context()))
@@ -644,7 +677,7 @@ func TestSeriesOfAWorkloadThatIsGoneEnd(t *testing.T) {
 		assert.Equal(t, 4, marks, "one for each metric of the series, once")
 		flushes := len(metrics.AllMetrics())
 		after(10 * time.Second)
-		assert.Len(t, metrics.AllMetrics(), flushes, "there is nothing to tell any more")
+		assert.Len(t, metrics.AllMetrics(), flushes, "there is nothing more to report")
 		require.NoError(t, s.Stop(t.Context()))
 	})
 }

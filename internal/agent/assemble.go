@@ -21,19 +21,21 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
-// Probe is everything that an agent needs of a probe.Probe.
+// Probe is what an agent needs of a probe.Probe.
 type Probe interface {
+	reader
+	Stats() (probe.Stats, error)
+	FirstAtConnect() bool
+	Missing() []probe.Missing
+	io.Closer
+}
+
+// reader is what the loop needs of it.
+type reader interface {
 	Read(until time.Time, handle func(*probe.Record)) error
 	Sweep(all bool, handle func(*probe.Record)) error
 	Drain(handle func(*probe.Spilled)) error
 	Clock() probe.Clock
-	Tally() (probe.Tally, error)
-	Counts() probe.Counts
-	Maps() []probe.MapUse
-	Programs() []probe.ProgramUse
-	FirstAtConnect() bool
-	Missing() []probe.Missing
-	io.Closer
 }
 
 // openers open what an agent has of the kernel.

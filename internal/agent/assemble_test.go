@@ -154,18 +154,19 @@ func TestEachPartThatTheKernelRefusesIsWarnedOfOnceAndTheStatusStaysOK(t *testin
 func TestTheAgentObservesAtEveryCollection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSubject(t, nil, consumertest.NewNop(), consumertest.NewNop())
-		s.kernel.counts.Read, s.kernel.tally.Opened = 41, 42
+		s.kernel.stats = probe.Stats{
+			Tally: probe.Tally{Opened: 42}, Counts: probe.Counts{Read: 41},
+			Maps:     []probe.MapUse{{Name: "ends", Bytes: 16 << 20}},
+			Programs: []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}},
+		}
 		assert.Equal(t, &Observation{}, s.Observation(), "nothing yet")
 		s.Start()
 		s.kernel.give(closed(1), failed(2))
 		after(10*time.Second + readInterval)
 		o := s.Observation()
-		assert.Equal(t, uint64(41), o.Counts.Read)
-		assert.Equal(t, uint64(42), o.Tally.Opened)
+		assert.Equal(t, s.kernel.stats, o.Probe)
 		assert.Equal(t, flow.Counters{flow.Opened: 1, flow.Closed: 1, flow.Failed: 1, flow.Sent: 100, flow.Received: 2000, flow.Retransmits: 3, flow.Lost: 1}, o.Series.Exported)
 		assert.Equal(t, uint64(2), o.Queues["log"].Delivered)
-		assert.Equal(t, []probe.MapUse{{Name: "ends", Bytes: 16 << 20}}, o.Maps)
-		assert.Equal(t, []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}, o.Programs)
 		assert.Equal(t, identity.Held{Workloads: 2, Services: 1}, s.Held())
 		assert.True(t, s.InSync())
 		require.NoError(t, s.Stop(t.Context()))

@@ -22,7 +22,7 @@ import (
 func init() { testhost.BeTraffic() }
 
 // A node runs two pods on its network, one with each driver of a kubelet, and a process of its own: what the kernel's
-// records tell of each end is enough to tell who it was.
+// records have of each end is enough to name it.
 func TestPodsOnTheHostsNetworkAreDistinguished(t *testing.T) {
 	const nodeAddress, peerAddress = "10.244.7.1", "10.244.7.2"
 	network := testhost.NewNetwork(t)

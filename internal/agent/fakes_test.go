@@ -31,8 +31,7 @@ type fakeProbe struct {
 	// notFirst: other programs run before ours at connect.
 	notFirst bool
 	missing  []probe.Missing
-	tally    probe.Tally
-	counts   probe.Counts
+	stats    probe.Stats
 }
 
 func (p *fakeProbe) give(ends ...*probe.Record) {
@@ -100,16 +99,9 @@ func (p *fakeProbe) Drain(handle func(*probe.Spilled)) error {
 }
 
 func (p *fakeProbe) Clock() probe.Clock          { return probe.Clock{} }
-func (p *fakeProbe) Tally() (probe.Tally, error) { return p.tally, nil }
-func (p *fakeProbe) Counts() probe.Counts        { return p.counts }
-func (p *fakeProbe) Maps() []probe.MapUse        { return []probe.MapUse{{Name: "ends", Bytes: 16 << 20}} }
+func (p *fakeProbe) Stats() (probe.Stats, error) { return p.stats, nil }
 func (p *fakeProbe) FirstAtConnect() bool        { return !p.notFirst }
-
-func (p *fakeProbe) Missing() []probe.Missing { return p.missing }
-
-func (p *fakeProbe) Programs() []probe.ProgramUse {
-	return []probe.ProgramUse{{Name: "set_state", Runs: 8, Time: 2 * time.Microsecond}}
-}
+func (p *fakeProbe) Missing() []probe.Missing    { return p.missing }
 
 // open is probe.Open for a test.
 func (p *fakeProbe) open(o probe.Options) (Probe, error) {

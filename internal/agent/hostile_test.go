@@ -106,7 +106,7 @@ func TestAHundredThousandStrangersAndHostileNamesAreBoundedInWhatIsEmitted(t *te
 		c.ID, c.Source, c.Destination = uint64(peers+i+1), stranger(i), netip.AddrPortFrom(w.address, 80)
 		n.Add(c, flowtest.Noon)
 	}
-	logs.Flush()
+	logs.Flush(flowtest.Noon)
 
 	points, total := 0, map[string]int64{}
 	for metrics, n := range sets.Snapshot(flowtest.Noon.Add(5 * time.Second)).Batches() {

@@ -126,7 +126,7 @@ func (r *Agent) halt(ctx context.Context) error {
 		r.collect(now, false),
 	)
 	r.namer.Drain(now)
-	r.flush()
+	r.flush(now)
 	return err
 }
 

@@ -16,15 +16,12 @@ import (
 
 // Observation is what self telemetry shows. It is taken at every collection.
 type Observation struct {
-	Naming   naming.Stats
-	Series   sink.Series
-	Queues   map[string]delivery.QueueStats // of records, by what one is called: log, span
-	Tally    probe.Tally
-	Counts   probe.Counts
-	Maps     []probe.MapUse
-	Programs []probe.ProgramUse
-	NAT      conntrack.Stats
-	// Earlier is of the agents that had the same programs before; Tally has the ends that they counted, too.
+	Naming naming.Stats
+	Series sink.Series
+	Queues map[string]delivery.QueueStats // of records, by what one is called: log, span
+	Probe  probe.Stats
+	NAT    conntrack.Stats
+	// Earlier is of the agents that had the same programs before; the tally of Probe has the ends that they counted, too.
 	Earlier Audit
 }
 
@@ -43,8 +40,8 @@ func sum(a, b flow.Counters) flow.Counters {
 
 // TotalsLost returns what no series counted, because the spill map was full.
 func (o *Observation) TotalsLost() flow.Counters {
-	lost := deltas(&o.Tally.SpillLost)
-	lost[flow.Closed], lost[flow.Failed] = int64(o.Tally.SpillLostClosed), int64(o.Tally.SpillLostFailed)
+	lost := deltas(&o.Probe.Tally.SpillLost)
+	lost[flow.Closed], lost[flow.Failed] = int64(o.Probe.Tally.SpillLostClosed), int64(o.Probe.Tally.SpillLostFailed)
 	return lost
 }
 
@@ -75,18 +72,15 @@ func (r *Agent) InSync() bool { return r.source.InSync() }
 
 // observe takes what self telemetry will show.
 func (r *Agent) observe() {
-	tally, err := r.probe.Tally()
+	stats, err := r.probe.Stats()
 	if err != nil {
 		return // reading will fail with it too
 	}
 	o := &Observation{
-		Naming:   r.namer.Stats(),
-		Tally:    tally,
-		Counts:   r.probe.Counts(),
-		Maps:     r.probe.Maps(),
-		Programs: r.probe.Programs(),
-		Earlier:  r.earlier,
-		Queues:   make(map[string]delivery.QueueStats),
+		Naming:  r.namer.Stats(),
+		Probe:   stats,
+		Earlier: r.earlier,
+		Queues:  make(map[string]delivery.QueueStats),
 	}
 	for _, s := range r.sinks {
 		stats := s.Stats()

@@ -17,8 +17,8 @@ type Sink interface {
 	// Needs does not change.
 	Needs() sink.Needs
 	Start()
-	// Flush passes on the records that were made; it follows each reading.
-	Flush()
+	// Flush passes on the records that are due; it follows each reading.
+	Flush(now time.Time)
 	// Collect follows each collection, when all open connections were read.
 	Collect(now time.Time)
 	// Idle returns whether nothing waits for the next consumer.

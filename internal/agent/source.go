@@ -5,6 +5,8 @@
 package agent
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -12,10 +14,14 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
 )
 
+// longestSpread is the time over which the agents of all nodes begin to ask the API server, when they start together.
+const longestSpread = 2 * time.Second
+
 // newSource makes the source of identities, which is not started.
 func newSource(s *Settings) (identity.Source, error) {
 	return s.Identity.Source.NewSource(identity.SourceSettings{
 		HostName: s.HostName, NodeName: s.NodeName, Retain: s.Identity.Retain, Settle: s.Identity.Settle, Logger: s.Logger,
+		Spread:   min(longestSpread, s.Identity.Settle/2), // the first records wait for settle
 		OnStatus: func(err error) { s.Status(partIdentity, err) },
 		OpenLocator: func() identity.LocatorCloser {
 			if tree := openCgroups(s.CgroupPath, s.Logger); tree != nil {
@@ -31,7 +37,7 @@ func namesProcesses(can identity.Capabilities) bool {
 	return can.Processes || can.Cgroups && cgroup.ByProcess()
 }
 
-// openCgroups watches the cgroups, which tell pods on the host's network apart; nil: only their addresses do.
+// openCgroups watches the cgroups, which distinguish pods on the host's network; nil: only their ports do.
 func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
 	root, err := probe.CgroupRoot(path)
 	var tree *cgroup.Tree

@@ -28,10 +28,10 @@ func (r *Agent) logSurroundings(settings *Settings, pidNamespace string, continu
 	if err != nil {
 		cgroup = err.Error()
 	}
-	tally, err := r.probe.Tally()
+	stats, err := r.probe.Stats()
 	r.logger.Info("the receiver runs", zap.Error(err),
 		zap.String("identity_source", settings.Identity.Name), zap.String("cgroup", cgroup),
-		zap.Uint64("older_connections", tally.Found), zap.Bool("continues_after_reload", continues),
+		zap.Uint64("older_connections", stats.Tally.Found), zap.Bool("continues_after_reload", continues),
 		zap.Strings("capabilities", capabilities()))
 }
 

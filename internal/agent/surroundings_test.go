@@ -66,7 +66,7 @@ func TestAGoodStartIsOneLine(t *testing.T) {
 	settings.Identity.Name, settings.Identity.Source = "host", host.NewDefaultConfig()
 	settings.CgroupPath = t.TempDir()
 	kernel := &fakeProbe{}
-	kernel.tally.Found = 7
+	kernel.stats.Tally.Found = 7
 	r, err := New(settings.complete(), WithProbe(kernel.open), inPIDNamespace(t, initialPIDNamespace))
 	require.NoError(t, err)
 	require.NoError(t, r.Close())

@@ -23,5 +23,8 @@ var eventNames = [...]string{
 // Name returns the EventName of its log records.
 func (e Event) Name() string { return eventNames[e] }
 
+// SumName returns the EventName of the log records that have sums over connections.
+func (e Event) SumName() string { return "kmesh.tcp.flow." + e.String() }
+
 // String returns the field's and the configuration's spelling.
 func (e Event) String() string { return eventNames[e][len("kmesh.tcp.connection."):] }

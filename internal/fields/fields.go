@@ -18,12 +18,16 @@ const (
 	Log     Use = 1 << iota // the access log
 	Span                    // spans
 	TCPInfo                 // either, with the details of tcp_info
+	Sum                     // the access log's sums over connections
+
+	each  = Log | Span // every record of one connection
+	every = each | Sum
 )
 
 // field is an attribute of a record. One of text, number and format gives its value.
 type field struct {
 	name string
-	use  Use                // 0: every record has it
+	use  Use
 	body func(*record) bool // whether the body has it, too; nil: never
 	// optional fields are absent while their value is unknown.
 	optional bool
@@ -35,32 +39,34 @@ type field struct {
 
 // fields are all fields, in the contract's order; a record has at most maxFields. To add one, add it here.
 var fields = []field{
-	{name: "src.addr", body: always, format: func(to []byte, r *record) []byte { return r.connection.Source.AppendTo(to) }},
-	{name: "src.workload", body: always, text: func(r *record) string { return r.source.pod }},
-	{name: "src.namespace", body: always, text: func(r *record) string { return r.source.namespace }},
-	{name: "dst.addr", body: always, format: func(to []byte, r *record) []byte { return r.connection.Destination.AppendTo(to) }},
-	{name: "dst.service", body: always, text: func(r *record) string { return r.flow.DestinationService() }},
-	{name: "dst.workload", body: always, text: func(r *record) string { return r.destination.pod }},
-	{name: "dst.namespace", body: always, text: func(r *record) string { return r.destination.namespace }},
-	{name: "direction", use: Log, body: always, text: func(r *record) string { return r.connection.Direction.String() }},
-	{name: "sent_bytes", body: always, number: func(r *record) int64 { return r.connection.Total[flow.Sent] }},
-	{name: "received_bytes", body: always, number: func(r *record) int64 { return r.connection.Total[flow.Received] }},
+	{name: "src.addr", use: each, body: always, format: func(to []byte, r *record) []byte { return r.connection.Source.AppendTo(to) }},
+	{name: "src.workload", use: every, body: always, text: func(r *record) string { return r.source.pod }},
+	{name: "src.namespace", use: every, body: always, text: func(r *record) string { return r.source.namespace }},
+	{name: "dst.addr", use: each, body: always, format: func(to []byte, r *record) []byte { return r.connection.Destination.AppendTo(to) }},
+	{name: "dst.service", use: every, body: always, text: func(r *record) string { return r.flow.DestinationService() }},
+	{name: "dst.workload", use: every, body: always, text: func(r *record) string { return r.destination.pod }},
+	{name: "dst.namespace", use: every, body: always, text: func(r *record) string { return r.destination.namespace }},
+	{name: "direction", use: Log | Sum, body: always, text: func(r *record) string { return r.connection.Direction.String() }},
+	{name: "sent_bytes", use: every, body: always, number: func(r *record) int64 { return r.connection.Total[flow.Sent] }},
+	{name: "received_bytes", use: every, body: always, number: func(r *record) int64 { return r.connection.Total[flow.Received] }},
 	{name: "duration", use: Log, body: always, format: func(to []byte, r *record) []byte { return append(to, r.connection.Duration.String()...) }},
-	{name: "event", body: unlessClosed, text: func(r *record) string { return r.event.String() }},
-	{name: "start_time", use: Log, format: func(to []byte, r *record) []byte { return r.seconds.append(to, r.connection.Start) }},
-	{name: "state", text: func(r *record) string { return r.connection.State.String() }},
-	{name: "retransmissions", number: func(r *record) int64 { return r.connection.Total[flow.Retransmits] }},
-	{name: "packet_loss", number: func(r *record) int64 { return r.connection.Total[flow.Lost] }},
-	{name: "srtt", optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.SRTT) }},
-	{name: "min_rtt", optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.MinRTT) }},
-	{name: "close_reason", optional: true, text: closeReason},
+	{name: "event", use: every, body: unlessClosed, text: func(r *record) string { return r.event.String() }},
+	{name: "start_time", use: Log | Sum, format: func(to []byte, r *record) []byte { return r.seconds.append(to, r.connection.Start) }},
+	{name: "state", use: each, text: func(r *record) string { return r.connection.State.String() }},
+	{name: "retransmissions", use: every, number: func(r *record) int64 { return r.connection.Total[flow.Retransmits] }},
+	{name: "packet_loss", use: every, number: func(r *record) int64 { return r.connection.Total[flow.Lost] }},
+	{name: "srtt", use: each, optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.SRTT) }},
+	{name: "min_rtt", use: each, optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.MinRTT) }},
+	{name: "close_reason", use: every, optional: true, text: closeReason},
 	{name: "error.type", use: Log, body: always, optional: true, text: errorType},
-	{name: "src.identity", optional: true, text: func(r *record) string { return r.source.Principal }},
-	{name: "dst.identity", optional: true, text: func(r *record) string { return r.destination.Principal }},
-	{name: "src.cluster", optional: true, text: func(r *record) string { return r.source.Cluster }},
-	{name: "dst.cluster", optional: true, text: func(r *record) string { return r.destination.Cluster }},
-	{name: "connection.id", format: func(to []byte, r *record) []byte { return strconv.AppendUint(to, r.connection.ID, 16) }},
-	{name: "connect_duration", optional: true, format: connectDuration},
+	{name: "src.identity", use: every, optional: true, text: func(r *record) string { return r.source.Principal }},
+	{name: "dst.identity", use: every, optional: true, text: func(r *record) string { return r.destination.Principal }},
+	{name: "src.cluster", use: every, optional: true, text: func(r *record) string { return r.source.Cluster }},
+	{name: "dst.cluster", use: every, optional: true, text: func(r *record) string { return r.destination.Cluster }},
+	{name: "connection.id", use: each, format: func(to []byte, r *record) []byte { return strconv.AppendUint(to, r.connection.ID, 16) }},
+	{name: "connect_duration", use: each, optional: true, format: connectDuration},
+	{name: "connections", use: Sum, body: always, number: func(r *record) int64 { return r.connection.Total[flow.Opened] + r.connection.Total[flow.Closed] }},
+	{name: "duration_sum", use: Sum, body: always, format: func(to []byte, r *record) []byte { return append(to, r.connection.Duration.String()...) }},
 	{name: "error.type", use: Span, optional: true, text: problem},
 	{name: "network.transport", use: Span, text: func(*record) string { return "tcp" }},
 	{name: "network.type", use: Span, text: func(r *record) string { return networkType(r.connection.Destination.Addr()) }},
@@ -93,10 +99,10 @@ func detail(name string, of func(*flow.TCPInfo) uint32) field {
 // used returns the fields of a use, in order.
 func used(use Use) (all []field) {
 	for _, f := range fields {
-		if f.use != 0 && f.use&use == 0 {
+		if f.use&use == 0 {
 			continue
 		}
-		if use&Log == 0 {
+		if use&(Log|Sum) == 0 {
 			f.body = nil
 		}
 		all = append(all, f)

@@ -43,6 +43,9 @@ type Index struct {
 	holders    *ledger[address, Workload]
 	byAddress  *ledger[address, Service]
 	byIdentity *ledger[ServiceKey, Service]
+	byNodePort *ledger[uint16, Service]
+	byHostPort *ledger[hostPort, Workload]
+	declared   map[string][]uint16           // the host ports of workloads that have any, by UID
 	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
 	locator    Locator                       // nil: none
 	gap        *Gap                          // nil: there is none
@@ -72,6 +75,9 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 		holders:    newLedger[address](func(a, b *Workload) bool { return a.UID < b.UID }),
 		byAddress:  newLedger[address](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
+		byNodePort: newLedger[uint16](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
+		byHostPort: newLedger[hostPort](func(a, b *Workload) bool { return a.UID < b.UID }),
+		declared:   make(map[string][]uint16),
 		byPod:      xsync.NewMap[PodUID, *Workload](),
 	}
 	for _, option := range options {
@@ -160,10 +166,14 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	}
 	at := momentOf(now)
 	if old != nil && over { // its version before had the addresses since its own beginning
-		x.holders.move(old, had, tenureOf(w, Span{From: span.From}, now), plain(w.Addresses), leaveAt(left, now), at)
+		begins := tenureOf(w, Span{From: span.From}, now)
+		x.holders.move(old, had, begins, plain(w.Addresses), leaveAt(left, now), at)
 		x.holders.move(w, plain(w.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
+		x.byHostPort.move(old, x.hostPorts(old), begins, x.hostPorts(w), leaveAt(left, now), at)
+		x.byHostPort.move(w, x.hostPorts(w), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	} else {
 		x.holders.move(old, had, tenureOf(w, span, now), plain(w.Addresses), leaveAt(left, now), at)
+		x.byHostPort.move(old, x.hostPorts(old), tenureOf(w, span, now), x.hostPorts(w), leaveAt(left, now), at)
 	}
 	if w.PodUID != (PodUID{}) && !x.isElsewhere(w) {
 		x.byPod.Store(w.PodUID, w)
@@ -173,6 +183,7 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	}
 	x.named[w.Names]++
 	if over {
+		delete(x.declared, w.UID)
 		x.depart(w, at)
 		x.observed(old, nil)
 	} else {
@@ -206,6 +217,8 @@ func (x *Index) Drop(w *Workload, span Span, now time.Time) {
 func (x *Index) drop(old *Workload, span Span, now time.Time) {
 	at := momentOf(now)
 	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
+	x.byHostPort.move(old, x.hostPorts(old), tenure[Workload]{}, nil, leaveAt(span, now), at)
+	delete(x.declared, old.UID)
 	x.held.Workloads--
 	x.depart(old, at)
 	x.observed(old, nil)
@@ -265,13 +278,15 @@ func (x *Index) UpsertService(s *Service, since, now time.Time) {
 	}
 	var had []address
 	var key []ServiceKey
+	var ports []uint16
 	if old != nil {
-		had, key = plain(old.Addresses), []ServiceKey{s.Key()}
+		had, key, ports = plain(old.Addresses), []ServiceKey{s.Key()}, old.onNodes()
 	}
 	at := momentOf(now)
 	next := tenureOf(s, Since(since, now), now)
 	x.byAddress.move(old, had, next, plain(s.Addresses), leave{until: at}, at)
 	x.byIdentity.move(old, key, next, []ServiceKey{s.Key()}, leave{until: at}, at)
+	x.byNodePort.move(old, ports, next, s.onNodes(), leave{until: at}, at)
 	if old == nil {
 		x.held.Services++
 	}
@@ -290,6 +305,7 @@ func (x *Index) RemoveService(key ServiceKey, now time.Time) {
 	at := momentOf(now)
 	x.byAddress.move(old, plain(old.Addresses), tenure[Service]{}, nil, leave{until: at}, at)
 	x.byIdentity.move(old, []ServiceKey{key}, tenure[Service]{}, nil, leave{until: at}, at)
+	x.byNodePort.move(old, old.onNodes(), tenure[Service]{}, nil, leave{until: at}, at)
 	x.held.Services--
 	x.observedService(old, nil)
 	x.generation.Add(1)
@@ -328,6 +344,8 @@ func (x *Index) Expire(now time.Time) {
 	x.holders.expire(until)
 	x.byAddress.expire(until)
 	x.byIdentity.expire(until)
+	x.byNodePort.expire(until)
+	x.byHostPort.expire(until)
 }
 
 // Generation changes with everything that is published or removed, with every process that was found, and with the gap.

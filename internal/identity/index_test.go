@@ -91,7 +91,7 @@ func TestBytesOfTheForgottenAreNotTheSuccessors(t *testing.T) {
 	x.Remove("old", after(100))
 	x.Upsert(pod("new", "10.244.0.5"), after(101), after(101))
 	x.Expire(after(160))
-	// It began within the lag of the new one's beginning: only the memory of the old one's end tells.
+	// It began within the lag of the new one's beginning: only the memory of the old one's end decides.
 	require.Equal(t, "nobody", who(x, "10.244.0.5:80", after(99)))
 	require.Equal(t, "new", who(x, "10.244.0.5:80", after(100)))
 }
@@ -115,7 +115,7 @@ func TestAChangedWorkloadLosesItsOldAddresses(t *testing.T) {
 	require.Equal(t, "a", who(x, "10.244.0.6:80", after(11)))
 	w, settled := x.Resolve(End{Address: netip.MustParseAddrPort("[fd00::5]:80")}, after(5))
 	require.True(t, settled)
-	require.Equal(t, "renamed", w.Name, "an address that stays tells the newest names, whenever the connection began")
+	require.Equal(t, "renamed", w.Name, "an address that stays has the newest names, whenever the connection began")
 	require.Equal(t, Held{Workloads: 1}, x.Held())
 
 	x.Remove("a", after(20))
@@ -179,7 +179,7 @@ func TestTheNodeAnswersForWhoeverIsOnItsNetwork(t *testing.T) {
 	require.Equal(t, "node", who(x, "172.18.0.2:5", noon))
 	x.Upsert(pod("exporter", "172.18.0.2").onHostNetwork().behind("exporter", Port{9100, 9100}), ever, noon)
 	require.Equal(t, "exporter", who(x, "172.18.0.2:9100", noon), "its service's port")
-	require.Equal(t, "node", who(x, "172.18.0.2:10250", noon), "the kubelet, or the exporter as a client: nobody can tell")
+	require.Equal(t, "node", who(x, "172.18.0.2:10250", noon), "the kubelet, or the exporter as a client: nobody can know")
 	x.Upsert(pod("dns", "172.18.0.2").onHostNetwork(), ever, noon)
 	require.Equal(t, "node", who(x, "172.18.0.2:53", noon))
 	x.Remove("node", noon)
@@ -266,7 +266,7 @@ func TestNamesAreKnownUntilTheLastOfThemIsForgotten(t *testing.T) {
 		t.Fatal("nobody has them")
 	}
 	if x.Generation() == before {
-		t.Fatal("nobody was told")
+		t.Fatal("nobody was notified")
 	}
 }
 

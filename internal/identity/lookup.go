@@ -15,7 +15,9 @@ func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
 	if h != nil && end.Local == nil && h.alone(moment) && x.gapInto(moment) < 0 {
 		return h.holder, !x.incomplete.Load() // nearly always
 	}
-	q := question{x: x, address: a, port: end.Address.Port(), local: end.Local != nil, history: h, at: moment, time: at}
+	q := question{
+		x: x, address: a, port: end.Address.Port(), server: end.Server, local: end.Local != nil, history: h, at: moment, time: at,
+	}
 	if end.Local == nil || x.locator == nil {
 		w, settled = q.byAddress(PlaceUnknown)
 	} else {
@@ -29,6 +31,7 @@ type question struct {
 	x       *Index
 	address netip.Addr
 	port    uint16
+	server  bool               // the port is that of a listener
 	local   bool               // it is an end of this node
 	history *history[Workload] // of the address; nil: nobody ever had it
 	at      moment
@@ -53,6 +56,11 @@ func (q *question) byAddress(place Place) (w *Workload, settled bool) {
 		return q.confirmed(owner)
 	}
 	w = sharerOf(q.history, moment, q.port, place == PlaceHost)
+	if w != nil && w.Node && q.server && place != PlaceHost {
+		if pod := q.x.declarer(w.Name, q.port, moment); pod != nil && (!q.local || pod.HostNetwork) {
+			w = pod
+		}
+	}
 	return w, settled && q.x.gapInto(q.at) < 0 && (w != nil || place != PlaceHost)
 }
 
@@ -60,7 +68,7 @@ func (q *question) byAddress(place Place) (w *Workload, settled bool) {
 func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
 	moment, known, _ := q.moment()
 	if known && local.Cgroup <= RootCgroup && q.x.gapInto(q.at) < 0 {
-		// Only /proc could tell more, which is not asked about every connection.
+		// Only /proc knows more, and it is not read for every connection.
 		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) {
 			return owner, true
 		}
@@ -265,7 +273,7 @@ func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service
 	a := plainAddr(asked.Addr())
 	h := x.byAddress.read(addressOf(a))
 	if h == nil {
-		return nil
+		return x.nodePortAt(asked, at)
 	}
 	var own, external *Service
 	if former := h.former(at); former != nil && !former.covers(at) {
@@ -276,7 +284,7 @@ func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service
 	}
 	moment, ok, _ := h.moment(at, x.lag)
 	if !ok {
-		return nil
+		return x.nodePortAt(asked, at)
 	}
 	for t := range h.all {
 		switch {
@@ -294,7 +302,16 @@ func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service
 	case external != nil && (translated || !x.owned(a, at)) && (own == nil && !x.clusterIP(h, a, moment)):
 		return external
 	}
-	return nil
+	return x.nodePortAt(asked, at)
+}
+
+// nodePortAt is the service behind a node's address and port.
+func (x *Index) nodePortAt(asked netip.AddrPort, at moment) *Service {
+	s := x.nodePort(asked.Port(), at)
+	if s == nil || x.nodeAt(addressOf(plainAddr(asked.Addr())), at) == nil {
+		return nil
+	}
+	return s
 }
 
 // clusterIP returns whether the address is a service's own, whatever its ports.

@@ -12,7 +12,7 @@ import (
 type PodUID [16]byte
 
 // ParsePodUID reads 32 hexadecimal digits, as they are or grouped as a UUID's by '-', or by '_' as systemd has it. Any
-// other text is no UID that a path could tell.
+// other text is no UID that a path could have.
 func ParsePodUID[T ~string](text T) (uid PodUID, ok bool) {
 	var digits [2 * len(uid)]byte
 	switch len(text) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// places is a Locator that knows what it was told; the key is the cgroup.
+// places is a Locator that knows what it was given; the key is the cgroup.
 type places struct {
 	of         map[uint64]PodUID
 	sought     map[uint64]bool
@@ -94,7 +94,7 @@ func TestThePlaceOfAProcessDecidesWhereAnAddressIsShared(t *testing.T) {
 		{"a process of the node at a pod's port", "192.0.2.1:8080", inHost, "node"},
 		{"a cgroup that is gone: the port", "192.0.2.1:8080", inGone, "b"},
 		{"a cgroup that is gone: the node", "192.0.2.1:40000", inGone, "node"},
-		{"a pod that nobody told of", "192.0.2.1:40000", inStranger, "nobody, yet"},
+		{"a pod that nobody knows", "192.0.2.1:40000", inStranger, "nobody, yet"},
 		{"a pod's own address, whoever speaks for it", "10.244.0.5:40000", inProxy, "own"},
 		{"a pod's own address, and a process of the node", "10.244.0.5:40000", inHost, "own"},
 		{"loopback", "127.0.0.1:40000", inA, "a"},
@@ -105,7 +105,7 @@ func TestThePlaceOfAProcessDecidesWhereAnAddressIsShared(t *testing.T) {
 	} {
 		require.Equal(t, c.want, local(x, c.addr, c.cgroup, after(10)), c.name)
 	}
-	require.Equal(t, "b", who(x, "192.0.2.1:8080", after(10)), "the other side is told by its port")
+	require.Equal(t, "b", who(x, "192.0.2.1:8080", after(10)), "the other side is known by its port")
 	require.Equal(t, "node", who(x, "192.0.2.1:9090", after(10)))
 }
 

@@ -17,6 +17,7 @@ type Service struct {
 	Addresses []netip.Addr
 	External  []netip.Addr // of these, which anybody could list
 	Ports     []Port       // none: the ports are not known, any may be the service's
+	NodePorts []NodePort   // of these, those that every node listens for
 }
 
 // ServiceKey identifies a service, as `default/httpbin.default.svc.cluster.local` does in the workload API.
@@ -24,6 +25,9 @@ type ServiceKey struct{ Namespace, Host string }
 
 // Port of a service, and the port of the workloads behind it; Target is 0 where it differs from workload to workload.
 type Port struct{ Service, Target uint16 }
+
+// NodePort is a port that every node has for a service's.
+type NodePort struct{ Node, Service uint16 }
 
 // Key identifies the service.
 func (s *Service) Key() ServiceKey { return ServiceKey{s.Namespace, s.Host} }
@@ -38,10 +42,20 @@ func (s *Service) listens(port uint16) bool {
 	return len(s.Ports) == 0 || slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Service == port })
 }
 
+// onNodes are the ports that every node has for the service.
+func (s *Service) onNodes() []uint16 {
+	all := make([]uint16, len(s.NodePorts))
+	for i, p := range s.NodePorts {
+		all[i] = p.Node
+	}
+	return all
+}
+
 // external returns whether the address is one that anybody could list.
 func (s *Service) external(a netip.Addr) bool { return slices.Contains(s.External, a) }
 
 func (s *Service) equal(o *Service) bool {
 	return s.Host == o.Host && s.Name == o.Name && s.Namespace == o.Namespace &&
-		slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.External, o.External) && slices.Equal(s.Ports, o.Ports)
+		slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.External, o.External) && slices.Equal(s.Ports, o.Ports) &&
+		slices.Equal(s.NodePorts, o.NodePorts)
 }

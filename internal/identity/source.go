@@ -58,7 +58,9 @@ type SourceSettings struct {
 	NodeName string        // of the Kubernetes node; empty: unknown
 	Retain   time.Duration // how long a removed workload still answers for its last connections
 	Settle   time.Duration // how long a record waits for an answer that is settled
-	Logger   *zap.Logger   // nil: none
+	// Spread is the time over which agents that start together come to a server that all of them ask.
+	Spread time.Duration
+	Logger *zap.Logger // nil: none
 	// OnStatus gets the error when the source loses sync, and nil when it is in sync again. It is called from another
 	// goroutine, and on changes only. nil: nobody.
 	OnStatus func(error)

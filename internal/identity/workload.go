@@ -61,6 +61,25 @@ func (m *Membership) serves(target uint16) bool {
 	return slices.ContainsFunc(m.Ports, func(p Port) bool { return p.Target == target })
 }
 
+// Behind returns whether the workload is behind a service. It is false for nil.
+func (w *Workload) Behind(service ServiceKey) bool {
+	return w != nil && slices.ContainsFunc(w.Services, func(m Membership) bool { return m.Service == service })
+}
+
+// Ambiguous returns whether several services may have led to a port of the workload. It is false for nil.
+func (w *Workload) Ambiguous(port uint16) bool {
+	if w == nil || len(w.Services) < 2 {
+		return false
+	}
+	serving := 0
+	for i := range w.Services {
+		if w.Services[i].serves(port) {
+			serving++
+		}
+	}
+	return serving != 1
+}
+
 // serves returns whether any service of the workload ends at its port.
 func (w *Workload) serves(target uint16) bool {
 	for i := range w.Services {

@@ -135,7 +135,7 @@ func holdAll(n int) error {
 
 func entriesOfConnections(t *testing.T, p *Probe) uint64 {
 	t.Helper()
-	for _, use := range p.Maps() {
+	for _, use := range p.maps() {
 		if use.Name == "connections" {
 			return use.Entries
 		}

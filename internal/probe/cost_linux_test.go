@@ -30,7 +30,7 @@ func BenchmarkPrograms(b *testing.B) {
 	defer func() { _ = counting.Close() }()
 	host := testhost.NewNetwork(b).Host("both", "10.244.0.11/24")
 	host.Run("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
-	before := p.Programs()
+	before := p.programs()
 	b.ResetTimer()
 	host.Do(func() {
 		for left := b.N; left > 0 && err == nil; left -= 1000 {
@@ -43,7 +43,7 @@ func BenchmarkPrograms(b *testing.B) {
 		b.Fatal(err)
 	}
 	var runs, took float64
-	for i, use := range p.Programs() {
+	for i, use := range p.programs() {
 		runs += float64(use.Runs - before[i].Runs)
 		took += float64((use.Time - before[i].Time).Nanoseconds())
 		if n := float64(use.Runs - before[i].Runs); n > 0 {

@@ -36,7 +36,7 @@ func to(address netip.AddrPort) func(*Record) bool {
 	return func(r *Record) bool { return ours(r) && AddrPort(&r.Destination) == address }
 }
 
-// ending is what a record tells of how it ended.
+// ending is what a record has of how a connection ended.
 type ending struct {
 	kind  bpf.TCPRecordKind
 	state State
@@ -80,16 +80,16 @@ func TestEndsOfConnectsThatFail(t *testing.T) {
 			attempts = append(attempts, &a)
 		}
 	}
-	told := map[netip.AddrPort][]Record{}
+	reported := map[netip.AddrPort][]Record{}
 	for _, r := range readUntil(t, p, ours, atLeast(len(attempts))) {
-		told[AddrPort(&r.Destination)] = append(told[AddrPort(&r.Destination)], r)
+		reported[AddrPort(&r.Destination)] = append(reported[AddrPort(&r.Destination)], r)
 	}
 	for _, a := range attempts {
 		t.Run(fmt.Sprint(a.name, " ", a.address.Addr()), func(t *testing.T) {
 			assert.ErrorIs(t, a.client.outcome(), a.seen)
 			a.client.close()
-			require.Len(t, told[a.address], 1)
-			r := told[a.address][0]
+			require.Len(t, reported[a.address], 1)
+			r := reported[a.address][0]
 			assert.Equal(t, a.want, endingOf(&r))
 			assert.Equal(t, Counters{Retransmits: r.Total.Retransmits, Lost: r.Total.Lost}, r.Total)
 			assert.Equal(t, r.Total, r.Delta)

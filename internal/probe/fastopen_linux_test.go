@@ -28,7 +28,7 @@ func (c *conversation) fastConnect(n int) {
 	c.client.wrote += uint64(sent)
 }
 
-// inSYN tells whether the peer took the data of the SYN.
+// inSYN returns whether the peer took the data of the SYN.
 func (s *socket) inSYN() bool {
 	s.t.Helper()
 	const tcpiOptSYNData = 32

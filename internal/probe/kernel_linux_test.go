@@ -51,7 +51,7 @@ func readUntil(t *testing.T, p *Probe, keep func(*Record) bool, done func([]Reco
 
 func port(r *Record) uint16 { return AddrPort(&r.Destination).Port() }
 
-// ours tells the test's own connections from those of whatever else runs here.
+// ours distinguishes the test's own connections from those of whatever else runs here.
 func ours(r *Record) bool { return r.Process.Pid == uint32(os.Getpid()) }
 
 func toPort(n uint16) func(*Record) bool {
@@ -168,7 +168,7 @@ func sendAndRead(t *testing.T, from, to *net.TCPConn, n int) {
 	require.NoError(t, <-sent)
 }
 
-func TestEachEndOfAConnectionIsToldOnceWithItsPayload(t *testing.T) {
+func TestEachEndOfAConnectionIsReportedOnceWithItsPayload(t *testing.T) {
 	for name, addresses := range map[string]struct{ listen, source, destination string }{
 		"IPv4":        {"10.244.0.11:80", "10.244.0.10", "10.244.0.11"},
 		"IPv6":        {"[fd00::11]:80", "fd00::10", "fd00::11"},

@@ -32,7 +32,7 @@ func sweep(t *testing.T, p *Probe, all bool, keep func(*Record) bool) []Record {
 	return records
 }
 
-func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
+func TestAnOpenConnectionIsReportedOnlyWhenItMoved(t *testing.T) {
 	p := open(t, Options{})
 	sleep, httpbin := hosts(t)
 	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
@@ -55,13 +55,13 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	// Once everything is acknowledged nothing moves any more.
 	require.Eventually(t, func() bool { return len(sweep(t, p, false, isIt)) == 0 }, within, 10*time.Millisecond)
 	resting := sweep(t, p, true, isIt)
-	require.Len(t, resting, 2, "all of them are told when asked for")
+	require.Len(t, resting, 2, "all of them are reported when asked for")
 	for _, r := range resting {
 		assert.Zero(t, r.Delta)
 		assert.Equal(t, uint64(12), r.Total.Sent+r.Total.Received)
 	}
 
-	for _, use := range p.Maps() {
+	for _, use := range p.maps() {
 		if use.Name != "connections" { // whose memory is the sockets'
 			assert.NotZero(t, use.Bytes, use.Name)
 		} else {
@@ -76,7 +76,7 @@ func TestAnOpenConnectionIsToldOnlyWhenItMoved(t *testing.T) {
 	outbound = end(t, closed, uint32(Outbound), uint32(KindClosed))
 	assert.Equal(t, [2]uint64{3, 0}, [2]uint64{outbound.Delta.Sent, outbound.Delta.Opened})
 	assert.Equal(t, [2]uint64{8, 7}, [2]uint64{outbound.Total.Sent, outbound.Total.Received})
-	assert.Empty(t, sweep(t, p, true, isIt), "a connection that is over is told no more")
+	assert.Empty(t, sweep(t, p, true, isIt), "a connection that is over is not reported any more")
 }
 
 // connect makes a blocking connect(2), which an ICMP error ends only while the socket
@@ -105,7 +105,7 @@ func connect(t *testing.T, host *testhost.Host, to netip.AddrPort, timeout time.
 	return err
 }
 
-func TestAFailedConnectIsToldWithItsReason(t *testing.T) {
+func TestAFailedConnectIsReportedWithItsReason(t *testing.T) {
 	p := open(t, Options{})
 	sleep, httpbin := hosts(t)
 	httpbin.Run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; "+
@@ -215,7 +215,7 @@ func TestLoopbackIsLeftOutUnlessAskedFor(t *testing.T) {
 		exchange(t, client, server, 1, 1)
 		client6, server6 := pair(t, httpbin, listen(t, httpbin, "[::1]:80"))
 		exchange(t, client6, server6, 1, 1)
-		// A last one that is always told marks the end of what can come.
+		// A last one that is always reported marks the end of what can come.
 		own := listen(t, httpbin, "10.244.0.11:81")
 		clientOwn, serverOwn := pair(t, httpbin, own)
 		exchange(t, clientOwn, serverOwn, 1, 1)

@@ -70,7 +70,7 @@ func lockNode(l *loader) (*nodeLock, error) {
 		return nil, noLock{err}
 	}
 	defer list.close()
-	if _, err := list.read(); err != nil { // which tells our own number
+	if _, err := list.read(); err != nil { // which has our own number
 		return nil, err
 	}
 	var self uint32

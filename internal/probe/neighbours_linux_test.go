@@ -50,9 +50,9 @@ func deny(t *testing.T, address netip.Addr) {
 }
 
 // A connect that a policy refuses in connect(2) is none: it has no state and no packet, and
-// the application is told EPERM. We tell nothing of it, and what the socket does next is as
+// the application gets EPERM. We report nothing of it, and what the socket does next is as
 // that of any other.
-func TestAConnectThatAnotherProgramDeniesIsNotTold(t *testing.T) {
+func TestAConnectThatAnotherProgramDeniesIsNotReported(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		t.Run(map[bool]string{true: "attached before us", false: "attached after us"}[before], func(t *testing.T) {
 			denied := unix.SockaddrInet4{Addr: [4]byte{10, 244, 0, 99}, Port: 81}
@@ -174,21 +174,21 @@ func TestOthersAtTheTracepointSeeAllAndSoDoWe(t *testing.T) {
 
 	source := client.LocalAddr().(*net.TCPAddr).AddrPort()
 	exchange(t, client, server, 1, 1)
-	var told [2][2]Record
+	var reported [2][2]Record
 	for i, p := range []*Probe{first, second} {
 		records := readUntil(t, p, func(r *Record) bool { return AddrPort(&r.Source) == source }, atLeast(2))
 		require.Len(t, records, 2)
-		told[i] = [2]Record{
+		reported[i] = [2]Record{
 			end(t, records, uint32(Outbound), uint32(KindClosed)),
 			end(t, records, uint32(Inbound), uint32(KindClosed)),
 		}
-		assert.Equal(t, [2]uint64{101, 11}, [2]uint64{told[i][0].Total.Sent, told[i][0].Total.Received})
-		assert.Equal(t, [2]uint64{11, 101}, [2]uint64{told[i][1].Total.Sent, told[i][1].Total.Received})
+		assert.Equal(t, [2]uint64{101, 11}, [2]uint64{reported[i][0].Total.Sent, reported[i][0].Total.Received})
+		assert.Equal(t, [2]uint64{11, 101}, [2]uint64{reported[i][1].Total.Sent, reported[i][1].Total.Received})
 	}
-	for end := range told[0] {
+	for end := range reported[0] {
 		const cookie = 1<<40 - 1
-		assert.Equal(t, told[0][end].Id&cookie, told[1][end].Id&cookie, "above it is when each saw the connection begin")
-		assert.Equal(t, told[0][end].Delta, told[1][end].Delta)
-		assert.Equal(t, told[0][end].Original, told[1][end].Original)
+		assert.Equal(t, reported[0][end].Id&cookie, reported[1][end].Id&cookie, "above it is when each saw the connection begin")
+		assert.Equal(t, reported[0][end].Delta, reported[1][end].Delta)
+		assert.Equal(t, reported[0][end].Original, reported[1][end].Original)
 	}
 }

@@ -88,7 +88,7 @@ func TestStatesThatChangeWhileTheProgramRunsAreNotMissed(t *testing.T) {
 	t.Logf("%d rounds in which the kernel showed %d changes to no program", rounds-whole, hidden)
 }
 
-// watchWithheld gives a function that tells how many state changes the kernel did not show
+// watchWithheld returns a function that counts how many state changes the kernel did not show
 // to the probe's programs since it was called last. There should be none: but the kernel of a
 // virtual machine was seen that runs no tracing program while its process 1 is on the CPU.
 func watchWithheld(t *testing.T, p *Probe) func() int64 {
@@ -149,7 +149,7 @@ func tracepointID(t *testing.T, name string) uint64 {
 	return id
 }
 
-// misses tells how often set_state was not run because it was running.
+// misses returns how often set_state was not run because it was running.
 func misses(t *testing.T, p *Probe) uint64 {
 	t.Helper()
 	s, err := p.objects.setState.Stats()

@@ -61,7 +61,7 @@ func balance(t *testing.T, from, to netip.AddrPort) {
 	})
 }
 
-// mustPreorder tells whether this kernel has BPF_F_PREORDER for certain, and so can run us before
+// mustPreorder returns whether this kernel has BPF_F_PREORDER for certain, and so can run us before
 // programs that were attached earlier: Linux 6.15 was the first, some older ones got it later.
 func mustPreorder(t *testing.T) bool {
 	t.Helper()

@@ -22,7 +22,7 @@ import (
 // payload is what one end counts.
 type payload struct{ sent, received uint64 }
 
-// conversation is one connection and all that the probe told of it.
+// conversation is one connection and all that the probe reported of it.
 type conversation struct {
 	t              *testing.T
 	probe          *Probe
@@ -70,7 +70,7 @@ func (c *conversation) transfer(from, to *socket, n int) {
 	<-done
 }
 
-// sweep has the iterator tell what moved so far.
+// sweep lets the walk report what moved so far.
 func (c *conversation) sweep() {
 	c.t.Helper()
 	require.NoError(c.t, c.probe.Sweep(false, c.take))
@@ -92,7 +92,7 @@ func (c *conversation) finish(first, second *socket) {
 	first.close()
 }
 
-// verify compares what was told with what the applications counted.
+// verify compares what was reported with what the applications counted.
 func (c *conversation) verify() (outbound, inbound Record) {
 	c.t.Helper()
 	for deadline := time.Now().Add(within); ; {
@@ -105,7 +105,7 @@ func (c *conversation) verify() (outbound, inbound Record) {
 		if closed >= 2 {
 			break
 		}
-		require.True(c.t, time.Now().Before(deadline), "not both ends are told: %+v", c.records)
+		require.True(c.t, time.Now().Before(deadline), "not both ends are reported: %+v", c.records)
 		require.NoError(c.t, c.probe.Read(time.Now().Add(time.Millisecond), c.take))
 	}
 	outbound = end(c.t, c.records, uint32(Outbound), uint32(KindClosed))
@@ -250,7 +250,7 @@ func resetInFlight(c *conversation) {
 }
 
 // The receiver's kernel holds what its application did not read, which counts: the peer
-// was told that it arrived.
+// learned that it arrived.
 func resetFullWindow(c *conversation) {
 	c.connect()
 	require.NoError(c.t, unix.SetNonblock(c.client.fd, true))

@@ -241,7 +241,7 @@ func multipath(c *conversation) {
 	c.verify()
 }
 
-// sentAgain is what MPTCP itself retransmitted, which is payload to TCP; 0 before Linux 6.5, which does not tell. It fails
+// sentAgain is what MPTCP itself retransmitted, which is payload to TCP; 0 before Linux 6.5, which does not count it. It fails
 // for a peer that fell back to TCP, which would show nothing of MPTCP.
 func sentAgain(t testing.TB, fd int) uint64 {
 	t.Helper()
@@ -348,7 +348,7 @@ func moreThan32Bits(c *conversation) {
 		}
 	}
 	<-sent
-	c.t.Logf("%d bytes in %s, told in %d reports", c.client.wrote, time.Since(began), len(c.records))
+	c.t.Logf("%d bytes in %s, in %d reports", c.client.wrote, time.Since(began), len(c.records))
 	c.server.close()
 	require.NoError(c.t, c.client.drain())
 	c.client.close()

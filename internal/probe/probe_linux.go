@@ -23,7 +23,7 @@ type Options struct {
 	CgroupPath string
 	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
 	IncludeLoopback bool
-	// NameListeners tells of an accepted end the process that listened for it. It makes every accepted connection
+	// NameListeners reports of an accepted end the process that listened for it. It makes every accepted connection
 	// dearer, so ask for it only where a process is who the end is.
 	NameListeners bool
 	// Exclusive refuses to open beside another exclusive Probe on the same node: two would report
@@ -74,6 +74,14 @@ type Probe struct {
 	sweeps                     uint64
 	detail                     bool
 	decoded                    Record // of the record that is handed over
+}
+
+// Stats are the numbers of a probe and of its programs.
+type Stats struct {
+	Tally    Tally
+	Counts   Counts
+	Maps     []MapUse
+	Programs []ProgramUse
 }
 
 // Counts are what Probe itself counted since it was opened.

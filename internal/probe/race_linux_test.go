@@ -29,11 +29,11 @@ type ledger struct {
 	sums   map[Direction]Counters
 }
 
-// account is what was told of an end. The report of its close may be read before one
+// account is what was reported of an end. The report of its close may be read before one
 // that the iterator made a moment earlier: only together they add up.
 type account struct {
-	told, total Counters
-	closed      bool
+	reported, total Counters
+	closed          bool
 }
 
 func add(a, b Counters) Counters {
@@ -46,21 +46,21 @@ func add(a, b Counters) Counters {
 func (l *ledger) enter(r *Record) {
 	l.sums[r.Direction] = add(l.sums[r.Direction], r.Delta)
 	a := l.open[r.Id]
-	a.told = add(a.told, r.Delta)
+	a.reported = add(a.reported, r.Delta)
 	if r.Kind == KindClosed {
 		l.closed++
 		a.closed, a.total = true, r.Total
 	}
-	if a.closed && a.told == a.total {
+	if a.closed && a.reported == a.total {
 		delete(l.open, r.Id)
 		return
 	}
 	l.open[r.Id] = a
 }
 
-// TestTheCloseAndTheIteratorNeverTellTheSameByte closes connections as fast as one CPU
+// TestTheCloseAndTheIteratorNeverReportTheSameByte closes connections as fast as one CPU
 // can while the other walks over them without a pause.
-func TestTheCloseAndTheIteratorNeverTellTheSameByte(t *testing.T) {
+func TestTheCloseAndTheIteratorNeverReportTheSameByte(t *testing.T) {
 	connections := raceConnections
 	if testing.Short() { // an emulated machine takes minutes for them
 		connections /= 50
@@ -121,7 +121,7 @@ func TestTheCloseAndTheIteratorNeverTellTheSameByte(t *testing.T) {
 	for deadline := time.Now().Add(within); l.closed < 2*connections && time.Now().Before(deadline); {
 		require.NoError(t, p.Read(time.Now().Add(time.Millisecond), take))
 	}
-	require.NoError(t, p.Sweep(false, take)) // what the iterator told last
+	require.NoError(t, p.Sweep(false, take)) // what the walk reported last
 
 	tally, err := p.Tally()
 	require.NoError(t, err)
@@ -135,9 +135,9 @@ func TestTheCloseAndTheIteratorNeverTellTheSameByte(t *testing.T) {
 	n := uint64(connections)
 	assert.Equal(t, Counters{Opened: n, Sent: result.up, Received: result.down}, l.sums[Outbound])
 	assert.Equal(t, Counters{Opened: n, Sent: result.down, Received: result.up}, l.sums[Inbound])
-	told := p.Counts().Read - uint64(l.closed)
-	assert.Positive(t, told, "the iterator never met an open connection: this shows nothing")
-	t.Logf("%d connections under %d passes of the iterator, which told of %d open ends", connections, walked, told)
+	reported := p.counts.Read - uint64(l.closed)
+	assert.Positive(t, reported, "the iterator never met an open connection: this shows nothing")
+	t.Logf("%d connections under %d passes of the iterator, which reported %d open ends", connections, walked, reported)
 }
 
 // churn opens, uses and closes connections on one thread, and counts the bytes. Every

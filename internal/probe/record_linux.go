@@ -24,7 +24,7 @@ type (
 	Detail = bpf.TCPDetail
 	// Process is whose socket it is.
 	Process = bpf.TCPProcess
-	// Direction tells which end it is.
+	// Direction is which end it is.
 	Direction = bpf.TCPDirection
 	// State is the TCP state.
 	State = bpf.TCPTcpState
@@ -36,7 +36,7 @@ type Spilled struct {
 	Totals bpf.TCPSpill
 }
 
-// The kinds of a Record, its directions, and the states that are told apart.
+// The kinds of a Record, its directions, and the states that are distinguished.
 const (
 	KindOpen   = bpf.TCPRecordKindRECORD_OPEN
 	KindClosed = bpf.TCPRecordKindRECORD_CLOSED

@@ -27,12 +27,12 @@ var needed = []struct {
 	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "to attach to the cgroup's connect hooks"},
 }
 
-// checkRequirements tells in one error all that the machine or the process lacks.
+// checkRequirements returns in one error all that the machine or the process lacks.
 func checkRequirements() error {
 	return errors.Join(checkKernel(release), checkBTF(), checkCapabilities())
 }
 
-// checkKernel takes what tells the kernel's release, as uname(2) does.
+// checkKernel takes what returns the kernel's release, as uname(2) does.
 func checkKernel(release func() (string, error)) error {
 	running, err := release()
 	if err != nil {
@@ -48,7 +48,7 @@ func checkKernel(release func() (string, error)) error {
 	return nil
 }
 
-// release asks uname: the vDSO that tells LINUX_VERSION_CODE is out of reach for a process that
+// release asks uname: the vDSO that has LINUX_VERSION_CODE is out of reach for a process that
 // has file capabilities and is not root's.
 func release() (string, error) {
 	var name unix.Utsname

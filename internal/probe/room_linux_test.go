@@ -41,7 +41,7 @@ func TestTheMemoryOfTheConnectionMapsIsAsDocumented(t *testing.T) {
 
 func memoryOfConnections(t *testing.T, p *Probe) float64 {
 	t.Helper()
-	for _, m := range p.Maps() {
+	for _, m := range p.maps() {
 		if m.Name == "connections" {
 			return float64(m.Bytes)
 		}

@@ -216,7 +216,7 @@ func (s *socket) info() *unix.TCPInfo {
 	return info
 }
 
-// eventually waits for what the kernel tells of the socket.
+// eventually waits for what the kernel reports of the socket.
 func (s *socket) eventually(what string, is func(*unix.TCPInfo) bool) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool { return is(s.info()) }, within, time.Millisecond, what)

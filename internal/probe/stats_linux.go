@@ -37,9 +37,13 @@ func tallyWords(t *Tally) *[unsafe.Sizeof(Tally{}) / 8]uint64 {
 	return (*[unsafe.Sizeof(Tally{}) / 8]uint64)(unsafe.Pointer(t)) // #nosec G103 -- of its own size
 }
 
-// Counts gives what the probe itself counted.
-func (p *Probe) Counts() Counts {
-	return p.counts
+// Stats returns the numbers of the probe and of its programs.
+func (p *Probe) Stats() (Stats, error) {
+	tally, err := p.Tally()
+	if err != nil {
+		return Stats{}, err
+	}
+	return Stats{Tally: tally, Counts: p.counts, Maps: p.maps(), Programs: p.programs()}, nil
 }
 
 // MapUse is a map's present use.
@@ -49,9 +53,9 @@ type MapUse struct {
 	Entries uint64
 }
 
-// Maps returns the use of each map. The entries of a ring are records that were not read
+// maps returns the use of each map. The entries of a ring are records that were not read
 // yet; those of the spill map are what the last Drain found.
-func (p *Probe) Maps() []MapUse {
+func (p *Probe) maps() []MapUse {
 	core := p.objects.core.Maps
 	uses := []MapUse{use("connections", p.tracked(), p.objects.connections...)}
 	for _, m := range []struct {
@@ -108,8 +112,8 @@ type ProgramUse struct {
 	Time   time.Duration
 }
 
-// Programs returns what each program cost, in a fixed order.
-func (p *Probe) Programs() []ProgramUse {
+// programs returns what each program cost, in a fixed order.
+func (p *Probe) programs() []ProgramUse {
 	o := &p.objects
 	var uses []ProgramUse
 	for _, program := range []struct {

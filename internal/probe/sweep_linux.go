@@ -141,7 +141,7 @@ func runIterator(iterator *link.Iter) (err error) {
 }
 
 // findOlder gives the sockets that were there before the programs an entry:
-// first the listeners, which tell the direction, then the connections.
+// first the listeners, which give the direction, then the connections.
 func (p *Probe) findOlder() error {
 	sockets, err := link.AttachIter(link.IterOptions{Program: p.objects.older})
 	if err != nil {

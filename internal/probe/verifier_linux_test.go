@@ -180,7 +180,7 @@ func startsWithout(t *testing.T, c combination, connections int) {
 		}
 	}
 	require.Equal(t, want, missing)
-	for _, program := range p.Programs() {
+	for _, program := range p.programs() {
 		if program.Name == partOlder.Name {
 			assert.Equal(t, !c.lacks(partOlder), program.Loaded)
 		}
@@ -266,7 +266,7 @@ func wanted(t *testing.T) []Walk {
 func TestTheFirstVariantOfTheWalkThatLoadsIsTheOneThatRuns(t *testing.T) {
 	p := open(t, Options{})
 	require.NotEmpty(t, wanted(t), "a kernel below 6.1: say what it is expected to have")
-	for _, program := range p.Programs() {
+	for _, program := range p.programs() {
 		if name := Walk(program.Name); name == WalkSyscall || name == WalkIterator {
 			assert.Equal(t, name == wanted(t)[0], program.Loaded, name)
 		}
@@ -293,8 +293,8 @@ func TestEachVariantOfTheWalkReportsOpenConnections(t *testing.T) {
 				}
 			}))
 			assert.Equal(t, []uint64{55}, sent)
-			assert.Positive(t, p.Counts().LongestWalk)
-			assert.GreaterOrEqual(t, p.Maps()[0].Entries, uint64(2), "both ends have an entry")
+			assert.Positive(t, p.counts.LongestWalk)
+			assert.GreaterOrEqual(t, p.maps()[0].Entries, uint64(2), "both ends have an entry")
 		})
 	}
 }

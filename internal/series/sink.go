@@ -55,7 +55,7 @@ func (s *Sink) Needs() sink.Needs {
 }
 
 // Flush does nothing: see Collect.
-func (*Sink) Flush() {}
+func (*Sink) Flush(time.Time) {}
 
 // Collect ends the series of workloads that are gone, and takes a snapshot if the one before it was delivered or refused.
 func (s *Sink) Collect(now time.Time) {

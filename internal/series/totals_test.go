@@ -139,7 +139,7 @@ func TestServiceSetWorkloadSetAndLogHaveTheSameTotals(t *testing.T) {
 			}
 		}
 		a.namer.Drain(now)
-		log.Flush()
+		log.Flush(now)
 		snap := a.Snapshot(now)
 		ofService.Add(total(snap.Service.Live))
 		ofService.Add(endedIn(snap, a.service.entries))

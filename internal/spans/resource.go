@@ -17,7 +17,7 @@ const unknownService = "unknown_service"
 // ofAgent are the attributes of the agent's resource that a workload's resource has too.
 var ofAgent = []string{"host.name", "k8s.node.name"}
 
-// owner is what tells the resource of one workload's spans from another's.
+// owner identifies the resource of one workload's spans.
 type owner struct {
 	pod, namespace string
 	names          unique.Handle[identity.Names]

@@ -58,7 +58,7 @@ func TestTheSinkDeliversAndReportsWhatItLost(t *testing.T) {
 			for range spans {
 				s.Add(flowtest.Name(flowtest.Sample(), flowtest.SampleWorld{}), flowtest.Noon)
 			}
-			s.Flush()
+			s.Flush(flowtest.Noon)
 			synctest.Wait()
 		}
 		require.Equal(t, []error{nil, refusal}, status)

@@ -70,7 +70,9 @@ func (w *Writer) Add(f *flow.Flow, _ time.Time) {
 }
 
 // Flush passes on the spans that wait for their batch to fill.
-func (w *Writer) Flush() {
+func (w *Writer) Flush(time.Time) { w.flush() }
+
+func (w *Writer) flush() {
 	if n := w.spans; n > 0 {
 		batch := w.batch
 		w.begin()
@@ -101,7 +103,7 @@ func (w *Writer) write(event fields.Event, f *flow.Flow) {
 		s.Status().SetMessage(problem.Str())
 	}
 	if w.spans++; w.spans >= w.size {
-		w.Flush()
+		w.flush()
 	}
 }
 

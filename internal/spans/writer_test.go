@@ -38,8 +38,8 @@ func write(t *testing.T, settings Settings, connections ...*flow.Connection) ptr
 	for _, c := range connections {
 		w.Add(flowtest.Name(c, flowtest.SampleWorld{}), flowtest.Noon)
 	}
-	w.Flush()
-	w.Flush() // nothing more to pass on
+	w.Flush(flowtest.Noon)
+	w.Flush(flowtest.Noon) // nothing more to pass on
 	require.Len(t, batches, 1)
 	return batches[0]
 }
@@ -150,7 +150,7 @@ func TestOnlyEndsThatAreOverAreSpans(t *testing.T) {
 	w := newWriter(Settings{}, 1, func(ptrace.Traces, int) { t.Error("a span of an end that is not over") })
 	w.Add(flowtest.Name(open, flowtest.SampleWorld{}), flowtest.Noon)
 	w.Add(flowtest.Name(recovered, flowtest.SampleWorld{}), flowtest.Noon)
-	w.Flush()
+	w.Flush(flowtest.Noon)
 }
 
 func TestBatchesAreHandedOverWhenFull(t *testing.T) {
@@ -159,7 +159,7 @@ func TestBatchesAreHandedOverWhenFull(t *testing.T) {
 	for range 7 {
 		w.Add(flowtest.Name(flowtest.Sample(), flowtest.SampleWorld{}), flowtest.Noon)
 	}
-	w.Flush()
+	w.Flush(flowtest.Noon)
 	require.Equal(t, []int{3, 3, 1}, sizes)
 }
 

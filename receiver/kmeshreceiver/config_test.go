@@ -148,7 +148,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		LatencyMetrics: LatencySetConfig{SetConfig: SetConfig{Attributes: []string{"reporter"}}, MaxSize: 160},
 		IstioMetrics:   SetConfig{Attributes: []string{"source_workload"}},
 		FailureReasons: true,
-		SignalsConfig:  SignalsConfig{AccessLog: accesslog.Config{Events: []string{"opened", "periodic"}, Period: 30 * time.Second, TCPInfo: true, QueueLimitMiB: 8}},
+		SignalsConfig:  SignalsConfig{AccessLog: accesslog.Config{Events: []string{"opened"}, Period: 30 * time.Second, Aggregate: 20 * time.Second, TCPInfo: true, QueueLimitMiB: 8}},
 		Identity: IdentityConfig{
 			Source: "file",
 			Sources: map[string]identity.SourceConfig{
@@ -293,6 +293,10 @@ func TestAWrongConfigurationNamesTheKeyAndTheRemedy(t *testing.T) {
 		{"access_log: {period: 0s}", []string{"access_log.period is 0s: it must be at least 100ms"}},
 		{"access_log: {queue_limit_mib: 0}", []string{"access_log.queue_limit_mib is 0: it must be 1 to 1024, the default is 32"}},
 		{"access_log: {queue_limit_mib: 33554432}", []string{"access_log.queue_limit_mib is 33554432: it must be 1 to 1024"}},
+		{"access_log: {aggregate: 10}", []string{"access_log.aggregate is 10ns: write a unit, e.g. 10s"}},
+		{"access_log: {aggregate: 500ms}", []string{"access_log.aggregate is 500ms: it must be at least 1s"}},
+		{"access_log: {aggregate: 1h}", []string{"access_log.aggregate is 1h0m0s: it must be at most 10m0s"}},
+		{"access_log: {aggregate: 10s, events: [closed, periodic]}", []string{"access_log.aggregate cannot add up the event periodic"}},
 		{"access_log: {event: [closed]}", []string{"access_log", "invalid keys: event"}},
 		{"identity: {source: dns}", []string{`identity.source is "dns": it must be one of auto, file, host, istio, kubernetes`}},
 		{"identity: {source: file, file: {path: ''}}", []string{"identity.file.path is empty: write the path of the identity file"}},
@@ -361,6 +365,7 @@ func TestWhatIsAtTheEdgeOfARangeIsTaken(t *testing.T) {
 		"{collection_interval: 100ms, series_expiration: 200ms}",
 		"{connection_metrics: {min_duration: 0s}}",
 		"{access_log: {events: [], period: 100ms}}",
+		"{access_log: {events: [closed, failed, opened], aggregate: 10s}}",
 		"{identity: {settle: 0s, retain: 0s}}",
 		"{identity: {settle: 1m}}",
 		"{identity: {unknown_destinations_limit: 0}}",

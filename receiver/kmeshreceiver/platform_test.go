@@ -20,7 +20,7 @@ var (
 	targets = strings.Fields("386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm")
 )
 
-// builtOn tells on which platforms a file is built.
+// builtOn returns on which platforms a file is built.
 func builtOn(t *testing.T, file string) map[string]bool {
 	t.Helper()
 	expression := constraintOf(t, file)

@@ -51,10 +51,7 @@ func (*idleProbe) Read(until time.Time, _ func(*probe.Record)) error {
 func (*idleProbe) Sweep(bool, func(*probe.Record)) error { return nil }
 func (*idleProbe) Drain(func(*probe.Spilled)) error      { return nil }
 func (*idleProbe) Clock() probe.Clock                    { return probe.Clock{} }
-func (*idleProbe) Tally() (probe.Tally, error)           { return probe.Tally{}, nil }
-func (*idleProbe) Counts() probe.Counts                  { return probe.Counts{} }
-func (*idleProbe) Maps() []probe.MapUse                  { return nil }
-func (*idleProbe) Programs() []probe.ProgramUse          { return nil }
+func (*idleProbe) Stats() (probe.Stats, error)           { return probe.Stats{}, nil }
 func (*idleProbe) FirstAtConnect() bool                  { return true }
 func (*idleProbe) Missing() []probe.Missing              { return nil }
 
@@ -204,7 +201,7 @@ func TestEveryKeyReachesTheSeries(t *testing.T) {
 func TestEveryKeyOfASignalReachesItsSink(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/all")
 	given, nop := sink.Settings{Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(), Logger: zap.NewNop()}, consumertest.NewNop()
-	assert.Equal(t, sink.Needs{Period: 30 * time.Second, TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
+	assert.Equal(t, sink.Needs{TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
 	assert.Equal(t, sink.Needs{TCPInfo: true}, newTracesSink(config, given, nop, nil).Needs())
 	assert.Equal(t, 8<<20, config.AccessLog.QueueBytes())
 }

@@ -79,15 +79,15 @@ func (t *telemetry) kinds(of func(*agent.Observation) (opened, closed, failed in
 func (t *telemetry) register() error {
 	b := t.builder
 	return errors.Join(
-		b.RegisterKmeshRecordsReadCallback(t.count(func(o *agent.Observation) uint64 { return o.Counts.Read })),
+		b.RegisterKmeshRecordsReadCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Counts.Read })),
 		b.RegisterKmeshRecordsLostCallback(t.observe(lost)),
-		b.RegisterKmeshTotalsRecoveredCallback(t.count(func(o *agent.Observation) uint64 { return o.Counts.Spilled })),
+		b.RegisterKmeshTotalsRecoveredCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Counts.Spilled })),
 		b.RegisterKmeshTotalsLostCallback(t.observe(totalsLost)),
-		b.RegisterKmeshConnectionsUntrackedCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Untracked })),
+		b.RegisterKmeshConnectionsUntrackedCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Tally.Untracked })),
 		b.RegisterKmeshConnectionsMissedCallback(t.observe(missed)),
 		b.RegisterKmeshConnectionsTrackedCallback(t.count(tracked)),
 		b.RegisterKmeshConnectionsKernelCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
-			return int64(o.Tally.Opened), int64(o.Tally.Closed), int64(o.Tally.Failed)
+			return int64(o.Probe.Tally.Opened), int64(o.Probe.Tally.Closed), int64(o.Probe.Tally.Failed)
 		})),
 		b.RegisterKmeshConnectionsExportedCallback(t.kinds(func(o *agent.Observation) (int64, int64, int64) {
 			exported := o.Exported()
@@ -97,7 +97,7 @@ func (t *telemetry) register() error {
 			excluded := o.Excluded()
 			return excluded.Ends()
 		})),
-		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Tally.Excluded })),
+		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Tally.Excluded })),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
 		b.RegisterKmeshSeriesLabelValuesCallback(t.observe(labelValues)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
@@ -110,6 +110,9 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Queues["log"].QueuedBytes)) })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
 		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
+		b.RegisterKmeshRecordsJoinedCallback(t.observe(joined)),
+		b.RegisterKmeshPairsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Pairs)) })),
+		b.RegisterKmeshPairsForgottenCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.PairsForgotten })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
@@ -133,14 +136,14 @@ func (t *telemetry) register() error {
 }
 
 func missed(o *agent.Observation, to metric.Int64Observer) {
-	for kind, n := range map[string]uint64{"late": o.Tally.Late, "unseen": o.Tally.Unseen, "vanished": o.Tally.Vanished} {
+	for kind, n := range map[string]uint64{"late": o.Probe.Tally.Late, "unseen": o.Probe.Tally.Unseen, "vanished": o.Probe.Tally.Vanished} {
 		to.Observe(int64(n), label("kind", kind))
 	}
 }
 
 // tracked is how many entries the maps of connections hold.
 func tracked(o *agent.Observation) uint64 {
-	for _, m := range o.Maps {
+	for _, m := range o.Probe.Maps {
 		if m.Name == "connections" {
 			return m.Entries
 		}
@@ -149,7 +152,7 @@ func tracked(o *agent.Observation) uint64 {
 }
 
 func lost(o *agent.Observation, to metric.Int64Observer) {
-	reasons := map[string]uint64{"ring_full": o.Tally.Lost, "malformed": o.Counts.Malformed}
+	reasons := map[string]uint64{"ring_full": o.Probe.Tally.Lost, "malformed": o.Probe.Counts.Malformed}
 	for item, queue := range o.Queues {
 		reasons[item+"_queue_full"] = queue.DroppedQueueFull
 		reasons[item+"_refused"] = queue.DroppedRefused
@@ -207,6 +210,11 @@ func unnamed(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Naming.SettleRefused), label("reason", "too_many_waiting"))
 }
 
+func joined(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Naming.Joined), label("kind", "joined"))
+	to.Observe(int64(o.Naming.Unpaired), label("kind", "alone"))
+}
+
 func translations(o *agent.Observation, to metric.Int64Observer) {
 	n := &o.NAT
 	to.Observe(int64(n.Asked-n.Missed-n.Failed), label("kind", "answered"))
@@ -216,19 +224,19 @@ func translations(o *agent.Observation, to metric.Int64Observer) {
 }
 
 func mapEntries(o *agent.Observation, to metric.Int64Observer) {
-	for _, m := range o.Maps {
+	for _, m := range o.Probe.Maps {
 		to.Observe(int64(m.Entries), label("bpf_map", m.Name))
 	}
 }
 
 func mapMemory(o *agent.Observation, to metric.Int64Observer) {
-	for _, m := range o.Maps {
+	for _, m := range o.Probe.Maps {
 		to.Observe(int64(m.Bytes), label("bpf_map", m.Name))
 	}
 }
 
 func programLoaded(o *agent.Observation, to metric.Int64Observer) {
-	for _, p := range o.Programs {
+	for _, p := range o.Probe.Programs {
 		var loaded int64
 		if p.Loaded {
 			loaded = 1
@@ -238,13 +246,13 @@ func programLoaded(o *agent.Observation, to metric.Int64Observer) {
 }
 
 func programRuns(o *agent.Observation, to metric.Int64Observer) {
-	for _, p := range o.Programs {
+	for _, p := range o.Probe.Programs {
 		to.Observe(int64(p.Runs), label("bpf_program", p.Name))
 	}
 }
 
 func programTime(o *agent.Observation, to metric.Int64Observer) {
-	for _, p := range o.Programs {
+	for _, p := range o.Probe.Programs {
 		to.Observe(p.Time.Nanoseconds(), label("bpf_program", p.Name))
 	}
 }

@@ -51,16 +51,18 @@ var observation = &agent.Observation{
 		"log":  {Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
 		"span": {DroppedQueueFull: 61, DroppedRefused: 62, DroppedShutdown: 63},
 	},
-	Tally: probe.Tally{
-		Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
-		Late: 43, Unseen: 44, Vanished: 45,
-		SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
-		SpillLostClosed: 30, SpillLostFailed: 31,
+	Probe: probe.Stats{
+		Tally: probe.Tally{
+			Opened: 1000, Closed: 300, Failed: 21, Found: 22, Lost: 23, Untracked: 24,
+			Late: 43, Unseen: 44, Vanished: 45,
+			SpillLost:       probe.Counters{Opened: 25, Sent: 26, Received: 27, Retransmits: 28, Lost: 29},
+			SpillLostClosed: 30, SpillLostFailed: 31,
+		},
+		Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
+		Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}, {Name: "connections", Bytes: 37, Entries: 137}},
+		Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
 	},
-	Counts:   probe.Counts{Read: 32, Malformed: 33, Spilled: 34},
-	Maps:     []probe.MapUse{{Name: "ends", Bytes: 35, Entries: 135}, {Name: "opens", Bytes: 36, Entries: 136}, {Name: "connections", Bytes: 37, Entries: 137}},
-	Programs: []probe.ProgramUse{{Name: "set_state", Loaded: true, Runs: 37, Time: 38 * time.Nanosecond}, {Name: "iterate_connections"}},
-	NAT:      conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
+	NAT: conntrack.Stats{Asked: 39 + 40 + 41, Missed: 40, Failed: 41, Refused: 42},
 }
 
 // fakeAgent shows an observation.

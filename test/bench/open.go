@@ -96,7 +96,7 @@ func (b *bench) holding(ctx context.Context, a arm, n int) (cost openCost, err e
 		}
 		defer held.stop()
 	}
-	// The first intervals tell of every connection.
+	// The first intervals report every connection.
 	if err := rest(ctx, 2*interval+interval/2); err != nil {
 		return cost, err
 	}

@@ -61,9 +61,12 @@ func walk(variant probe.Walk, rounds int) (total, longest figures, err error) {
 		if err := p.Sweep(false, func(*probe.Record) {}); err != nil {
 			return nil, nil, fmt.Errorf("walk over the open connections: %w", err)
 		}
-		counts := p.Counts()
-		total = append(total, float64(counts.Walk.Microseconds())/1e3)
-		longest = append(longest, float64(counts.LongestWalk.Microseconds())/1e3)
+		stats, err := p.Stats()
+		if err != nil {
+			return nil, nil, err
+		}
+		total = append(total, float64(stats.Counts.Walk.Microseconds())/1e3)
+		longest = append(longest, float64(stats.Counts.LongestWalk.Microseconds())/1e3)
 	}
 	return total[1:], longest[1:], nil // the first finds nothing in the caches
 }

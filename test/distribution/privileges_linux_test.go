@@ -81,7 +81,7 @@ service:
 	return file
 }
 
-// connection is one that root's process has, this test. The listener stays: it is what tells
+// connection is one that root's process has, this test. The listener stays: it is what shows
 // which end of an older connection opened it.
 func connection(t *testing.T, host *testhost.Host, port int) (client, server net.Conn) {
 	t.Helper()
@@ -139,7 +139,7 @@ func TestAnotherUserThanRootNeedsTheThreeCapabilitiesOnly(t *testing.T) {
 	}
 }
 
-func TestAnotherUserWithoutCapabilitiesIsToldAllThatIsMissing(t *testing.T) {
+func TestAnotherUserWithoutCapabilitiesGetsAllThatIsMissing(t *testing.T) {
 	c := start(t, newHost(t), openConfig(t), withArgs(statusGate), asNobody(t, func(*exec.Cmd) {}))
 	message := finalError(t, c.requireFailure(t))
 	for _, capability := range missingCapabilities {

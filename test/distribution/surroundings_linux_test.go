@@ -44,7 +44,7 @@ const (
 	statusURL  = "http://127.0.0.1:13133/status?verbose"
 )
 
-// finalError gives the message that tells the user why the collector ended.
+// finalError returns the message that says why the collector ended.
 func finalError(t *testing.T, log string) string {
 	t.Helper()
 	require.NotContains(t, log, "goroutine ", "a stack trace is no message for a user")
@@ -121,7 +121,7 @@ func TestMissingCapabilityIsNamedWithItsRemedy(t *testing.T) {
 	}
 }
 
-// The three are enough: what the documentation tells people to grant.
+// The three are enough: what the documentation asks to grant.
 func TestThreeCapabilitiesAreEnough(t *testing.T) {
 	var others []uintptr
 	for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {

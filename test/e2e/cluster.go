@@ -222,7 +222,7 @@ func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 	}
 }
 
-// deletePod ends a pod at once, as when its kubelet has told that it is gone.
+// deletePod ends a pod at once, as when its kubelet has reported that it is gone.
 func (c *cluster) deletePod(t testing.TB, name string) {
 	t.Helper()
 	now := int64(0)
@@ -247,7 +247,7 @@ func podOf(deployment, hash, suffix string, labels map[string]string, addresses 
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: strings.Join([]string{deployment, hash, suffix}, "-"), Namespace: "default", Labels: all,
-			GenerateName: deployment + "-" + hash + "-", // by which istiod tells a controller's pods
+			GenerateName: deployment + "-" + hash + "-", // by which istiod recognises a controller's pods
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-" + hash, UID: "replica-set", Controller: &controls,
 			}},

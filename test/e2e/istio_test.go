@@ -31,7 +31,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// TestIstio makes the contract's sample of the objects that TestKubernetes makes it of, told by istiod, and goes on over an
+// TestIstio makes the contract's sample of the objects that TestKubernetes makes it of, sent by istiod, and goes on over an
 // istiod that is away while a pod is deleted and another one gets its address.
 func TestIstio(t *testing.T) {
 	network := testhost.NewNetwork(t)
@@ -69,7 +69,7 @@ func TestIstio(t *testing.T) {
 	serve(t, later, laterAddress+":80", func(int64) int64 { return answerSize }, &server)
 	arrivesAt(t, s, sleep, laterAddress+":80", `destination_workload="later"`)
 
-	// While nobody tells of it, the pod is deleted and another one gets its address: nobody's name is guessed meanwhile.
+	// While nobody reports it, the pod is deleted and another one gets its address: nobody's name is guessed meanwhile.
 	d.kill()
 	s.collector.inSync(t, false)
 	const atHttpbin = `sum(kmesh_tcp_connections_closed_total{destination_workload="httpbin"})`
@@ -128,14 +128,14 @@ func TestIstioCredentials(t *testing.T) {
 	defer func() { require.NoError(t, source.Close()) }()
 	says := func(want string) {
 		t.Helper()
-		told := ""
+		status := ""
 		require.Eventually(t, func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			told = last
-			return strings.Contains(told, want)
+			status = last
+			return strings.Contains(status, want)
 		}, time.Minute, 50*time.Millisecond, "should say %q", want)
-		t.Log(told)
+		t.Log(status)
 	}
 	says("cannot use identity.istio.tls")
 

@@ -26,7 +26,7 @@ const (
 	istioSystem  = "istio-system"
 )
 
-// istiod is a real istiod of a cluster, which tells ztunnels of the cluster's pods and services.
+// istiod is a real istiod of a cluster, which sends the cluster's pods and services to ztunnels.
 type istiod struct {
 	program
 	plain  string // its address without encryption

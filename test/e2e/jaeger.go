@@ -5,12 +5,16 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 )
 
 const jaegerPath = "../../.tools/jaeger"
@@ -72,13 +76,53 @@ func (s jaegerSpan) end() int64 { return s.StartTime + s.Duration }
 
 // traces returns the traces with a span of the service, at most limit.
 func (j *jaeger) traces(service string, limit int) ([]jaegerTrace, error) {
-	body, err := get(j.url + "/api/traces?" + url.Values{"service": {service}, "limit": {strconv.Itoa(limit)}, "lookback": {"1h"}}.Encode())
+	return j.ask("/api/traces?" + url.Values{"service": {service}, "limit": {strconv.Itoa(limit)}, "lookback": {"1h"}}.Encode())
+}
+
+// trace returns the trace with the id.
+func (j *jaeger) trace(id string) (jaegerTrace, error) {
+	found, err := j.ask("/api/traces/" + id)
+	if err == nil && len(found) != 1 {
+		err = fmt.Errorf("%d traces with the id %s", len(found), id)
+	}
+	if err != nil {
+		return jaegerTrace{}, err
+	}
+	return found[0], nil
+}
+
+func (j *jaeger) ask(path string) ([]jaegerTrace, error) {
+	body, err := get(j.url + path)
 	if err != nil {
 		return nil, err
 	}
 	var answer struct{ Data []jaegerTrace }
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("traces of %s: %w", service, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return answer.Data, nil
+}
+
+// String is the trace as text: a line for each span, with a bar where its time is in the whole.
+func (t jaegerTrace) String() string {
+	const width = 40
+	spans := slices.SortedFunc(slices.Values(t.Spans), func(a, b jaegerSpan) int {
+		return cmp.Or(len(a.References)-len(b.References), cmp.Compare(a.StartTime, b.StartTime))
+	})
+	begin, end := spans[0].StartTime, spans[0].end()
+	for _, s := range spans {
+		begin, end = min(begin, s.StartTime), max(end, s.end())
+	}
+	at := func(µs int64) int { return int((µs - begin) * width / max(end-begin, 1)) }
+	var text strings.Builder
+	fmt.Fprintf(&text, "trace %s, %s\n", t.TraceID, time.Duration(end-begin)*time.Microsecond)
+	for depth, s := range spans {
+		from, to := at(s.StartTime), at(s.end())
+		bar := strings.Repeat(" ", from) + strings.Repeat("=", max(to-from, 1))
+		fmt.Fprintf(&text, "  %-12s %-6s |%-*s| %s +%s, %s of %s bytes sent, %s\n",
+			strings.Repeat("  ", depth)+t.Processes[s.ProcessID].ServiceName, s.tag("span.kind"), width, bar,
+			time.Duration(s.StartTime-begin)*time.Microsecond, time.Duration(s.Duration)*time.Microsecond,
+			s.OperationName, s.tag("sent_bytes"), s.tag("close_reason"))
+	}
+	return text.String()
 }

@@ -115,7 +115,7 @@ func (w *turns) turn(p *tenant) {
 	w.tenants = append(w.tenants, p)
 	w.mu.Unlock()
 
-	// The address is there before anybody is told so.
+	// The address is there before anybody knows it.
 	since := time.Now()
 	target := net.JoinHostPort(p.address, "80")
 	listener := listen(w.t, w.pods, target)

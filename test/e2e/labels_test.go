@@ -25,7 +25,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// The addresses of this scenario; the last byte tells one from another, in both families.
+// The addresses of this scenario; the last byte distinguishes them, in both families.
 const (
 	labelsNetwork  = "10.244.10."
 	labelsNetwork6 = "fd00:10:10::"
@@ -99,7 +99,7 @@ func requireFlows(t *testing.T, s *stack, selector string, flows ...flow) {
 	})
 }
 
-// TestLabels makes connections for each rule of the labels, with objects of a real API server, which both sources tell alike.
+// TestLabels makes connections for each rule of the labels, with objects of a real API server, which both sources know alike.
 func TestLabels(t *testing.T) {
 	t.Run("kubernetes", func(t *testing.T) {
 		testLabels(t, theNode, func(_ *cluster, kubeconfig string) []string {
@@ -107,7 +107,7 @@ func TestLabels(t *testing.T) {
 		})
 	})
 	t.Run("istio", func(t *testing.T) {
-		// istiod tells of no nodes.
+		// istiod sends no nodes.
 		testLabels(t, nobody, func(c *cluster, _ string) []string {
 			d := newIstiod(t, c)
 			d.start(t)
@@ -164,7 +164,7 @@ func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig str
 	s := startStack(t, source(c, kubeconfig)...)
 	s.collector.inSync(t, true)
 
-	// Before anybody has heard of the two pods: one is told of while the record waits, the other too late.
+	// Before anybody has heard of the two pods: one becomes known while the record waits, the other too late.
 	plainConnection(t, sleep, labelsNetwork+"30:8080")
 	plainConnection(t, sleep, labelsNetwork+"31:8080")
 	eventually(t, func(a *assert.CollectT) {

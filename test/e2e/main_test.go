@@ -41,14 +41,7 @@ func missing() []string {
 			what = append(what, fmt.Sprintf("%s is missing: apt-get install iproute2 nftables", program))
 		}
 	}
-	for path, remedy := range map[string]string{
-		collectorPath:  "make build",
-		prometheusPath: "test/e2e/servers/build.sh prometheus (or make e2e)",
-		lokiPath:       "test/e2e/servers/build.sh loki (or make e2e)",
-		etcdPath:       "test/e2e/servers/build.sh etcd (or make e2e)",
-		apiServerPath:  "test/e2e/servers/build.sh kube-apiserver (or make e2e)",
-		istiodPath:     "test/e2e/servers/build.sh istiod (or make e2e)",
-	} {
+	for path, remedy := range needed {
 		if _, err := os.Stat(path); err != nil {
 			what = append(what, fmt.Sprintf("%v: build it with: %s", err, remedy))
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
 )
 
-// observer is the source kubernetes by itself, with what it told of its status.
+// observer is the source kubernetes by itself, with what it reported of its status.
 type observer struct {
 	*kubernetes.Source
 	t testing.TB
@@ -54,7 +54,7 @@ func observe(t testing.TB) *observer {
 	return o
 }
 
-// last is what was told last of the status; empty: nothing yet.
+// last is the status that was reported last; empty: nothing yet.
 func (o *observer) last() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 
 // TestRestart ends the collector under load, once as an update does and once with SIGKILL, and starts it again.
 // What the lives of the collector counted together is never more than the applications did, and what is missing is
-// not more than what went on while there was no collector. A connection that lasts over the restarts is told by all
+// not more than what went on while there was no collector. A connection that lasts over the restarts is reported by all
 // lives, each of its bytes by at most one.
 func TestRestart(t *testing.T) {
 	const (
@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 		arrives(t, s, counted, counted.client.connections.Load()/2)
 		before := counted.client.connections.Load()
 		end()
-		// Each life has series of its own, so that their sum is what all told.
+		// Each life has series of its own, so that their sum is what all reported.
 		s.collector.env = append(s.collector.env, fmt.Sprintf("E2E_NODE=e2e-node-%d", life+2))
 		s.collector.launch()
 		gap += counted.client.connections.Load() - before

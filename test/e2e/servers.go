@@ -32,7 +32,7 @@ func startPrometheus(t testing.TB) *prometheus {
 	return startPrometheusWith(t, "") // nothing is scraped
 }
 
-func startPrometheusWith(t testing.TB, content string) *prometheus {
+func startPrometheusWith(t testing.TB, content string, args ...string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	configuration := filepath.Join(dir, "prometheus.yaml")
@@ -42,13 +42,13 @@ func startPrometheusWith(t testing.TB, content string) *prometheus {
 	p.program = program{
 		name: "prometheus",
 		path: prometheusPath,
-		args: []string{
+		args: append([]string{
 			"--config.file=" + configuration,
 			"--storage.tsdb.path=" + filepath.Join(dir, "data"),
 			"--web.listen-address=" + address,
 			"--web.enable-remote-write-receiver",
 			"--log.level=warn",
-		},
+		}, args...),
 		ready: p.url + "/-/ready",
 	}
 	p.start(t)

@@ -63,7 +63,7 @@ func printSums(t testing.TB, s *stack, counted *tally) {
 	}
 }
 
-// fieldsOfSums are the metrics that tell the four numbers, less what their names begin with.
+// fieldsOfSums are the metrics that have the four numbers, less what their names begin with.
 var fieldsOfSums = map[string]func(*sums) *int64{
 	"connections_opened_total": func(s *sums) *int64 { return &s.opened },
 	"connections_closed_total": func(s *sums) *int64 { return &s.closed },

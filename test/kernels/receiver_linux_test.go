@@ -89,7 +89,7 @@ func TestWithoutBTFTheStartEndsWithOneClearError(t *testing.T) {
 	assert.NoError(t, logs.Shutdown(t.Context()))
 }
 
-func TestAConnectionIsToldAndWhatTheKernelLacksIsSaidOnce(t *testing.T) {
+func TestAConnectionIsReportedAndWhatTheKernelLacksIsLoggedOnce(t *testing.T) {
 	version, _ := running(t)
 	if version < 515 {
 		t.Skip("this kernel is below the floor")

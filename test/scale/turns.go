@@ -141,7 +141,7 @@ func turns(ctx context.Context, s *settings, c *cluster, agents []*istio.Source,
 			address := fmt.Sprintf("10.9.9.%d", i+1)
 			for turn := range s.turns {
 				name := fmt.Sprintf("tenant-%s-%d-%d", label, i, turn)
-				// The address is there before anybody is told so, and the kubelet writes down the second.
+				// The address is there before anybody knows it, and the kubelet writes down the second.
 				if err := c.create(ctx, pod(name, name, "another-node", address, time.Now())); err != nil {
 					errs <- err
 					return

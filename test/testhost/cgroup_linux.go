@@ -3,7 +3,6 @@
 package testhost
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -68,16 +67,23 @@ func fell(folder string) error {
 // traffic names the environment's variable that makes a test's program a process of BeTraffic.
 const traffic = "KMESH_TEST_TRAFFIC"
 
-// BeTraffic is called by the init function of a test's package: if the program was started by Serve or Dial it does what
-// they want, and ends.
+// BeTraffic is called by the init function of a test's package: if the program was started by Serve, Dial, Keep or Hold it
+// does what they want, and ends.
 func BeTraffic() {
 	what, address, ok := strings.Cut(os.Getenv(traffic), " ")
 	if !ok {
 		return
 	}
-	err := dialOnce(address)
-	if what == "serve" {
+	var err error
+	switch what {
+	case "serve":
 		err = serve(address)
+	case "keep":
+		err = keep(address)
+	case "hold":
+		err = hold(address)
+	default:
+		err = dialOnce(address)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, what, address, err)
@@ -90,25 +96,7 @@ func BeTraffic() {
 // until the test ends.
 func (h *Host) Serve(cgroup, address string) {
 	h.t.Helper()
-	cmd := h.process(cgroup, "serve "+address)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.start(cmd)
-	h.t.Cleanup(func() {
-		_ = stdin.Close()
-		if err := cmd.Wait(); err != nil {
-			h.t.Errorf("the server at %s: %v", address, err)
-		}
-	})
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
-		h.t.Fatalf("the server at %s is not ready: %q, %v", address, line, err)
-	}
+	h.talk(cgroup, "serve "+address)
 }
 
 // Dial runs a process in the host and the cgroup (empty: the test's own) that makes one connection, sends 3 bytes and

@@ -77,7 +77,7 @@ func FuzzPodOf(f *testing.F) {
 			require.Zero(t, uid)
 			return
 		}
-		// Whatever is told is in the path, in one of its spellings.
+		// Whatever is found is in the path, in one of its spellings.
 		hexed := hex.EncodeToString(uid[:])
 		require.Contains(t, strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(path)), hexed)
 		require.Contains(t, path, "kubepods")

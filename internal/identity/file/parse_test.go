@@ -152,7 +152,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		found, err := Parse(text)
 		if err != nil {
-			require.NotContains(t, err.Error(), "file.workload", "a Go type is nothing to tell a user")
+			require.NotContains(t, err.Error(), "file.workload", "a Go type means nothing to a user")
 			return
 		}
 		uids := map[string]bool{}

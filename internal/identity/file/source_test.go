@@ -118,7 +118,7 @@ func TestAFileThatNeverRestsIsTakenAllTheSame(t *testing.T) {
 	require.Equal(t, "pod-b", w.who(100))
 }
 
-func TestABadVersionIsToldOnceAndTheOneBeforeStays(t *testing.T) {
+func TestABadVersionIsReportedOnceAndTheOneBeforeStays(t *testing.T) {
 	w := watch(t, podA)
 	w.write(bad)
 	w.polls(5)

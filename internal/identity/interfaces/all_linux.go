@@ -34,7 +34,7 @@ func All() ([]netip.Addr, error) {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, folder := range processes {
 		id, err := os.Readlink(folder + "/ns/net")
-		if err != nil { // it may be looked at all the same, but not told from the others
+		if err != nil { // it can be read all the same, but not distinguished from the others
 			id = folder
 		}
 		if _, known := seen[id]; known || len(seen) >= maxNamespaces {

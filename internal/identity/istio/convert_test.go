@@ -155,10 +155,10 @@ func TestAnAddressOfAnotherNetworkIsSomebodyElses(t *testing.T) {
 		node               string
 		local, http, other string
 	}{
-		"told by the node's workloads":    {func(*Config) {}, "node-1", "local", "nobody of " + httpbinHost, "nobody"},
-		"told by the cluster's workloads": {func(*Config) {}, "", "local", "nobody of " + httpbinHost, "nobody"},
-		"named":                           {func(c *Config) { c.Network = "there" }, "node-1", "remote-a", "nobody of s", "remote-b"},
-		"an empty one is one too":         {func(c *Config) { c.ClusterID = "of nobody" }, "", "default-network", "nobody", "nobody"},
+		"known by the node's workloads":    {func(*Config) {}, "node-1", "local", "nobody of " + httpbinHost, "nobody"},
+		"known by the cluster's workloads": {func(*Config) {}, "", "local", "nobody of " + httpbinHost, "nobody"},
+		"named":                            {func(c *Config) { c.Network = "there" }, "node-1", "remote-a", "nobody of s", "remote-b"},
+		"an empty one is one too":          {func(c *Config) { c.ClusterID = "of nobody" }, "", "default-network", "nobody", "nobody"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := NewDefaultConfig()
@@ -171,7 +171,7 @@ func TestAnAddressOfAnotherNetworkIsSomebodyElses(t *testing.T) {
 	}
 }
 
-// The node's own pods may be told later than others.
+// The node's own pods may come later than others.
 func TestTheNodesNetworkIsLearntLater(t *testing.T) {
 	w := registryOf(t, NewDefaultConfig(), "node-1", inNetwork("n1", "node-2", podOf("a", "10.0.0.1")), inNetwork("n2", "node-3", podOf("b", "10.0.0.1")))
 	w.is("10.0.0.1:80", "a")
@@ -182,7 +182,7 @@ func TestTheNodesNetworkIsLearntLater(t *testing.T) {
 	w.is("10.0.0.1:80", "nobody")
 }
 
-func TestPodsOnTheHostsNetworkAreToldApartByTheirServices(t *testing.T) {
+func TestPodsOnTheHostsNetworkAreDistinguishedByTheirServices(t *testing.T) {
 	dns, proxy := podOf("dns", "192.168.0.1"), podOf("proxy", "192.168.0.1")
 	for _, a := range []*Address{dns, proxy} {
 		a.Workload.HostNetwork = true
@@ -213,7 +213,7 @@ func checkBounded(t testing.TB, e *entry) {
 	}
 }
 
-// FuzzAddress returns arbitrary bytes for what istiod tells.
+// FuzzAddress gives arbitrary bytes for what istiod sends.
 func FuzzAddress(f *testing.F) {
 	for _, a := range []*Address{httpbin(), httpbinService(), podOf(strings.Repeat("ü", 300)), {Workload: &Workload{}}} {
 		f.Add(encode(a))

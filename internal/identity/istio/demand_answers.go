@@ -330,7 +330,7 @@ func (d *demand) unrefer(key identity.ServiceKey, now time.Time) {
 }
 
 // republish publishes a service as far as it is known: whole if its address is held, else by its name, which the workloads
-// behind it tell. A name that is no Kubernetes service's does not tell all: it is asked for.
+// behind it tell. A name that is no Kubernetes service's is not enough: it is asked for.
 func (d *demand) republish(key identity.ServiceKey, now time.Time) {
 	name := ServiceName(key)
 	e := d.entries[name]

@@ -59,7 +59,7 @@ func (w *world) becomes(address, want string) {
 	require.Eventually(w.t, func() bool { return w.who(address, time.Now()) == want }, within, often, "%s should be %s", address, want)
 }
 
-// startDemand starts a source that is connected, and is told that its node has no pods.
+// startDemand starts a source that is connected, and learns that its node has no pods.
 func startDemand(t *testing.T, d *istiod, config *Config, settings identity.SourceSettings) (*world, *stream) {
 	t.Helper()
 	w := startWorldAs(t, config, settings, environmentPod(), config.loadTLS)

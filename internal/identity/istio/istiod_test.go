@@ -143,8 +143,8 @@ func (c *stream) request() *discovery.DeltaDiscoveryRequest {
 	return receive(c.t, "request", c.requests)
 }
 
-// tells answers, and gives what the source says to that.
-func (c *stream) tells(answer *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
+// sends answers, and returns the next request of the source.
+func (c *stream) sends(answer *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
 	c.t.Helper()
 	c.nonce++
 	answer.TypeUrl, answer.Nonce = AddressType, fmt.Sprintf("nonce-%d", c.nonce)
@@ -212,7 +212,7 @@ func httpbinService() *Address {
 	}}
 }
 
-// statuses keeps what OnStatus was told.
+// statuses keeps what OnStatus got.
 type statuses struct {
 	mu  sync.Mutex
 	all []string
@@ -285,7 +285,7 @@ func (w *world) is(address, want string) {
 	require.Equal(w.t, want, w.who(address, time.Now()))
 }
 
-// says waits until the source told something.
+// says waits until the source reported something.
 func (w *world) says(want string) {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool { return w.last() != "" && contains(w.last(), want) }, within, often,

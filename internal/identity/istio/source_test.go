@@ -40,7 +40,7 @@ func TestTheFirstResponseIsAllThereIs(t *testing.T) {
 	require.Empty(t, c.metadata.Get("authorization"))
 	require.False(t, w.InSync())
 
-	said := c.tells(resources("1", httpbin(), httpbinService()))
+	said := c.sends(resources("1", httpbin(), httpbinService()))
 	require.Nil(t, said.ErrorDetail)
 	require.True(t, w.InSync())
 	require.EqualValues(t, 1, w.Held().Workloads)
@@ -56,13 +56,13 @@ func TestUpdatesAndRemovals(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
 	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
-	c.tells(resources("1", httpbin(), httpbinService()))
+	c.sends(resources("1", httpbin(), httpbinService()))
 	before := time.Now()
 
 	moved := httpbin()
 	moved.Workload.Addresses = ips("10.244.0.12")
 	moved.Workload.Services = nil
-	c.tells(resources("2", moved))
+	c.sends(resources("2", moved))
 	w.is("10.244.0.12:80", "httpbin-5c5944c58c-v9mlk")
 	w.is("[fd00::11]:80", "nobody")
 	require.Equal(t, "httpbin-5c5944c58c-v9mlk of "+httpbinHost, w.who("[fd00::11]:80", before), "its connections of then stay its own")
@@ -71,11 +71,11 @@ func TestUpdatesAndRemovals(t *testing.T) {
 	answer := resources("1", podOf("a", "10.244.0.12"), podOf("z", "10.244.0.13"))
 	answer.RemovedResources = []string{nameOf(moved), "nobody/knows.it"}
 	between := time.Now()
-	c.tells(answer)
+	c.sends(answer)
 	w.is("10.244.0.12:80", "a")
 	require.Equal(t, "httpbin-5c5944c58c-v9mlk", w.who("10.244.0.12:80", between))
 
-	c.tells(removed("default/" + httpbinHost))
+	c.sends(removed("default/" + httpbinHost))
 	w.is("10.96.5.5:8000", "nobody of "+httpbinHost) // kube-proxy's rules go later
 	require.Equal(t, 2, w.Held().Workloads)
 	require.Zero(t, w.Held().Services)
@@ -85,7 +85,7 @@ func TestAConnectionThatBreaksIsTakenUpWhereItWas(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
 	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
-	c.tells(resources("1", httpbin(), httpbinService(), podOf("gone", "10.244.0.20"), podOf("stays", "10.244.0.21")))
+	c.sends(resources("1", httpbin(), httpbinService(), podOf("gone", "10.244.0.20"), podOf("stays", "10.244.0.21")))
 	known := time.Now().Add(-2 * unseen)
 
 	c.breaks()
@@ -100,11 +100,11 @@ func TestAConnectionThatBreaksIsTakenUpWhereItWas(t *testing.T) {
 	_, settled := w.Resolve(identity.End{Address: netip.MustParseAddrPort("10.244.0.20:80")}, time.Now())
 	require.False(t, settled, "istiod may come back soon enough")
 
-	// What changed meanwhile; what did not is not told again.
+	// What changed meanwhile; what did not is not sent again.
 	began := time.Now()
 	answer := resources("2", podOf("new", "10.244.0.22"))
 	answer.RemovedResources = []string{nameOf(podOf("gone"))}
-	c.tells(answer)
+	c.sends(answer)
 	require.True(t, w.InSync())
 	w.is("10.244.0.20:80", "nobody")
 	w.is("10.244.0.21:80", "stays")
@@ -121,14 +121,14 @@ func TestAnAddressThatIsHandedOnWhileNobodyListensCreditsNobodyWithTheOthersByte
 	d := startIstiod(t, "127.0.0.1:0", nil)
 	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
-	c.tells(resources("1", podOf("old", "10.244.0.20"), podOf("renewed", "10.244.0.21")))
+	c.sends(resources("1", podOf("old", "10.244.0.20"), podOf("renewed", "10.244.0.21")))
 	before := time.Now().Add(-2 * unseen)
 	c.breaks()
 	c, _ = d.connected()
 	between := time.Now()
 	answer := resources("2", podOf("new", "10.244.0.20", "10.244.0.21"), podOf("renewed", "10.244.0.23"))
 	answer.RemovedResources = []string{nameOf(podOf("old"))}
-	c.tells(answer)
+	c.sends(answer)
 	for address, was := range map[string]string{"10.244.0.20:80": "old", "10.244.0.21:80": "renewed"} {
 		require.Equal(t, was, w.who(address, before))
 		require.Equal(t, "nobody", w.who(address, between), "it may have been either's")
@@ -146,14 +146,14 @@ func TestSyncIsWholeWhereThereIsTooMuchToTell(t *testing.T) {
 		p := podOf("p"+strings.Repeat("x", 1900)+big.NewInt(int64(i)).String(), "10.200.0.1")
 		many.Resources = append(many.Resources, resourceOf(nameOf(p), "1", encode(p)))
 	}
-	c.tells(many)
+	c.sends(many)
 	require.Equal(t, 2001, w.Held().Workloads)
 	c.breaks()
 	c, first := d.connected()
 	require.Empty(t, first.InitialResourceVersions)
-	c.tells(resources("1", podOf("stays", "10.244.0.1")))
+	c.sends(resources("1", podOf("stays", "10.244.0.1")))
 	require.Equal(t, 1, w.Held().Workloads)
-	c.tells(resources("1", podOf("more", "10.244.0.2")))
+	c.sends(resources("1", podOf("more", "10.244.0.2")))
 	require.Equal(t, 2, w.Held().Workloads)
 }
 
@@ -161,13 +161,13 @@ func TestABadResourceIsRefusedAndTheGoodOnesAreTaken(t *testing.T) {
 	d := startIstiod(t, "127.0.0.1:0", nil)
 	w := startWorld(t, plainText(d.address))
 	c, _ := d.connected()
-	c.tells(resources("1", httpbin()))
+	c.sends(resources("1", httpbin()))
 
 	answer := resources("2", podOf("good", "10.244.0.30"))
 	bad := httpbin()
 	bad.Workload.Addresses = [][]byte{{1, 2, 3}}
 	answer.Resources = append(answer.Resources, resourceOf(nameOf(bad), "2", encode(bad)))
-	said := c.tells(answer)
+	said := c.sends(answer)
 	require.Equal(t, int32(codes.InvalidArgument), said.ErrorDetail.Code)
 	require.Contains(t, said.ErrorDetail.Message, nameOf(bad))
 	w.is("10.244.0.30:80", "good")
@@ -175,7 +175,7 @@ func TestABadResourceIsRefusedAndTheGoodOnesAreTaken(t *testing.T) {
 	require.False(t, w.InSync())
 	w.says("sent resources that could not be decoded (rejected with a NACK); the others are in use: resource \"" + nameOf(bad) + "\": an address has 3 bytes, not 4 or 16")
 
-	require.Nil(t, c.tells(resources("3", httpbin())).ErrorDetail)
+	require.Nil(t, c.sends(resources("3", httpbin())).ErrorDetail)
 	require.True(t, w.InSync())
 	w.says("in sync")
 }
@@ -189,7 +189,7 @@ func TestItStartsBeforeIstiodAndTellsSo(t *testing.T) {
 	require.False(t, w.InSync())
 	d = startIstiod(t, address, nil)
 	c, _ := d.connected()
-	c.tells(resources("1", httpbin()))
+	c.sends(resources("1", httpbin()))
 	w.says("in sync")
 	require.True(t, w.InSync())
 }
@@ -217,7 +217,7 @@ func TestTheTokenIsShownAndReadAnew(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(token+"\n"), 0o600))
 	c, first := d.connected()
 	require.Contains(t, first.Node.Id, ".kmesh-telemetry~kmesh-telemetry.svc.", "the token's namespace, which istiod compares")
-	c.tells(resources("1", httpbin()))
+	c.sends(resources("1", httpbin()))
 	w.says("in sync")
 }
 
@@ -265,7 +265,7 @@ func TestTLSAndItsRemedies(t *testing.T) {
 	}
 	w := startWorldAs(t, plainText(encrypted.address), identity.SourceSettings{}, environmentPod(), with(trusting, nil))
 	c, _ := encrypted.connected()
-	c.tells(resources("1", httpbin()))
+	c.sends(resources("1", httpbin()))
 	require.True(t, w.InSync())
 	require.NoError(t, w.Close())
 	require.NoError(t, w.Close())

@@ -68,12 +68,8 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		f.lose(time.Now())
-		timer := time.NewTimer(f.pauses.next(time.Since(began), err))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, f.pauses.next(time.Since(began), err)) {
 			return
-		case <-timer.C:
 		}
 	}
 }

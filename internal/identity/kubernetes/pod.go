@@ -49,6 +49,7 @@ type pod struct {
 	started  time.Time // its first container, as far as it is known; zero: none
 	over     bool      // it has ended by itself, and has no address any more
 	finished time.Time // its last container; zero: unknown
+	ports    []uint16  // of its node that lead to it
 }
 
 // second is what the times in a status are rounded down to.
@@ -63,6 +64,7 @@ func (c *cluster) pod(p *corev1.Pod) *pod {
 		workload: w, node: p.Spec.NodeName, created: p.CreationTimestamp.Time,
 		over: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 	}
+	read.ports = hostPorts(p)
 	if p.Status.StartTime != nil {
 		read.accepted = p.Status.StartTime.Time
 	}
@@ -78,6 +80,28 @@ func (c *cluster) pod(p *corev1.Pod) *pod {
 		}
 	}
 	return read
+}
+
+// hostPorts are the ports of its node that a pod declares. One for loopback alone leads to it from nowhere else.
+func hostPorts(p *corev1.Pod) []uint16 {
+	var all []uint16
+	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range containers {
+			for j := range containers[i].Ports {
+				port := &containers[i].Ports[j]
+				number := port.HostPort
+				if number == 0 && p.Spec.HostNetwork {
+					number = port.ContainerPort
+				}
+				at, err := netip.ParseAddr(port.HostIP)
+				if number == 0 || !isTCP(port.Protocol) || err == nil && at.IsLoopback() {
+					continue
+				}
+				all = append(all, uint16(number)) // the API server has checked it
+			}
+		}
+	}
+	return all
 }
 
 // container notes when a container ran.

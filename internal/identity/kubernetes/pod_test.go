@@ -203,3 +203,36 @@ func TestThePodOfACgroupsPath(t *testing.T) {
 	p.Annotations, p.UID = nil, "of another kind"
 	require.Zero(t, testCluster.pod(p).workload.PodUID)
 }
+
+func TestPortsOfTheNodeThatLeadToAPod(t *testing.T) {
+	p := podOf("web", "10.244.0.5")
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{
+		{ContainerPort: 80}, {ContainerPort: 81, HostPort: 8081}, {ContainerPort: 82, HostPort: 8082, HostIP: "0.0.0.0"},
+		{ContainerPort: 83, HostPort: 8083, HostIP: "127.0.0.1"}, {ContainerPort: 84, HostPort: 8084, Protocol: corev1.ProtocolUDP},
+	}
+	require.Equal(t, []uint16{8081, 8082}, testCluster.pod(p).ports)
+	p.Spec.HostNetwork = true
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 9100}}
+	p.Spec.InitContainers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 9101, HostPort: 9101}}}}
+	require.Equal(t, []uint16{9101, 9100}, testCluster.pod(p).ports)
+	require.Empty(t, testCluster.pod(podOf("none", "10.244.0.6")).ports)
+
+	r := newTestRegistry()
+	r.setNode(testCluster.node(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node-1"},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.18.0.2"}}},
+	}), theFirst, noon)
+	p.Status.PodIPs[0].IP, p.Status.PodIP = "172.18.0.2", "172.18.0.2"
+	r.setPod(testCluster.pod(p), theFirst, noon)
+	at := identity.End{Address: netip.MustParseAddrPort("172.18.0.2:9100"), Server: true}
+	w, _ := r.index.Resolve(at, after(1))
+	require.Equal(t, "web", w.Name)
+	r.removePod("default/web", after(2))
+	w, _ = r.index.Resolve(at, after(3))
+	require.True(t, w.Node)
+
+	s := serviceOf("web", "10.96.0.1", servicePort("http", 80, 8080))
+	s.Spec.Ports[0].NodePort = 30080
+	r.setService(testCluster.service(s), theFirst, noon)
+	require.Equal(t, "web", r.index.Service(netip.AddrPort{}, netip.MustParseAddrPort("172.18.0.2:30080"), nil, after(1)).Name)
+}

@@ -96,6 +96,7 @@ func (r *registry) setPod(p *pod, in *list, now time.Time) {
 		r.endPod(e, p, in, now)
 		return
 	}
+	r.index.Declare(p.workload.UID, p.ports)
 	if e == nil {
 		e = &podEntry{}
 	}
@@ -129,6 +130,7 @@ func (r *registry) endPod(e *podEntry, p *pod, in *list, now time.Time) {
 		}
 		p.workload.Elsewhere = r.nodeName != "" && p.node != "" && p.node != r.nodeName
 		if !known {
+			r.index.Declare(p.workload.UID, p.ports)
 			r.index.Swap(nil, p.workload, span, now)
 			return
 		}

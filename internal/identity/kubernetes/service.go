@@ -40,6 +40,7 @@ func (c *cluster) service(s *corev1.Service) *service {
 		return stripped
 	}
 	var ports []identity.Port
+	var onNodes []identity.NodePort
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
 		if !isTCP(p.Protocol) {
@@ -48,6 +49,9 @@ func (c *cluster) service(s *corev1.Service) *service {
 		number := uint16(p.Port) // the API server has checked it
 		stripped.ports = append(stripped.ports, namedPort{shared(p.Name), number})
 		ports = append(ports, identity.Port{Service: number, Target: target(p)})
+		if p.NodePort != 0 {
+			onNodes = append(onNodes, identity.NodePort{Node: uint16(p.NodePort), Service: number})
+		}
 	}
 	if len(s.Spec.Ports) > 0 && len(ports) == 0 {
 		return stripped
@@ -56,7 +60,7 @@ func (c *cluster) service(s *corev1.Service) *service {
 	own, external := serviceAddresses(s)
 	stripped.published = &identity.Service{
 		Host: host, Name: host[:len(s.Name)], Namespace: shared(s.Namespace),
-		Addresses: append(own, external...), External: external, Ports: ports,
+		Addresses: append(own, external...), External: external, Ports: ports, NodePorts: onNodes,
 	}
 	return stripped
 }

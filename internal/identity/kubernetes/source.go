@@ -5,6 +5,7 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -89,13 +90,16 @@ func (s *Source) wentBack(from, to uint64) {
 func (s *Source) Start(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background()) // Start's own context may end with Start
 	s.stop = stop
+	later := randomPart(s.settings.Spread)
 	var missing sync.WaitGroup
 	for _, f := range s.followers {
 		missing.Add(1)
 		f.onListed = sync.OnceFunc(missing.Done)
 		s.done.Go(func() {
 			defer f.onListed() // whoever waits goes on when it ends
-			f.run(ctx)
+			if pause(ctx, later) {
+				f.run(ctx)
+			}
 		})
 	}
 	s.done.Go(func() {
@@ -107,6 +111,29 @@ func (s *Source) Start(context.Context) error {
 	})
 	s.done.Go(func() { s.watchStatus(ctx) })
 	return nil
+}
+
+// randomPart returns a random part of a time.
+func randomPart(of time.Duration) time.Duration {
+	if of <= 0 {
+		return 0
+	}
+	return rand.N(of) // #nosec G404 -- so that nodes do not come together
+}
+
+// pause waits, and returns false if ctx ends before.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 func (s *Source) watchStatus(ctx context.Context) {

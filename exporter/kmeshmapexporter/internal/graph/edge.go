@@ -4,7 +4,7 @@ package graph
 
 import "time"
 
-// edgeKey names an edge. A series of the service set tells its service; one whose destination's workload is unknown
+// edgeKey names an edge. A series of the service set has its service; one whose destination's workload is unknown
 // has no destination then.
 type edgeKey struct {
 	from        Key

@@ -34,7 +34,7 @@ type Counts struct {
 	Other     uint64 // metrics and points that it does not use
 	Refused   uint64 // points of series over the bound
 	Records   uint64 // of the access log
-	Unmatched uint64 // records whose edge no metric told of
+	Unmatched uint64 // records whose edge no metric had
 	Series    int    // held
 	Nodes     int    // held
 	Edges     int    // drawn

@@ -56,7 +56,7 @@ func (l *log) get(number uint64) *Record {
 	return &l.records[number%l.limit]
 }
 
-// named is a record and the names that tell its edge.
+// named is a record and the names that identify its edge.
 type named struct {
 	record                       Record
 	sourceCluster, sourceSpace   string

@@ -48,6 +48,9 @@ type TelemetryBuilder struct {
 	KmeshLogQueueMemory            metric.Int64ObservableGauge
 	KmeshLogQueueRecords           metric.Int64ObservableGauge
 	KmeshLookupsUnknown            metric.Int64ObservableCounter
+	KmeshPairs                     metric.Int64ObservableGauge
+	KmeshPairsForgotten            metric.Int64ObservableCounter
+	KmeshRecordsJoined             metric.Int64ObservableCounter
 	KmeshRecordsLost               metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope         metric.Int64ObservableCounter
 	KmeshRecordsRead               metric.Int64ObservableCounter
@@ -366,6 +369,51 @@ func (builder *TelemetryBuilder) RegisterKmeshLookupsUnknownCallback(cb metric.I
 		cb(ctx, &observerInt64{inst: builder.KmeshLookupsUnknown, obs: o})
 		return nil
 	}, builder.KmeshLookupsUnknown)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshPairsCallback sets callback for observable KmeshPairs metric.
+func (builder *TelemetryBuilder) RegisterKmeshPairsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshPairs, obs: o})
+		return nil
+	}, builder.KmeshPairs)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshPairsForgottenCallback sets callback for observable KmeshPairsForgotten metric.
+func (builder *TelemetryBuilder) RegisterKmeshPairsForgottenCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshPairsForgotten, obs: o})
+		return nil
+	}, builder.KmeshPairsForgotten)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshRecordsJoinedCallback sets callback for observable KmeshRecordsJoined metric.
+func (builder *TelemetryBuilder) RegisterKmeshRecordsJoinedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshRecordsJoined, obs: o})
+		return nil
+	}, builder.KmeshRecordsJoined)
 	if err != nil {
 		return err
 	}
@@ -731,6 +779,24 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_lookups_unknown",
 		metric.WithDescription("Identity lookups without a result, by side. [Alpha]"),
 		metric.WithUnit("{lookup}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshPairs, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_pairs",
+		metric.WithDescription("Connections of which what one end knows is kept for the other end on this node. [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshPairsForgotten, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_pairs_forgotten",
+		metric.WithDescription("Connections of which that was forgotten for want of room. [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshRecordsJoined, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_records_joined",
+		metric.WithDescription("Records whose other end may have known more, by kind: joined (its record came), alone (they waited for it in vain). [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsLost, err = builder.meter.Int64ObservableCounter(
