@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -43,7 +44,8 @@ func inKernel(t *testing.T, change func(*configured), adjust func(*probe.Options
 		if adjust != nil {
 			adjust(&o)
 		}
-		return probe.Open(o)
+		p, err := probe.Open(o)
+		return thorough{p}, err
 	}))
 	require.NoError(t, err)
 	a.Start()
@@ -51,7 +53,18 @@ func inKernel(t *testing.T, change func(*configured), adjust func(*probe.Options
 	return a, sink
 }
 
-// latest returns the newest point of a metric from client to server, by reporter.
+// thorough looks at each sweep for ends that the kernel hid, and not at each sixteenth.
+type thorough struct{ Probe }
+
+func (p thorough) Sweep(all bool, handle func(*probe.Record)) (err error) {
+	for range 16 {
+		err = errors.Join(err, p.Probe.Sweep(all, handle))
+		all = false
+	}
+	return err
+}
+
+// each hands over a metric of every batch, the oldest first, and what says whose reporter a point from client to server has.
 func each(sink *consumertest.MetricsSink, name string, take func(pmetric.Metric, func(pcommon.Map) (string, bool))) {
 	reporter := func(labels pcommon.Map) (string, bool) {
 		source, _ := labels.Get("source_workload")

@@ -143,6 +143,8 @@ func (noReport) StartMetricsOp(ctx context.Context) context.Context { return ctx
 func (noReport) EndMetricsOp(context.Context, string, int, error)   {}
 func (noReport) StartLogsOp(ctx context.Context) context.Context    { return ctx }
 func (noReport) EndLogsOp(context.Context, string, int, error)      {}
+func (noReport) StartTracesOp(ctx context.Context) context.Context  { return ctx }
+func (noReport) EndTracesOp(context.Context, string, int, error)    {}
 
 // newSubject makes an agent; change may be nil, and so may a consumer, which is a signal without a pipeline.
 func newSubject(t *testing.T, change func(*configured), metrics consumer.Metrics, logs consumer.Logs) *subject {

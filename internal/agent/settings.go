@@ -56,7 +56,13 @@ const (
 
 // naming returns the settings of naming.
 func (s *Settings) naming() naming.Settings {
-	return naming.Settings{Scope: s.scope(), Exclude: s.Exclude, Settle: s.Identity.Settle, Networks: s.Identity.Networks}
+	n := naming.Settings{Scope: s.scope(), Exclude: s.Exclude, Settle: s.Identity.Settle, Networks: s.Identity.Networks}
+	if s.Identity.Source.Capabilities().Services {
+		n.NodeName, n.Local = s.NodeName, newLocals().has
+	} else {
+		n.PairLimit = -1 // a process at both ends is found by their addresses
+	}
+	return n
 }
 
 // scope returns which connections count. A host's processes talk to anybody; users of a mesh ask about its workloads.

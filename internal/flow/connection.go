@@ -58,6 +58,9 @@ type Connection struct {
 	TCPInfo TCPInfo
 }
 
+// Pair is what both ends of the connection have in common: their initial sequence numbers. 0: they are not known.
+func (c *Connection) Pair() uint64 { return key(c.ClientISN, c.ServerISN) }
+
 // TCPInfo is the rest of what the kernel's struct bpf_tcp_sock has, as at the event.
 type TCPInfo struct {
 	SndCwnd, SndSsthresh, MSS                 uint32

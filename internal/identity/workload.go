@@ -37,6 +37,7 @@ type Workload struct {
 	Names       unique.Handle[Names]
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service; replicas may share it
+	Site        *Site        // of its node; nil: unknown
 	PodUID      PodUID       // zero: no pod, or unknown
 	Kind        Kind
 	Tunnel      Tunnel
@@ -92,7 +93,7 @@ func (w *Workload) serves(target uint16) bool {
 // Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
 	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace &&
-		w.NodeName == o.NodeName && w.Names == o.Names &&
+		w.NodeName == o.NodeName && w.Names == o.Names && w.Topology() == o.Topology() &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && w.Claimed == o.Claimed && w.Elsewhere == o.Elsewhere &&
 		slices.Equal(w.Addresses, o.Addresses) &&
 		slices.EqualFunc(w.Services, o.Services, func(a, b Membership) bool {

@@ -35,7 +35,10 @@ type Namer struct {
 	sinks      []Sink
 
 	waiting    queue
-	generation uint64 // of the resolver when the waiting records were last resolved
+	pairs      pairs
+	woken      []uint64 // ends whose waiting records may know all now
+	joined     bool     // the record at hand was named with what the other end knew
+	generation uint64   // of the resolver when the waiting records were last resolved
 
 	flow  flow.Flow // the one at hand: a pointer to it costs no allocation
 	stats Stats
@@ -46,6 +49,11 @@ type Stats struct {
 	Waiting       int    // records that wait for an identity
 	SettleExpired uint64 // records that waited in vain
 	SettleRefused uint64 // records that were passed on early, because too many waited
+
+	Pairs          int    // connections of which what one end knows is kept for the other
+	PairsForgotten uint64 // of these, for want of room
+	Joined         uint64 // records that were named with what the other end knew
+	Unpaired       uint64 // records that waited for the other end in vain
 
 	// Lookups that ended unknown, by side.
 	UnknownSource, UnknownDestination uint64
@@ -66,6 +74,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 		translator: translator,
 		sinks:      sinks,
 		waiting:    newQueue(settings.SettleLimit),
+		pairs:      newPairs(settings.PairLimit),
 		generation: resolver.Generation(),
 	}
 }
@@ -81,27 +90,43 @@ func (n *Namer) Remove(sink Sink) {
 // c is not kept: its owner may use it for the next record. Its Destination may be changed to what is behind a service's
 // address, which is then its Original. A record that need not wait costs no allocation.
 func (n *Namer) Add(c *flow.Connection, now time.Time) {
-	old := n.asker == nil && now.Sub(c.Start) >= n.settings.Settle
 	// Records of one end stay in their order. What waits for the end of an old connection is old, too.
-	if old && n.waiting.holds(c.ID) {
+	if n.waiting.holds(c.ID) && n.isOld(c, now) && !n.pairs.waits(c, now.UnixNano()) {
 		n.passEnd(c.ID, now)
 	}
 	if !n.waiting.holds(c.ID) {
 		n.flow = flow.Flow{Connection: c, Observed: now}
-		if n.resolve(&n.flow) || old {
+		if n.ready(&n.flow) {
 			n.pass(&n.flow, now)
+			n.wake(now)
 			return
 		}
 	}
 	if n.waiting.full() {
 		n.stats.SettleRefused++
-		n.passOldest(now)
+		n.passOldest(now, false)
 	}
 	n.waiting.push(c, now, now.Add(n.settings.Settle))
+	n.wake(now)
+}
+
+// isOld returns whether the source of identities knew all that it will know of a connection before the record was read.
+func (n *Namer) isOld(c *flow.Connection, observed time.Time) bool {
+	return n.asker == nil && observed.Sub(c.Start) >= n.settings.Settle
+}
+
+// ready returns whether nothing is gained by waiting.
+func (n *Namer) ready(f *flow.Flow) bool {
+	settled, paired := n.resolve(f)
+	return (settled || n.isOld(f.Connection, f.Observed)) && paired
 }
 
 // pass hands a flow to the sinks whose ends are as well named as they will ever be.
 func (n *Namer) pass(f *flow.Flow, now time.Time) {
+	n.pairs.close(f.Connection)
+	if n.joined {
+		n.stats.Joined++
+	}
 	n.nameOutside(f)
 	if f.Source == nil {
 		n.stats.UnknownSource++
@@ -123,64 +148,69 @@ func (n *Namer) pass(f *flow.Flow, now time.Time) {
 	}
 }
 
+// passReady passes on a waiting record if nothing is gained by waiting on.
+func (n *Namer) passReady(w *waiting, now time.Time) bool {
+	n.flow = flow.Flow{Connection: &w.connection, Observed: w.observed}
+	ready := n.ready(&n.flow)
+	if ready {
+		n.pass(&n.flow, now)
+	}
+	n.flow = flow.Flow{} // it points into the queue
+	return ready
+}
+
 // Settle passes on the waiting records whose identities came, and those that waited long enough. Call it regularly, at
 // least once before each snapshot of the series.
 func (n *Namer) Settle(now time.Time) {
 	for n.waiting.len() > 0 && !now.Before(n.waiting.oldest().deadline) {
-		n.expire(n.passOldest(now))
+		n.passOldest(now, true)
+		n.wake(now)
 	}
 	generation := n.resolver.Generation()
 	if generation == n.generation {
 		return // nobody came or went: the answers would be the same
 	}
 	n.generation = generation
-	n.waiting.sweep(func(w *waiting) bool {
-		n.flow = flow.Flow{Connection: &w.connection, Observed: w.observed}
-		if !n.resolve(&n.flow) {
-			return false
-		}
-		n.pass(&n.flow, now)
-		return true
-	})
+	n.waiting.sweep(func(w *waiting) bool { return n.passReady(w, now) })
+	n.wake(now)
 }
 
 // Drain passes on all waiting records with what is known of them now: for the last snapshot before the end.
 func (n *Namer) Drain(now time.Time) {
 	for n.waiting.len() > 0 {
-		n.passOldest(now)
+		n.passOldest(now, false)
 	}
 }
 
-// passOldest passes on the record that waits longest; false when not all is known of it.
-func (n *Namer) passOldest(now time.Time) (settled bool) {
-	settled = n.passWaiting(n.waiting.oldest(), now)
+// passOldest passes on the record that waits longest; expired says that it waited long enough.
+func (n *Namer) passOldest(now time.Time, expired bool) {
+	n.passWaiting(n.waiting.oldest(), now, expired)
 	n.waiting.pop()
-	return settled
 }
 
 // passEnd passes on the records that wait for an end whose connection is old.
 func (n *Namer) passEnd(id uint64, now time.Time) {
-	n.waiting.take(id, func(w *waiting) { n.expire(n.passWaiting(w, now)) })
+	n.waiting.take(id, func(w *waiting) { n.passWaiting(w, now, true) })
 }
 
-// passWaiting passes on a record with what is known of it; false when that is not all.
-func (n *Namer) passWaiting(w *waiting, now time.Time) (settled bool) {
+// passWaiting passes on a record with what is known of it.
+func (n *Namer) passWaiting(w *waiting, now time.Time, expired bool) {
 	n.flow = flow.Flow{Connection: &w.connection, Observed: w.observed}
-	settled = n.resolve(&n.flow)
+	settled, paired := n.resolve(&n.flow)
+	switch {
+	case expired && !settled:
+		n.stats.SettleExpired++
+	case expired && !paired:
+		n.stats.Unpaired++
+	}
 	n.pass(&n.flow, now)
 	n.flow = flow.Flow{} // it points into the queue
-	return settled
-}
-
-func (n *Namer) expire(settled bool) {
-	if !settled {
-		n.stats.SettleExpired++
-	}
 }
 
 // Stats returns the current numbers.
 func (n *Namer) Stats() Stats {
 	s := n.stats
 	s.Waiting = n.waiting.len()
+	s.Pairs, s.PairsForgotten = n.pairs.len(), n.pairs.forgotten
 	return s
 }

@@ -104,6 +104,25 @@ func (q *queue) take(id uint64, do func(*waiting)) {
 	q.advance()
 }
 
+// retry offers the records of an end to done, oldest first, until it returns false, and removes the others.
+func (q *queue) retry(id uint64, done func(*waiting) bool) {
+	of, held := q.ends[id]
+	for held {
+		w := &q.records[of.first]
+		if !done(w) {
+			q.ends[id] = of
+			break
+		}
+		if held = w.next != 0; held {
+			of.first = w.next
+		} else {
+			delete(q.ends, id)
+		}
+		q.remove(w)
+	}
+	q.advance()
+}
+
 func (q *queue) remove(w *waiting) {
 	*w = waiting{gone: true}
 	q.live--

@@ -9,8 +9,9 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// resolve names both ends of f; false while a later call may know more.
-func (n *Namer) resolve(f *flow.Flow) bool {
+// resolve names both ends of f. settled is false while a later call may know more, and paired while the record of the other end
+// would.
+func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 	c := f.Connection
 	source := identity.End{Address: c.Source, Peer: c.Destination}
 	destination := identity.End{Address: c.Destination, Peer: c.Source, Server: true}
@@ -24,24 +25,45 @@ func (n *Namer) resolve(f *flow.Flow) bool {
 	f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
 	f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
 	f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
-	if f.Destination == nil && n.translate(c) {
+
+	joined, known := n.join(f)
+	n.joined = joined
+	switch {
+	case joined && c.Direction == flow.Inbound:
+		sourceSettled = known
+	case joined:
+		destinationSettled = known
+	case n.mayBeTranslated(f) && n.translate(c):
 		destination.Address = c.Destination
 		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
 		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
-	if n.asker != nil && c.Original.IsValid() && !n.asker.Answered(c.Original.Addr(), c.Start) {
-		return false // which service was asked for is not known yet
+	// Which service was asked for may not be known yet.
+	answered := n.asker == nil || !c.Original.IsValid() || n.asker.Answered(c.Original.Addr(), c.Start)
+	settled = sourceSettled && destinationSettled && answered
+	paired = n.pair(f, joined, sourceSettled, destinationSettled, answered)
+	if led(f) {
+		f.Destination = nil
 	}
-	return sourceSettled && destinationSettled
+	return settled, paired
 }
 
-// translate puts the address that is behind a service's into c, if NAT made the socket keep the service's. The requested
-// address stays what it was.
-func (n *Namer) translate(c *flow.Connection) bool {
-	if n.translator == nil || c.Direction != flow.Outbound || c.ID == 0 ||
-		n.resolver.Service(netip.AddrPort{}, c.Destination, nil, c.Start) == nil {
+// mayBeTranslated returns whether something may send the packets of a client elsewhere: they go to the address of a service that
+// no workload has, or of a node.
+func (n *Namer) mayBeTranslated(f *flow.Flow) bool {
+	c := f.Connection
+	if n.translator == nil || c.Direction != flow.Outbound || c.ID == 0 {
 		return false
 	}
+	if f.Destination != nil {
+		return f.Destination.HostNetwork
+	}
+	a := c.Destination.Addr()
+	return n.resolver.Service(netip.AddrPort{}, c.Destination, nil, c.Start) != nil || !a.IsLoopback() && n.settings.Local(a)
+}
+
+// translate puts the address into c to which NAT sends its packets. The requested address stays what it was.
+func (n *Namer) translate(c *flow.Connection) bool {
 	to, ok := n.translator.Translate(c.ID, c.Source, c.Destination)
 	if !ok {
 		return false
@@ -51,4 +73,9 @@ func (n *Namer) translate(c *flow.Connection) bool {
 	}
 	c.Destination = to
 	return true
+}
+
+// led returns whether a service listens at a node's address, from which its packets go on to nobody knows whom.
+func led(f *flow.Flow) bool {
+	return f.Destination != nil && f.Destination.Node && f.Service != nil && f.Requested().Addr() == f.Connection.Destination.Addr()
 }

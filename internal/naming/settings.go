@@ -3,6 +3,7 @@
 package naming
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -31,15 +32,30 @@ type Settings struct {
 	Settle time.Duration
 	// SettleLimit bounds the records that wait; past it the oldest counts with what is known of it. 0: 65,536.
 	SettleLimit int
+	// NodeName is the Kubernetes node's that this is; empty: unknown.
+	NodeName string
+	// Local returns whether this node has an address; nil: none is known to be its own.
+	Local func(netip.Addr) bool
+	// PairLimit bounds the connections of which what one end knows is kept for the other; 0: 65,536. Negative: none.
+	PairLimit int
 	// Networks name ends that no known workload has; nil: none.
 	Networks *identity.Networks
 }
 
-const defaultSettleLimit = 65_536
+const (
+	defaultSettleLimit = 65_536
+	defaultPairLimit   = 65_536
+)
 
 func (s Settings) withDefaults() Settings {
 	if s.SettleLimit <= 0 {
 		s.SettleLimit = defaultSettleLimit
+	}
+	if s.PairLimit == 0 {
+		s.PairLimit = defaultPairLimit
+	}
+	if s.Local == nil {
+		s.Local = func(netip.Addr) bool { return false }
 	}
 	return s
 }

@@ -179,6 +179,7 @@ func TestARecordOfAnOldConnectionDoesNotWaitBehindItsPredecessor(t *testing.T) {
 // fuzzed ends and steps: what the queue holds is what a plain list would.
 func FuzzQueue(f *testing.F) {
 	f.Add([]byte("aabbccPPaabbTaTbTcS"))
+	f.Add([]byte{1, 1, 2, 1, 1, 'R', 1, 2, 1, 'R', 1, 0, 2, 'R', 2, 3, 'S', 'R', 1, 3, 'P'})
 	f.Add([]byte{1, 2, 3, 1, 2, 3, 'T', 1, 'P', 'S', 1, 1, 1, 'T', 1})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		type item struct{ id, n uint64 }
@@ -200,6 +201,30 @@ func FuzzQueue(f *testing.F) {
 					if one.id == id && id != 0 {
 						want = append(want, one)
 					} else {
+						rest = append(rest, one)
+					}
+				}
+				require.Equal(t, want, got)
+				model = rest
+			case step == 'R' && i+2 < len(steps):
+				id, first := uint64(steps[i+1]%8), int(steps[i+2]%4)
+				i += 2
+				var got, want, rest []item
+				q.retry(id, func(w *waiting) bool {
+					got = append(got, number(w))
+					return len(got) <= first
+				})
+				for _, one := range model {
+					if one.id != id || id == 0 {
+						rest = append(rest, one)
+						continue
+					}
+					if len(want) > first {
+						rest = append(rest, one)
+						continue
+					}
+					want = append(want, one)
+					if len(want) > first {
 						rest = append(rest, one)
 					}
 				}

@@ -12,24 +12,39 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// CheckAttributes returns an error unless a set can have only these labels; none means all.
+// regular stands for all labels of a set that are not optional.
+const regular = "*"
+
+// CheckAttributes returns an error unless a set can have only these labels; none means all that are not optional.
 func CheckAttributes(set Set, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
-	known := labelsOf(set)
-	var chosen labels
-	for _, name := range names {
-		l := label(slices.Index(labelNames[:], name))
-		if l >= numLabels || !known.has(l) {
-			return fmt.Errorf("%q is not a label of the set: they are %s", name, known)
-		}
-		chosen |= 1 << l
+	chosen, err := labelsNamed(set, names)
+	if err != nil {
+		return err
 	}
 	if missing := connectionNeeded &^ chosen; set == Connection && missing != 0 {
 		return fmt.Errorf("without %s two connections can have the same labels: keep them, or use another set", missing)
 	}
 	return nil
+}
+
+// labelsNamed returns the labels of a set that the names choose.
+func labelsNamed(set Set, names []string) (chosen labels, err error) {
+	if len(names) == 0 {
+		return labelsOf(set), nil
+	}
+	known := labelsOf(set) | optionalLabels
+	for _, name := range names {
+		if name == regular {
+			chosen |= labelsOf(set)
+			continue
+		}
+		l := label(slices.Index(labelNames[:], name))
+		if l >= numLabels || !known.has(l) {
+			return 0, fmt.Errorf("%q is not a label of the set: they are %s", name, known)
+		}
+		chosen |= 1 << l
+	}
+	return chosen, nil
 }
 
 // String lists the labels.
@@ -51,19 +66,13 @@ type choice struct {
 	source, destination namesChoice
 }
 
-// newChoice returns that of a set; no names choose all labels.
+// newChoice returns that of a set, whose names CheckAttributes accepts.
 func newChoice(set Set, names []string) *choice {
-	chosen := labelsOf(set)
-	if len(names) > 0 {
-		chosen = 0
-		for _, name := range names {
-			chosen |= 1 << slices.Index(labelNames[:], name)
-		}
-	}
+	chosen, _ := labelsNamed(set, names)
 	return &choice{
 		labels:      chosen,
 		istio:       set == Istio,
-		count:       bits.OnesCount32(uint32(chosen)),
+		count:       bits.OnesCount64(uint64(chosen)),
 		source:      newNamesChoice(chosen >> labelSourceWorkload),
 		destination: newNamesChoice(chosen >> labelDestinationWorkload),
 	}
@@ -80,7 +89,30 @@ func (c *choice) reduce(t traits) traits {
 	if !c.labels.has(labelPolicy) {
 		t.mutualTLS = false
 	}
+	t.topology = c.reduceTopology(t.topology)
 	return t
+}
+
+func (c *choice) reduceTopology(both unique.Handle[topologies]) (none unique.Handle[topologies]) {
+	if c.labels&optionalLabels == 0 || both == none {
+		return none
+	}
+	if c.labels&optionalLabels == optionalLabels {
+		return both
+	}
+	t := both.Value()
+	for _, field := range []struct {
+		shown label
+		text  *string
+	}{
+		{labelSourceRegion, &t.source.Region}, {labelSourceZone, &t.source.Zone},
+		{labelDestinationRegion, &t.destination.Region}, {labelDestinationZone, &t.destination.Zone},
+	} {
+		if !c.labels.has(field.shown) {
+			*field.text = ""
+		}
+	}
+	return unique.Make(t)
 }
 
 func (c *choice) reduceService(n serviceNames) unique.Handle[serviceNames] {

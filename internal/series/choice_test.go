@@ -15,6 +15,7 @@ import (
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
 )
 
 // traffic are connections between pods, to services and to addresses that nobody has, some of them failed.
@@ -28,6 +29,9 @@ func traffic(random *rand.Rand, n int) (*world, []*flow.Connection) {
 		names.Workload, names.CanonicalRevision = fmt.Sprint("workload-", i/3), fmt.Sprint("v", i%3)
 		names.Namespace = fmt.Sprint("ns-", i/6)
 		pod.Names = unique.Make(names)
+		if i%4 != 0 {
+			pod.Site = identity.NewSite(fmt.Sprint("region-", i%2), fmt.Sprint("zone-", i%4))
+		}
 		w.Workloads[address(i)] = &pod
 	}
 	var all []*flow.Connection
@@ -75,9 +79,10 @@ func TestSumsOverAnyChoiceOfLabelsAreThoseOverAll(t *testing.T) {
 		settings := everything()
 		settings.FailureReasons = seed%2 == 0
 		chosen := settings
-		chosen.Attributes = make(map[Set][]string)
+		settings.Attributes, chosen.Attributes = make(map[Set][]string), make(map[Set][]string)
 		for _, set := range []Set{Service, Workload} {
-			names := strings.Split(labelsOf(set).String(), ", ")
+			settings.Attributes[set] = append(strings.Split(optionalLabels.String(), ", "), regular)
+			names := strings.Split((labelsOf(set) | optionalLabels).String(), ", ")
 			random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 			chosen.Attributes[set] = names[:1+random.IntN(len(names))]
 			require.NoError(t, CheckAttributes(set, chosen.Attributes[set]))
@@ -157,6 +162,27 @@ func TestTheConnectionSetKeepsWhatTellsConnectionsApart(t *testing.T) {
 		"without destination_address two connections can have the same labels: keep them, or use another set")
 }
 
+func TestZonesAreLabelsWhereTheyAreChosen(t *testing.T) {
+	settings := everything()
+	settings.Enabled = enable(Service, Workload, Istio)
+	settings.Attributes = map[Set][]string{
+		Service: {regular, "source_zone", "destination_zone"}, Istio: {"destination_zone", "source_region"},
+	}
+	w := newWorld()
+	pod := *sleepPod
+	pod.Site = identity.NewSite("eu-1", "eu-1a")
+	w.Workloads[sleepAddr.Addr()] = &pod
+	a := newSubject(settings, w)
+	a.Add(closedConnection(), noon)
+	snapshot := a.Snapshot(noon.Add(time.Second))
+
+	service := texts(one(t, snapshot.Service).Attributes)
+	require.Len(t, service, 25)
+	require.Equal(t, []string{"source_zone=eu-1a", "destination_zone=-"}, service[23:])
+	require.Len(t, texts(one(t, snapshot.Workload).Attributes), 23, "off by default")
+	require.Equal(t, []string{"source_region=eu-1", "destination_zone=unknown"}, texts(one(t, snapshot.Istio).Attributes))
+}
+
 func TestAnUnknownLabelIsAnErrorThatListsTheKnownOnes(t *testing.T) {
 	err := CheckAttributes(Service, []string{"reporter", "destination_pod_name"})
 	require.ErrorContains(t, err, `"destination_pod_name" is not a label of the set: they are reporter, source_workload, `)
@@ -206,11 +232,50 @@ func TestAReducedFlowAllocatesNothing(t *testing.T) {
 	settings := everything()
 	settings.FailureReasons = true
 	settings.Enabled = enable(Service, Workload)
-	settings.Attributes = map[Set][]string{Service: {"source_workload", "response_flags"}, Workload: {"destination_pod_name"}}
+	settings.Attributes = map[Set][]string{
+		Service: {"source_workload", "response_flags", "source_zone"}, Workload: {"destination_pod_name", "destination_region"},
+	}
 	w := newWorld()
 	w.Silent = true
+	pod := *sleepPod
+	pod.Site = identity.NewSite("eu-1", "eu-1a")
+	w.Workloads[sleepAddr.Addr()] = &pod
 	a := newSubject(settings, w)
 	c := failedConnection()
 	a.Add(c, noon)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { a.Add(c, noon) }))
+}
+
+// Which labels make the series many.
+func TestTheLabelsWithMostValuesAreCounted(t *testing.T) {
+	settings := everything()
+	settings.Enabled = enable(Service)
+	settings.Expiration = time.Minute
+	w := newWorld()
+	a := newSubject(settings, w)
+	const servers = 12
+	for i := range servers {
+		pod := *httpbinPod
+		names := httpbinPod.Names.Value()
+		names.Workload, names.CanonicalService = fmt.Sprint("server-", i), fmt.Sprint("app-", i/3)
+		pod.Names = unique.Make(names)
+		w.Workloads[address(i)] = &pod
+		c := closedConnection()
+		c.ID, c.Destination = uint64(i+1), outside(i)
+		a.Add(c, noon)
+	}
+	labels := a.Stats().Labels
+	require.Len(t, labels, mostValued)
+	require.Equal(t, []sink.LabelValues{
+		{Set: "service", Label: "destination_service", Values: servers}, {Set: "service", Label: "destination_workload", Values: servers},
+		{Set: "service", Label: "destination_app", Values: 4}, {Set: "service", Label: "destination_canonical_service", Values: 4},
+	}, labels[:4])
+	require.Equal(t, 1, labels[4].Values)
+
+	a.Delivered(a.Snapshot(noon.Add(time.Second)).ID())
+	for i := range 3 {
+		a.Delivered(a.Snapshot(noon.Add(2*time.Minute + time.Duration(i)*time.Second)).ID())
+	}
+	require.Zero(t, a.Stats().Service.Series)
+	require.Empty(t, a.Stats().Labels)
 }

@@ -26,7 +26,11 @@ type traits struct {
 	direction flow.Direction
 	flags     string // [unknown] unless the connect failed
 	mutualTLS bool
+	topology  unique.Handle[topologies] // zero unless labels show it
 }
+
+// topologies are those of both ends.
+type topologies struct{ source, destination identity.Topology }
 
 // serviceNames are by value, not by the resolver's pointer: a service that is published anew keeps its series.
 type serviceNames struct{ host, name, namespace string }

@@ -3,6 +3,8 @@
 package series
 
 import (
+	"unique"
+
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
@@ -43,6 +45,10 @@ const (
 	labelStartTime
 	labelSourceAddress
 	labelDestinationAddress
+	labelSourceRegion
+	labelSourceZone
+	labelDestinationRegion
+	labelDestinationZone
 	numLabels
 )
 
@@ -57,10 +63,11 @@ var labelNames = [numLabels]string{
 	"destination_cluster",
 	"request_protocol", "response_flags", "connection_security_policy",
 	"start_time", "source_address", "destination_address",
+	"source_region", "source_zone", "destination_region", "destination_zone",
 }
 
 // labels are some of them: a bit each.
-type labels uint32
+type labels uint64
 
 func (s labels) has(l label) bool { return s&(1<<l) != 0 }
 
@@ -70,17 +77,19 @@ const (
 	podMask          labels = 1<<labelPodAddress | 1<<labelPodNamespace | 1<<labelPodName
 	connectionMask   labels = 1<<labelStartTime | 1<<labelSourceAddress | 1<<labelDestinationAddress
 	connectionNeeded labels = connectionMask | 1<<labelReporter
+	// optionalLabels are in a set only where they are chosen.
+	optionalLabels labels = 1<<labelSourceRegion | 1<<labelSourceZone | 1<<labelDestinationRegion | 1<<labelDestinationZone
 )
 
-// labelsOf returns those that a set has.
+// labelsOf returns those that a set has unless others are chosen.
 func labelsOf(set Set) labels {
 	switch set {
 	case Workload:
-		return everyLabel &^ serviceNameMask &^ connectionMask
+		return everyLabel &^ optionalLabels &^ serviceNameMask &^ connectionMask
 	case Connection:
-		return everyLabel
+		return everyLabel &^ optionalLabels
 	default:
-		return everyLabel &^ podMask &^ connectionMask
+		return everyLabel &^ optionalLabels &^ podMask &^ connectionMask
 	}
 }
 
@@ -117,6 +126,13 @@ func (w labelWriter) names(t traits, policy string, source, destination identity
 	w.put(labelProtocol, "tcp")
 	w.put(labelFlags, t.flags)
 	w.put(labelPolicy, securityPolicy(policy, t))
+	if t.topology != (unique.Handle[topologies]{}) {
+		both := t.topology.Value()
+		w.put(labelSourceRegion, both.source.Region)
+		w.put(labelSourceZone, both.source.Zone)
+		w.put(labelDestinationRegion, both.destination.Region)
+		w.put(labelDestinationZone, both.destination.Zone)
+	}
 }
 
 func (w labelWriter) end(first label, n identity.Names) {

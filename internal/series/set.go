@@ -29,12 +29,13 @@ type set[K comparable] struct {
 	evicted  uint64      // series that ended early to make room
 	pressure pressure
 	owned    map[unique.Handle[identity.Names]]int
+	values   valueCounts // of the labels, without the overflow series
 
 	addresses *addresses // in the labels of all sets
 }
 
 func newSet[K comparable](choice *choice, limit int, unknowns *addresses) set[K] {
-	return set[K]{choice: choice, limit: limit, byKey: make(map[K]*entry[K]), owned: make(map[unique.Handle[identity.Names]]int), addresses: unknowns}
+	return set[K]{choice: choice, limit: limit, byKey: make(map[K]*entry[K]), owned: make(map[unique.Handle[identity.Names]]int), values: make(valueCounts), addresses: unknowns}
 }
 
 // find returns the series of key if there is one, begun anew if it was ended; else nil.
@@ -88,6 +89,7 @@ func (s *set[K]) own(key K, owner unique.Handle[identity.Names]) {
 func (s *set[K]) insert(key K, attributes pcommon.Map) *series {
 	e := &entry[K]{key: key, series: series{attributes: attributes}}
 	s.byKey[key] = e
+	s.values.add(attributes)
 	s.append(e)
 	return &e.series
 }
@@ -122,6 +124,7 @@ func (s *set[K]) remove(e *entry[K]) {
 		return
 	}
 	delete(s.byKey, e.key)
+	s.values.remove(e.attributes)
 	if s.owned[e.owner]--; s.owned[e.owner] <= 0 {
 		delete(s.owned, e.owner)
 	}

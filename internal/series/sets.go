@@ -5,6 +5,7 @@ package series
 import (
 	"strings"
 	"time"
+	"unique"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -25,6 +26,7 @@ type Sets struct {
 	connection set[connectionKey]
 	istio      set[serviceKey]
 	latency    set[serviceKey]
+	topology   bool // a set shows where the ends are
 	clock      stamps
 	addresses  *addresses        // in the labels of the service and workload set
 	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
@@ -39,7 +41,7 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 	settings = settings.withDefaults()
 	limit, unknown := settings.CardinalityLimit, newAddresses(settings.UnknownAddresses)
 	labels := func(set Set) *choice { return newChoice(set, settings.Attributes[set]) }
-	return &Sets{
+	made := &Sets{
 		settings: settings,
 		format: &format{
 			resource: resource, scope: scope,
@@ -60,6 +62,10 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 		addresses:  unknown,
 		reasons:    make(map[string]string),
 	}
+	for _, c := range []*choice{made.service.choice, made.workload.choice, made.connection.choice, made.istio.choice, made.latency.choice} {
+		made.topology = made.topology || c.labels&optionalLabels != 0
+	}
+	return made
 }
 
 // Holds returns whether a metric of the set is enabled.
@@ -153,6 +159,9 @@ func (s *Sets) traits(f *flow.Flow, flags string) traits {
 	t := traits{direction: f.Connection.Direction, flags: flags}
 	if s.settings.SecurityPolicy == PolicyAuto && tunnelled(f) {
 		t.mutualTLS = true
+	}
+	if s.topology {
+		t.topology = unique.Make(topologies{f.Source.Topology(), f.Destination.Topology()})
 	}
 	return t
 }

@@ -2,7 +2,11 @@
 
 package series
 
-import "github.com/kmesh-net/otelcol-kmesh/internal/sink"
+import (
+	"slices"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/sink"
+)
 
 // Stats returns the current numbers.
 func (s *Sets) Stats() sink.Series {
@@ -14,6 +18,8 @@ func (s *Sets) Stats() sink.Series {
 	stats.Connection = s.connection.stats()
 	stats.Istio = s.istio.stats()
 	stats.Latency = s.latency.stats()
+	stats.Labels = slices.Concat(s.service.values.most(Service), s.workload.values.most(Workload),
+		s.connection.values.most(Connection), s.istio.values.most(Istio), s.latency.values.most(Latency))
 	return stats
 }
 

@@ -16,7 +16,7 @@ type Stats struct {
 	Series Series              // that it holds
 }
 
-// Series are the numbers of a sink that holds series; all but UnknownAddresses and those of the sets are totals.
+// Series are the numbers of a sink that holds series; all but UnknownAddresses, Labels and those of the sets are totals.
 type Series struct {
 	UnknownAddresses        int    // in labels
 	UnknownAddressesRefused uint64 // flows with `other` in place of an address, as there were too many
@@ -25,6 +25,15 @@ type Series struct {
 	Exported flow.Counters // of these, what a delivered snapshot contained
 
 	Service, Workload, Connection, Istio, Latency Set
+
+	// Labels are those with most values, of each set.
+	Labels []LabelValues
+}
+
+// LabelValues is how many values a label has in the series of a set.
+type LabelValues struct {
+	Set, Label string
+	Values     int
 }
 
 // Set are the numbers of one set of series.

@@ -99,6 +99,7 @@ func (t *telemetry) register() error {
 		})),
 		b.RegisterKmeshConnectionsExcludedKernelCallback(t.count(func(o *agent.Observation) uint64 { return o.Probe.Tally.Excluded })),
 		b.RegisterKmeshSeriesCallback(t.observe(seriesHeld)),
+		b.RegisterKmeshSeriesLabelValuesCallback(t.observe(labelValues)),
 		b.RegisterKmeshSeriesRefusedCallback(t.observe(seriesRefused)),
 		b.RegisterKmeshSeriesEvictedCallback(t.observe(seriesEvicted)),
 		b.RegisterKmeshLookupsUnknownCallback(t.observe(lookups)),
@@ -109,6 +110,9 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Queues["log"].QueuedBytes)) })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
 		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
+		b.RegisterKmeshRecordsJoinedCallback(t.observe(joined)),
+		b.RegisterKmeshPairsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Pairs)) })),
+		b.RegisterKmeshPairsForgottenCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.PairsForgotten })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),
@@ -174,6 +178,12 @@ func seriesHeld(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Latency.Series), label("set", "latency"))
 }
 
+func labelValues(o *agent.Observation, to metric.Int64Observer) {
+	for _, l := range o.Series.Labels {
+		to.Observe(int64(l.Values), metric.WithAttributes(attribute.String("set", l.Set), attribute.String("label", l.Label)))
+	}
+}
+
 func seriesRefused(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Series.Service.Refused), label("set", "service"))
 	to.Observe(int64(o.Series.Workload.Refused), label("set", "workload"))
@@ -198,6 +208,11 @@ func lookups(o *agent.Observation, to metric.Int64Observer) {
 func unnamed(o *agent.Observation, to metric.Int64Observer) {
 	to.Observe(int64(o.Naming.SettleExpired), label("reason", "settle_expired"))
 	to.Observe(int64(o.Naming.SettleRefused), label("reason", "too_many_waiting"))
+}
+
+func joined(o *agent.Observation, to metric.Int64Observer) {
+	to.Observe(int64(o.Naming.Joined), label("kind", "joined"))
+	to.Observe(int64(o.Naming.Unpaired), label("kind", "alone"))
 }
 
 func translations(o *agent.Observation, to metric.Int64Observer) {

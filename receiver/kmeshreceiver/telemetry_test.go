@@ -45,6 +45,7 @@ var observation = &agent.Observation{
 		Connection: sink.Set{Series: 15, Refused: 16, Evicted: 23},
 		Istio:      sink.Set{Series: 17, Refused: 18, Evicted: 24},
 		Latency:    sink.Set{Series: 25, Refused: 26, Evicted: 27},
+		Labels:     []sink.LabelValues{{Set: "service", Label: "source_workload", Values: 64}, {Set: "istio", Label: "reporter", Values: 2}},
 	},
 	Queues: map[string]delivery.QueueStats{
 		"log":  {Queued: 43, QueuedBytes: 44, DroppedQueueFull: 17, DroppedRefused: 18, DroppedShutdown: 19},
@@ -136,6 +137,10 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 		{metadatatest.AssertEqualKmeshLogQueueRecords, one(43)},
 		{metadatatest.AssertEqualKmeshLogQueueMemory, one(44)},
 		{metadatatest.AssertEqualKmeshRecordsWaiting, one(1)},
+		{metadatatest.AssertEqualKmeshSeriesLabelValues, []point{
+			{Value: 64, Attributes: attribute.NewSet(attribute.String("set", "service"), attribute.String("label", "source_workload"))},
+			{Value: 2, Attributes: attribute.NewSet(attribute.String("set", "istio"), attribute.String("label", "reporter"))},
+		}},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136, "connections": 137})},
@@ -163,6 +168,8 @@ func TestEveryInstrumentIsShownFromTheStart(t *testing.T) {
 		switch name {
 		case "kmesh_bpf_map_entries", "kmesh_bpf_map_memory", "kmesh_bpf_program_loaded", "kmesh_bpf_program_runs", "kmesh_bpf_program_time":
 			continue // their names come with the first collection
+		case "kmesh_series_label_values":
+			continue // labels come with the first series
 		}
 		_, err := to.GetMetric("otelcol_" + name)
 		assert.NoError(t, err)

@@ -75,7 +75,7 @@ func (b *bench) begin(ctx context.Context, a arm, env ...string) (*watcher, erro
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if !a.watched {
 		if err := w.cmd.Start(); err != nil {
-			return nil, fmt.Errorf("%s: %w (apt-get install libbpf-tools)", a.name, err)
+			return nil, fmt.Errorf("%s: %w", a.name, err)
 		}
 		return w, attached(ctx, a.name)
 	}
@@ -99,6 +99,17 @@ func (b *bench) begin(ctx context.Context, a arm, env ...string) (*watcher, erro
 	}
 	w.up = time.Now()
 	return w, nil
+}
+
+// checkTCPLife comes before the first measurement, of which there are many.
+func checkTCPLife() error {
+	if _, err := exec.LookPath(tcplife.command[0]); err != nil {
+		return fmt.Errorf("%w: apt-get install libbpf-tools", err)
+	}
+	if _, err := os.Stat("/sys/kernel/tracing/events/sock/inet_sock_set_state"); err != nil {
+		return fmt.Errorf("tcplife finds its tracepoint in tracefs: %w: mount -t tracefs tracefs /sys/kernel/tracing", err)
+	}
+	return nil
 }
 
 // attached waits until a program of tcplife is on the tracepoint.

@@ -180,9 +180,6 @@ func (b *bench) programTimeOn(ctx context.Context, a arm, p path) (runs, ns figu
 	return runs, ns, nil
 }
 
-// latencyRounds are more than those of a rate: a tail differs more from turn to turn.
-const latencyRounds = 15
-
 // latency holds the rate at half of what the core can do, each connection at its moment.
 func latency(ctx context.Context, b *bench) error {
 	p := b.veth("7004")
@@ -192,7 +189,8 @@ func latency(ctx context.Context, b *bench) error {
 	}
 	elsewhere := defaults.on("metrics, access log; the collector on the free core", freeCore)
 	arms := []arm{nothing, defaults, elsewhere, tcplife}
-	all, err := b.turns(ctx, p, int(most/2), latencyRounds, arms...)
+	rounds := b.rounds * 5 / 3 // a tail differs more from turn to turn than a rate
+	all, err := b.turns(ctx, p, int(most/2), rounds, arms...)
 	if err != nil {
 		return err
 	}
@@ -209,7 +207,7 @@ func latency(ctx context.Context, b *bench) error {
 		})
 	}
 	b.report.table("Latency", fmt.Sprintf("%.0f connections/s, half of the most: from the moment at which a connection was due to the end of its response. "+
-		"%d rounds; in brackets is the middle half of them.", most/2, latencyRounds), rows...)
+		"%d rounds; in brackets is the middle half of them.", most/2, rounds), rows...)
 	b.report.row("p99 of connection latency at half the maximum rate", "≤ 1.1 of none",
 		fmt.Sprintf("%.3f; in each round %s", share(defaults), pick(all[defaults.name], p99).over(none).middle("%.3f")),
 		share(defaults) <= 1.1, fmt.Sprintf("%.3f", share(tcplife)))

@@ -68,6 +68,9 @@ func run(ctx context.Context, out, only string, rounds int) (err error) {
 	if _, err := os.Stat(binary); err != nil {
 		return fmt.Errorf("the distribution is missing: make build: %w", err)
 	}
+	if err := checkTCPLife(); err != nil {
+		return err
+	}
 	work, err := os.MkdirTemp("", "kmesh-bench")
 	if err != nil {
 		return err

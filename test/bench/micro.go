@@ -17,7 +17,7 @@ import (
 func micro(ctx context.Context, b *bench) error {
 	rows := [][]string{{"benchmark", "ns", "allocations", "others"}}
 	for _, of := range []struct{ pattern, folder string }{
-		{"Flush", "./internal/series"},
+		{"Flush|FewerLabels", "./internal/series"},
 		{"Log$", "./internal/accesslog"},
 		{"Write$", "./internal/spans"},
 		{"FromRingToSeries", "./internal/agent"},

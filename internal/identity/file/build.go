@@ -138,6 +138,7 @@ func (w *workload) build(services map[identity.ServiceKey]int) (*identity.Worklo
 			Cluster:           w.ClusterID,
 		}.Handle(),
 		Tunnel: tunnel, HostNetwork: hostNetwork, Addresses: addresses, Services: memberships,
+		Site: identity.NewSite(w.Locality.Region, w.Locality.Zone),
 	}, nil
 }
 

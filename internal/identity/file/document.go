@@ -28,6 +28,7 @@ type workload struct {
 	TunnelProtocol    string            `yaml:"tunnel_protocol"`
 	NetworkMode       string            `yaml:"network_mode"`
 	Services          map[string][]port `yaml:"services"`
+	Locality          locality          `yaml:"locality"`
 
 	// Not used.
 	Hostname              any `yaml:"hostname"`
@@ -40,8 +41,16 @@ type workload struct {
 	ApplicationTunnel     any `yaml:"application_tunnel"`
 	AuthorizationPolicies any `yaml:"authorization_policies"`
 	Status                any `yaml:"status"`
-	Locality              any `yaml:"locality"`
 	Capacity              any `yaml:"capacity"`
+}
+
+// locality is where a workload runs.
+type locality struct {
+	Region string `yaml:"region"`
+	Zone   string `yaml:"zone"`
+
+	// Not used.
+	Subzone any `yaml:"subzone"`
 }
 
 type service struct {

@@ -75,6 +75,8 @@ func TestEveryKeyOfAnEntry(t *testing.T) {
 		},
 	}, found.Workloads[0])
 	require.True(t, found.Workloads[1].HostNetwork)
+	require.Equal(t, identity.Topology{Region: "eu-1", Zone: "eu-1a"}, found.Workloads[1].Topology())
+	require.Equal(t, identity.Topology{Region: "-", Zone: "-"}, found.Workloads[0].Topology())
 	require.Equal(t, &identity.Workload{
 		UID: "east/vm/legacy-1", Name: "legacy-1", Namespace: "-",
 		Names: identity.Names{

@@ -20,7 +20,7 @@ func TestDecodeReadsWhatIsWritten(t *testing.T) {
 	w := &Workload{
 		UID: "Kubernetes//Pod/default/a", Name: "a", Namespace: "default", Addresses: ips("10.0.0.1", "fd00::1"), Network: "n", HBONE: true,
 		HostNetwork: true, TrustDomain: "td", ServiceAccount: "sa", Node: "node-1", CanonicalName: "cn", CanonicalRevision: "cr",
-		WorkloadName: "wn", ClusterID: "c", Services: map[string][]Port{"default/a": {{80, 8080}, {81, 0}}, "default/b": nil},
+		WorkloadName: "wn", ClusterID: "c", Region: "r", Zone: "z", Services: map[string][]Port{"default/a": {{80, 8080}, {81, 0}}, "default/b": nil},
 	}
 	got, err := Decode(encode(&Address{Workload: w}))
 	require.NoError(t, err)

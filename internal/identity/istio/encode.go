@@ -50,6 +50,9 @@ func (w *Workload) encode() []byte {
 	for _, key := range slices.Sorted(maps.Keys(w.Services)) {
 		b = appendMessage(b, 22, appendMessage(appendText(nil, 1, key), 2, appendPorts(nil, 1, w.Services[key])))
 	}
+	if w.Region != "" || w.Zone != "" {
+		b = appendMessage(b, 24, appendText(appendText(nil, 1, w.Region), 2, w.Zone))
+	}
 	return appendFlag(b, 25, w.HostNetwork)
 }
 
@@ -106,6 +109,8 @@ func AddressOf(w *identity.Workload) *Address {
 		WorkloadName: known(names.Workload), CanonicalName: known(names.CanonicalService),
 		CanonicalRevision: known(names.CanonicalRevision), ClusterID: known(names.Cluster),
 	}
+	topology := w.Topology()
+	out.Region, out.Zone = known(topology.Region), known(topology.Zone)
 	for _, a := range w.Addresses {
 		out.Addresses = append(out.Addresses, a.AsSlice())
 	}

@@ -32,6 +32,7 @@ func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
 				Principal: identity.Principal("cluster.local", "default", "httpbin"),
 			}.Handle(),
 			Addresses: []netip.Addr{netip.MustParseAddr("10.244.0.11"), netip.MustParseAddr("fd00::11")},
+			Site:      identity.NewSite("", "eu-1a"),
 			Services: []identity.Membership{{
 				Service: identity.ServiceKey{Namespace: "default", Host: httpbinHost}, Ports: []identity.Port{{Service: 8000, Target: 80}},
 			}},

@@ -27,6 +27,7 @@ type Workload struct {
 	CanonicalName, CanonicalRevision string
 	WorkloadName                     string
 	ClusterID                        string
+	Region, Zone                     string            // of its locality
 	Services                         map[string][]Port // by NAMESPACE/HOSTNAME
 }
 
@@ -118,8 +119,20 @@ func (w *Workload) field(f field) error {
 		return f.text("cluster_id", &w.ClusterID)
 	case 22:
 		return in("services", w.membership(f))
+	case 24:
+		return in("locality", f.message(w.locality))
 	case 25:
 		f.integer(func(v uint64) { w.HostNetwork = int32(v) == 1 })
+	}
+	return nil
+}
+
+func (w *Workload) locality(f field) error {
+	switch f.number {
+	case 1:
+		return f.text("region", &w.Region)
+	case 2:
+		return f.text("zone", &w.Zone)
 	}
 	return nil
 }

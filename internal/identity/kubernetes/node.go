@@ -18,6 +18,8 @@ type node struct {
 	created  time.Time
 	round    uint32       // the last list that had it
 	reported []netip.Addr // its addresses in the status
+
+	region, zone string
 }
 
 func (c *cluster) node(n *corev1.Node) *node {
@@ -28,12 +30,15 @@ func (c *cluster) node(n *corev1.Node) *node {
 		}
 	}
 	addresses := parse(texts)
-	return &node{name: n.Name, created: n.CreationTimestamp.Time, reported: addresses, workload: &identity.Workload{
-		UID:  "node/" + n.Name,
-		Name: n.Name, Namespace: identity.Unknown,
-		Names:       identity.Names{Workload: n.Name, Cluster: c.id}.Handle(),
-		HostNetwork: true,
-		Node:        true,
-		Addresses:   addresses,
-	}}
+	return &node{name: n.Name, created: n.CreationTimestamp.Time, reported: addresses,
+		region: first(n.Labels, corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion),
+		zone:   first(n.Labels, corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone),
+		workload: &identity.Workload{
+			UID:  "node/" + n.Name,
+			Name: n.Name, Namespace: identity.Unknown,
+			Names:       identity.Names{Workload: n.Name, Cluster: c.id}.Handle(),
+			HostNetwork: true,
+			Node:        true,
+			Addresses:   addresses,
+		}}
 }

@@ -27,10 +27,11 @@ type registry struct {
 	services map[string]*service
 	slices   map[string]*slice
 	nodes    map[string]*node
-	of       map[string][]*slice     // of a service
-	claims   map[netip.Addr][]*slice // that list an address
-	leaving  map[*podEntry]time.Time // pods that are behind a service no more, and when that comes to count
-	extra    []netip.Addr            // of this node's interfaces
+	sites    map[string]*identity.Site // by the node's name; pods may be known before it
+	of       map[string][]*slice       // of a service
+	claims   map[netip.Addr][]*slice   // that list an address
+	leaving  map[*podEntry]time.Time   // pods that are behind a service no more, and when that comes to count
+	extra    []netip.Addr              // of this node's interfaces
 }
 
 // podEntry is what is kept of a pod, or of one that only a slice names. There are as many as pods: it has no field to spare.
@@ -59,6 +60,7 @@ func newRegistry(c cluster, nodeName string, retain time.Duration, index *identi
 		services: make(map[string]*service),
 		slices:   make(map[string]*slice),
 		nodes:    make(map[string]*node),
+		sites:    make(map[string]*identity.Site),
 		of:       make(map[string][]*slice),
 		claims:   make(map[netip.Addr][]*slice),
 		leaving:  make(map[*podEntry]time.Time),
@@ -89,6 +91,7 @@ func (r *registry) setPod(p *pod, in *list, now time.Time) {
 		r.dropPod(e, in.missed(now), now) // it was deleted, and made again
 		e = r.pods[p.key]
 	}
+	p.workload.Site = r.site(p.node)
 	if p.over {
 		r.endPod(e, p, in, now)
 		return

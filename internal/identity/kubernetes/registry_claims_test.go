@@ -157,3 +157,45 @@ func TestThisNodesInterfaces(t *testing.T) {
 	r.setInterfaces(addresses("192.0.2.1", "192.0.2.2"), after(20))
 	require.Equal(t, "nobody", serviceOfPod(r, "192.0.2.2:1", after(21)), "they are another namespace's")
 }
+
+// A pod may be known before its node, and outlive it.
+func TestAPodIsWhereItsNodeIs(t *testing.T) {
+	r := newTestRegistry()
+	on := func(node, name, address string) *pod {
+		p := podOf(name, address)
+		p.Spec.NodeName = node
+		return testCluster.pod(p)
+	}
+	in := func(region, zone string) *node {
+		labels := map[string]string{corev1.LabelTopologyRegion: region, corev1.LabelTopologyZone: zone}
+		return testCluster.node(&corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "node-2", Labels: labels},
+			Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "172.18.0.2"}}},
+		})
+	}
+	requireAt := func(address string, want identity.Topology) {
+		t.Helper()
+		w, _ := r.index.Resolve(identity.End{Address: netip.AddrPortFrom(netip.MustParseAddr(address), 80)}, after(10))
+		require.Equal(t, want, w.Topology(), address)
+	}
+	r.setPod(on("node-2", "web-0", "10.244.0.5"), theFirst, noon)
+	requireAt("10.244.0.5", identity.Topology{Region: "-", Zone: "-"})
+	r.setNode(in("eu-1", "eu-1a"), theFirst, noon)
+	r.setPod(on("node-2", "web-1", "10.244.0.6"), nil, after(1))
+	r.setPod(on("", "web-2", "10.244.0.7"), nil, after(1))
+	for _, address := range []string{"10.244.0.5", "10.244.0.6", "172.18.0.2"} {
+		requireAt(address, identity.Topology{Region: "eu-1", Zone: "eu-1a"})
+	}
+	requireAt("10.244.0.7", identity.Topology{Region: "-", Zone: "-"})
+	r.setNode(in("", "eu-1b"), nil, after(2))
+	requireAt("10.244.0.5", identity.Topology{Region: "-", Zone: "eu-1b"})
+
+	r.removeNode("node-2", after(3))
+	requireAt("10.244.0.5", identity.Topology{Region: "-", Zone: "eu-1b"})
+	r.sweepNodes(&list{round: 2}, after(4))
+	require.Len(t, r.sites, 1, "pods are on it")
+	r.removePod("default/web-0", after(5))
+	r.removePod("default/web-1", after(5))
+	r.sweepNodes(&list{round: 3}, after(6))
+	require.Empty(t, r.sites)
+}

@@ -15,6 +15,8 @@ func (r *registry) setNode(n *node, in *list, now time.Time) {
 	defer r.mu.Unlock()
 	n.round = in.number()
 	r.nodes[n.name] = n
+	n.workload.Site = r.site(n.name)
+	n.workload.Site.Set(n.region, n.zone)
 	since := now
 	if in != nil {
 		since = earliest(n.created, now)
@@ -39,12 +41,39 @@ func (r *registry) dropNode(name string, now time.Time) {
 	}
 }
 
+// site is that of a node, known or not; nil: a pod has no node yet.
+func (r *registry) site(node string) *identity.Site {
+	if node == "" {
+		return nil
+	}
+	s := r.sites[node]
+	if s == nil {
+		s = &identity.Site{}
+		r.sites[node] = s
+	}
+	return s
+}
+
 func (r *registry) sweepNodes(in *list, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, n := range r.nodes {
 		if n.round != in.round {
 			r.dropNode(name, now)
+		}
+	}
+	r.sweepSites()
+}
+
+// sweepSites forgets the sites of nodes that are gone and that no pod is on.
+func (r *registry) sweepSites() {
+	used := make(map[*identity.Site]bool, len(r.sites))
+	for _, e := range r.pods {
+		used[e.workload.Site] = true
+	}
+	for name, site := range r.sites {
+		if r.nodes[name] == nil && !used[site] {
+			delete(r.sites, name)
 		}
 	}
 }

@@ -36,6 +36,7 @@ func expected(a *workloadapi.Address) *istio.Address {
 		HostNetwork: w.NetworkMode == workloadapi.NetworkMode_HOST_NETWORK,
 		TrustDomain: w.TrustDomain, ServiceAccount: w.ServiceAccount, Node: w.Node,
 		CanonicalName: w.CanonicalName, CanonicalRevision: w.CanonicalRevision, WorkloadName: w.WorkloadName, ClusterID: w.ClusterId,
+		Region: w.GetLocality().GetRegion(), Zone: w.GetLocality().GetZone(),
 	}
 	for key, ports := range w.Services {
 		if want.Services == nil {

@@ -48,6 +48,9 @@ type TelemetryBuilder struct {
 	KmeshLogQueueMemory            metric.Int64ObservableGauge
 	KmeshLogQueueRecords           metric.Int64ObservableGauge
 	KmeshLookupsUnknown            metric.Int64ObservableCounter
+	KmeshPairs                     metric.Int64ObservableGauge
+	KmeshPairsForgotten            metric.Int64ObservableCounter
+	KmeshRecordsJoined             metric.Int64ObservableCounter
 	KmeshRecordsLost               metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope         metric.Int64ObservableCounter
 	KmeshRecordsRead               metric.Int64ObservableCounter
@@ -55,6 +58,7 @@ type TelemetryBuilder struct {
 	KmeshRecordsWaiting            metric.Int64ObservableGauge
 	KmeshSeries                    metric.Int64ObservableGauge
 	KmeshSeriesEvicted             metric.Int64ObservableCounter
+	KmeshSeriesLabelValues         metric.Int64ObservableGauge
 	KmeshSeriesRefused             metric.Int64ObservableCounter
 	KmeshTotalsLost                metric.Int64ObservableCounter
 	KmeshTotalsRecovered           metric.Int64ObservableCounter
@@ -374,6 +378,51 @@ func (builder *TelemetryBuilder) RegisterKmeshLookupsUnknownCallback(cb metric.I
 	return nil
 }
 
+// RegisterKmeshPairsCallback sets callback for observable KmeshPairs metric.
+func (builder *TelemetryBuilder) RegisterKmeshPairsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshPairs, obs: o})
+		return nil
+	}, builder.KmeshPairs)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshPairsForgottenCallback sets callback for observable KmeshPairsForgotten metric.
+func (builder *TelemetryBuilder) RegisterKmeshPairsForgottenCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshPairsForgotten, obs: o})
+		return nil
+	}, builder.KmeshPairsForgotten)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshRecordsJoinedCallback sets callback for observable KmeshRecordsJoined metric.
+func (builder *TelemetryBuilder) RegisterKmeshRecordsJoinedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshRecordsJoined, obs: o})
+		return nil
+	}, builder.KmeshRecordsJoined)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterKmeshRecordsLostCallback sets callback for observable KmeshRecordsLost metric.
 func (builder *TelemetryBuilder) RegisterKmeshRecordsLostCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -470,6 +519,21 @@ func (builder *TelemetryBuilder) RegisterKmeshSeriesEvictedCallback(cb metric.In
 		cb(ctx, &observerInt64{inst: builder.KmeshSeriesEvicted, obs: o})
 		return nil
 	}, builder.KmeshSeriesEvicted)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshSeriesLabelValuesCallback sets callback for observable KmeshSeriesLabelValues metric.
+func (builder *TelemetryBuilder) RegisterKmeshSeriesLabelValuesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshSeriesLabelValues, obs: o})
+		return nil
+	}, builder.KmeshSeriesLabelValues)
 	if err != nil {
 		return err
 	}
@@ -717,6 +781,24 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{lookup}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.KmeshPairs, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_pairs",
+		metric.WithDescription("Connections of which what one end knows is kept for the other end on this node. [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshPairsForgotten, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_pairs_forgotten",
+		metric.WithDescription("Connections of which that was forgotten for want of room. [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshRecordsJoined, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_records_joined",
+		metric.WithDescription("Records whose other end may have known more, by kind: joined (its record came), alone (they waited for it in vain). [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.KmeshRecordsLost, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_records_lost",
 		metric.WithDescription("Records lost, by reason: ring_full (the totals arrive through the spill map, the access log misses a record), malformed, or log_queue_full, log_refused and log_shutdown (access log records that no consumer accepted). [Alpha]"),
@@ -757,6 +839,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_series_evicted",
 		metric.WithDescription("Series that ended early to make room under a limit, because they were used in one interval only, by set. [Alpha]"),
 		metric.WithUnit("{series}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshSeriesLabelValues, err = builder.meter.Int64ObservableGauge(
+		"otelcol_kmesh_series_label_values",
+		metric.WithDescription("Values that a label has in the series held, by set: for each set the ten labels with most. [Alpha]"),
+		metric.WithUnit("{value}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshSeriesRefused, err = builder.meter.Int64ObservableCounter(

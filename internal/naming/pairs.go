@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package naming
+
+import (
+	"net/netip"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
+)
+
+// pair is a connection with one or both of its ends on this node.
+type pair struct {
+	client, server half
+	service        *identity.Service // that the client asked for; nil: none is known
+	address        netip.AddrPort    // of the server's socket
+}
+
+// half is what the record of one end knows.
+type half struct {
+	id       uint64             // of the end; 0: no record of it came
+	workload *identity.Workload // at this end; nil: nobody who is known
+	until    int64              // Unix time in ns until which records of this end wait for the other one; 0: they did not
+	settled  bool               // nobody else will turn out to be at this end
+	closed   bool               // its last record was passed on
+}
+
+// ends returns the half of an end, and that of the other one.
+func (p *pair) ends(d flow.Direction) (own, other *half) {
+	if d == flow.Inbound {
+		return &p.server, &p.client
+	}
+	return &p.client, &p.server
+}
+
+// pairs are the connections whose other end may be on this node, by their initial sequence numbers. When there is no more room, it
+// forgets those that had no record for the longest time: at least half of limit are held.
+type pairs struct {
+	limit        int
+	newer, older map[uint64]pair
+	forgotten    uint64 // for want of room
+}
+
+func newPairs(limit int) pairs {
+	return pairs{limit: limit, newer: make(map[uint64]pair)}
+}
+
+func (p *pairs) len() int { return len(p.newer) + len(p.older) }
+
+func (p *pairs) get(key uint64) (pair, bool) {
+	if one, ok := p.newer[key]; ok {
+		return one, true
+	}
+	one, ok := p.older[key]
+	return one, ok
+}
+
+func (p *pairs) put(key uint64, one pair) {
+	if len(p.newer) >= p.limit/2 {
+		p.forgotten += uint64(len(p.older))
+		p.newer, p.older = make(map[uint64]pair, p.limit/2), p.newer
+	}
+	delete(p.older, key)
+	p.newer[key] = one
+}
+
+func (p *pairs) delete(key uint64) {
+	delete(p.newer, key)
+	delete(p.older, key)
+}
+
+// close follows the last record of an end.
+func (p *pairs) close(c *flow.Connection) {
+	key := c.Pair()
+	if key == 0 || c.Event != flow.EventClosed {
+		return
+	}
+	one, ok := p.get(key)
+	if !ok {
+		return
+	}
+	own, other := one.ends(c.Direction)
+	if own.id != c.ID {
+		return
+	}
+	if other.closed {
+		p.delete(key)
+		return
+	}
+	own.closed = true
+	p.put(key, one)
+}
+
+// waits returns whether records of the end wait for the other one, of those that were read at the time.
+func (p *pairs) waits(c *flow.Connection, observed int64) bool {
+	one, ok := p.get(c.Pair())
+	if !ok {
+		return false
+	}
+	own, other := one.ends(c.Direction)
+	return own.id == c.ID && observed < own.until && other.id == 0
+}
