@@ -45,8 +45,9 @@ type Index struct {
 	byIdentity *ledger[ServiceKey, Service]
 	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
 	locator    Locator                       // nil: none
-	gap        *Gap                          // nil: there is none
-	observer   Observer                      // nil: nobody
+	occupants  *occupants
+	gap        *Gap     // nil: there is none
+	observer   Observer // nil: nobody
 	// An answer that nothing confirms holds for so long into a gap.
 	trust time.Duration
 }
@@ -73,6 +74,7 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 		byAddress:  newLedger[address](func(a, b *Service) bool { return a.Key().Compare(b.Key()) < 0 }),
 		byIdentity: newLedger[ServiceKey](func(_, _ *Service) bool { return true }),
 		byPod:      xsync.NewMap[PodUID, *Workload](),
+		occupants:  newOccupants(),
 	}
 	for _, option := range options {
 		option(x)
@@ -173,6 +175,7 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	}
 	x.named[w.Names]++
 	if over {
+		x.occupants.forget(w.PodUID)
 		x.depart(w, at)
 		x.observed(old, nil)
 	} else {
@@ -207,6 +210,7 @@ func (x *Index) drop(old *Workload, span Span, now time.Time) {
 	at := momentOf(now)
 	x.holders.move(old, plain(old.Addresses), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	x.held.Workloads--
+	x.occupants.forget(old.PodUID)
 	x.depart(old, at)
 	x.observed(old, nil)
 	x.generation.Add(1)
@@ -315,6 +319,7 @@ func (x *Index) Expire(now time.Time) {
 		w := x.gone[n].workload
 		if newest, _ := x.byPod.Load(w.PodUID); newest == w { // no version of it came later
 			x.byPod.Delete(w.PodUID)
+			x.occupants.forget(w.PodUID)
 		}
 		names := w.Names
 		if x.named[names]--; x.named[names] == 0 {

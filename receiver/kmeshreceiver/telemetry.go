@@ -109,6 +109,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshLogQueueMemoryCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Logs.QueuedBytes)) })),
 		b.RegisterKmeshRecordsWaitingCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Waiting)) })),
 		b.RegisterKmeshRecordsUnnamedCallback(t.observe(unnamed)),
+		b.RegisterKmeshRecordsImpostorCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.Impostors })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),

@@ -48,6 +48,7 @@ type TelemetryBuilder struct {
 	KmeshLogQueueMemory            metric.Int64ObservableGauge
 	KmeshLogQueueRecords           metric.Int64ObservableGauge
 	KmeshLookupsUnknown            metric.Int64ObservableCounter
+	KmeshRecordsImpostor           metric.Int64ObservableCounter
 	KmeshRecordsLost               metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope         metric.Int64ObservableCounter
 	KmeshRecordsRead               metric.Int64ObservableCounter
@@ -365,6 +366,21 @@ func (builder *TelemetryBuilder) RegisterKmeshLookupsUnknownCallback(cb metric.I
 		cb(ctx, &observerInt64{inst: builder.KmeshLookupsUnknown, obs: o})
 		return nil
 	}, builder.KmeshLookupsUnknown)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshRecordsImpostorCallback sets callback for observable KmeshRecordsImpostor metric.
+func (builder *TelemetryBuilder) RegisterKmeshRecordsImpostorCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshRecordsImpostor, obs: o})
+		return nil
+	}, builder.KmeshRecordsImpostor)
 	if err != nil {
 		return err
 	}
@@ -715,6 +731,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_lookups_unknown",
 		metric.WithDescription("Identity lookups without a result, by side. [Alpha]"),
 		metric.WithUnit("{lookup}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshRecordsImpostor, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_records_impostor",
+		metric.WithDescription("Records of ends that have the address of a workload, and are in a network namespace that is not the workload's. They are not named after it. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsLost, err = builder.meter.Int64ObservableCounter(
