@@ -164,6 +164,10 @@ func (s *fakeSource) Named(names unique.Handle[identity.Names]) bool {
 	return slices.Contains(present, names)
 }
 
+func (*fakeSource) Untrusted(identity.Netns) bool { return false }
+
+func (*fakeSource) Impostor(identity.End, time.Time) bool { return false }
+
 func (s *fakeSource) Generation() uint64 { return s.generation.Load() }
 
 func (s *fakeSource) Start(context.Context) error {

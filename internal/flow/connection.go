@@ -22,6 +22,7 @@ type Connection struct {
 	Original    netip.AddrPort // what the application asked for; invalid when nothing rewrote it
 
 	Local identity.Process // of the end whose socket was read
+	Netns identity.Netns   // of that socket
 
 	Start    time.Time     // wall clock: when the end began to connect, or was accepted
 	At       time.Time     // wall clock: the event's own time

@@ -48,8 +48,9 @@ type Index struct {
 	declared   map[string][]uint16           // the host ports of workloads that have any, by UID
 	byPod      *xsync.Map[PodUID, *Workload] // the newest version; the time does not matter: a UID is not used again
 	locator    Locator                       // nil: none
-	gap        *Gap                          // nil: there is none
-	observer   Observer                      // nil: nobody
+	occupants  *occupants
+	gap        *Gap     // nil: there is none
+	observer   Observer // nil: nobody
 	// An answer that nothing confirms holds for so long into a gap.
 	trust time.Duration
 }
@@ -79,6 +80,7 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 		byHostPort: newLedger[hostPort](func(a, b *Workload) bool { return a.UID < b.UID }),
 		declared:   make(map[string][]uint16),
 		byPod:      xsync.NewMap[PodUID, *Workload](),
+		occupants:  newOccupants(),
 	}
 	for _, option := range options {
 		option(x)
@@ -184,6 +186,7 @@ func (x *Index) swap(old, w *Workload, span, left Span, now time.Time) bool {
 	x.named[w.Names]++
 	if over {
 		delete(x.declared, w.UID)
+		x.occupants.forget(w.PodUID)
 		x.depart(w, at)
 		x.observed(old, nil)
 	} else {
@@ -220,6 +223,7 @@ func (x *Index) drop(old *Workload, span Span, now time.Time) {
 	x.byHostPort.move(old, x.hostPorts(old), tenure[Workload]{}, nil, leaveAt(span, now), at)
 	delete(x.declared, old.UID)
 	x.held.Workloads--
+	x.occupants.forget(old.PodUID)
 	x.depart(old, at)
 	x.observed(old, nil)
 	x.generation.Add(1)
@@ -331,6 +335,7 @@ func (x *Index) Expire(now time.Time) {
 		w := x.gone[n].workload
 		if newest, _ := x.byPod.Load(w.PodUID); newest == w { // no version of it came later
 			x.byPod.Delete(w.PodUID)
+			x.occupants.forget(w.PodUID)
 		}
 		names := w.Names
 		if x.named[names]--; x.named[names] == 0 {

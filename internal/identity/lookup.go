@@ -10,13 +10,17 @@ import (
 
 // Resolve returns who had the address. An unknown address is not settled: the source may report its holder later.
 func (x *Index) Resolve(end End, at time.Time) (w *Workload, settled bool) {
+	if end.Local == nil && x.Untrusted(end.Netns) {
+		return nil, true
+	}
 	a, moment := plainAddr(end.Address.Addr()), momentOf(at)
 	h := x.holders.read(addressOf(a))
 	if h != nil && end.Local == nil && h.alone(moment) && x.gapInto(moment) < 0 {
 		return h.holder, !x.incomplete.Load() // nearly always
 	}
 	q := question{
-		x: x, address: a, port: end.Address.Port(), server: end.Server, local: end.Local != nil, history: h, at: moment, time: at,
+		x: x, address: a, port: end.Address.Port(), server: end.Server, local: end.Local != nil, netns: end.Netns, history: h,
+		at: moment, time: at,
 	}
 	if end.Local == nil || x.locator == nil {
 		w, settled = q.byAddress(PlaceUnknown)
@@ -33,6 +37,7 @@ type question struct {
 	port    uint16
 	server  bool               // the port is that of a listener
 	local   bool               // it is an end of this node
+	netns   Netns              // of its socket
 	history *history[Workload] // of the address; nil: nobody ever had it
 	at      moment
 	time    time.Time // the same
@@ -54,6 +59,8 @@ func (q *question) byAddress(place Place) (w *Workload, settled bool) {
 		return nil, true
 	case owner != nil:
 		return q.confirmed(owner)
+	case q.local && (q.x.occupants.knows(q.netns) || q.netns.Nested):
+		return nil, true // who shares an address has it in the node's own namespace
 	}
 	w = sharerOf(q.history, moment, q.port, place == PlaceHost)
 	if w != nil && w.Node && q.server && place != PlaceHost {
@@ -69,7 +76,8 @@ func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
 	moment, known, _ := q.moment()
 	if known && local.Cgroup <= RootCgroup && q.x.gapInto(q.at) < 0 {
 		// Only /proc knows more, and it is not read for every connection.
-		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) {
+		if owner, _ := ownerOf(q.history, moment); owner != nil && !q.x.isElsewhere(owner) &&
+			q.x.occupants.residence(q.netns, owner) != residenceOther {
 			return owner, true
 		}
 	}
@@ -88,22 +96,29 @@ func (q *question) byProcess(local *Process) (w *Workload, settled bool) {
 func (q *question) byPod(uid PodUID, moment moment, known bool) (w *Workload, settled bool) {
 	pod, _ := q.x.byPod.Load(uid)
 	if pod != nil && slices.Contains(pod.Addresses, q.address) {
+		q.learn(pod)
 		return pod, true
 	}
 	var owner *Workload
+	residence := residenceUnknown
 	if known {
 		var verdict verdict
 		if owner, verdict = ownerOf(q.history, moment); verdict != undisputed && (pod == nil || len(pod.Addresses) > 0) {
 			return nil, verdict == disputed && pod != nil
 		}
 	}
+	if owner != nil {
+		residence = q.x.occupants.residence(q.netns, owner)
+	}
 	switch {
+	case residence == residenceOwn:
+		return q.confirmed(owner)
 	case pod == nil && (owner == nil || owner.PodUID == (PodUID{}) || q.x.locator.Present(owner.PodUID, q.time) != PresenceHere):
 		// The pod may have taken the address over: it is not the former holder's for certain, nor anybody's yet.
 		return nil, false
 	case pod != nil && len(pod.Addresses) == 0 && (owner == nil || q.x.locator.Present(owner.PodUID, q.time) != PresenceHere):
 		return pod, true // it was gone before anybody reported its address, or is new
-	case owner != nil && q.x.isElsewhere(owner):
+	case owner != nil && (q.x.isElsewhere(owner) || residence == residenceOther):
 		return nil, true
 	case owner != nil: // a proxy speaks for it
 		return q.confirmed(owner)
@@ -152,8 +167,50 @@ func (q *question) confirmed(owner *Workload) (w *Workload, settled bool) {
 
 // elsewhere returns whether the owner of an address cannot be who is in a place of this node.
 func (q *question) elsewhere(owner *Workload, place Place) bool {
-	return q.local && q.x.isElsewhere(owner) ||
-		place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
+	if !q.local {
+		return false
+	}
+	switch q.x.occupants.residence(q.netns, owner) {
+	case residenceOwn:
+		return false
+	case residenceOther:
+		return true
+	}
+	return q.x.isElsewhere(owner) || place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
+}
+
+// learn notes that a process of the pod has the pod's address in this network namespace. One that is over teaches nothing: the
+// number of its namespace may be another's by now.
+func (q *question) learn(pod *Workload) {
+	if q.netns.Inode == 0 || pod.HostNetwork || q.netns == q.x.occupants.own || q.x.occupants.has(q.netns, pod.PodUID) {
+		return
+	}
+	for t := range q.history.all {
+		if t.open() && t.holder.PodUID == pod.PodUID {
+			q.x.occupants.learn(q.netns, pod.PodUID)
+			q.x.generation.Add(1)
+			return
+		}
+	}
+}
+
+// Untrusted implements Resolver.
+func (x *Index) Untrusted(at Netns) bool { return at.Nested && !x.occupants.knows(at) }
+
+// Impostor implements Resolver.
+func (x *Index) Impostor(end End, at time.Time) bool {
+	h := x.holders.read(addressOf(plainAddr(end.Address.Addr())))
+	if h == nil {
+		return false
+	}
+	moment, known, _ := h.moment(momentOf(at), x.lag)
+	if !known {
+		return false
+	}
+	if owner, _ := ownerOf(h, moment); owner != nil {
+		return x.occupants.residence(end.Netns, owner) == residenceOther
+	}
+	return x.Untrusted(end.Netns)
 }
 
 func (x *Index) isElsewhere(w *Workload) bool { return w.Elsewhere && x.placed.Load() }

@@ -17,6 +17,10 @@ type End struct {
 	Server bool
 	// Local is the process of the side whose socket was read, and nil on the other side.
 	Local *Process
+	// Sequence is both initial sequence numbers, which the two ends of one connection have in common; 0: not known.
+	Sequence uint64
+	// Netns is the network namespace of the socket that was read, on both sides: the addresses are those of this namespace.
+	Netns Netns
 }
 
 // Process is who made a socket, or listens for it.
@@ -37,6 +41,11 @@ type Resolver interface {
 	// asked for (original, or destination when original is invalid), else that of w whose target port is the
 	// destination's, else w's only one. Ties go to the lowest host name in byte order. nil: none is known.
 	Service(original, destination netip.AddrPort, w *Workload, at time.Time) *Service
+	// Untrusted returns whether addresses in a network namespace show nothing about who is there, because anybody may have
+	// made it. Ends that are read there are named by their cgroup or not at all.
+	Untrusted(at Netns) bool
+	// Impostor returns whether a local end has the address of a workload, and is in another network namespace.
+	Impostor(end End, at time.Time) bool
 	// Generation changes whenever an answer may have: records that wait are tried again only then.
 	Generation() uint64
 }

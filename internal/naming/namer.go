@@ -58,6 +58,9 @@ type Stats struct {
 	// Lookups that ended unknown, by side.
 	UnknownSource, UnknownDestination uint64
 
+	// Impostors are records of ends that have the address of a workload, in a network namespace that is not the workload's.
+	Impostors uint64
+
 	OutOfScopeRecords uint64
 	OutOfScope        flow.Counters // what those records would have counted
 	Excluded          flow.Counters // what records would have counted that a rule excludes
@@ -126,6 +129,9 @@ func (n *Namer) pass(f *flow.Flow, now time.Time) {
 	n.pairs.close(f.Connection)
 	if n.joined {
 		n.stats.Joined++
+	}
+	if n.impostor(f) {
+		n.stats.Impostors++
 	}
 	n.nameOutside(f)
 	if f.Source == nil {

@@ -72,6 +72,9 @@ func TestEndsAreResolvedAsOfTheStartAndWithTheirProcess(t *testing.T) {
 		New(Settings{}, w, nil).Add(c, noon)
 		require.Len(t, w.Asked, 2)
 		source, destination := w.Asked[0], w.Asked[1]
+		if direction == flow.Inbound { // the local end comes first
+			source, destination = destination, source
+		}
 		require.Equal(t, sleepAddr, source.End.Address)
 		require.Equal(t, httpbinAddr, destination.End.Address)
 		require.Equal(t, httpbinAddr, source.End.Peer)

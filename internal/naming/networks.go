@@ -13,10 +13,10 @@ import (
 // known: a network never stands before a workload that is reported within Settle.
 func (n *Namer) nameOutside(f *flow.Flow) {
 	networks := n.settings.Networks
-	if networks == nil {
+	c := f.Connection
+	if networks == nil || n.astray(f) {
 		return
 	}
-	c := f.Connection
 	if !f.Source.Known() {
 		f.Source = orNetwork(f.Source, networks.Lookup(c.Source.Addr()))
 	}
@@ -42,7 +42,7 @@ func (n *Namer) requestedNetwork(f *flow.Flow) *identity.Workload {
 	if network == nil {
 		return nil
 	}
-	if w, _ := n.resolver.Resolve(identity.End{Address: requested, Server: true}, f.Connection.Start); w.Known() {
+	if w, _ := n.resolver.Resolve(identity.End{Address: requested, Server: true, Netns: f.Connection.Netns}, f.Connection.Start); w.Known() {
 		return nil
 	}
 	return network

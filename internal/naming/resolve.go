@@ -13,17 +13,26 @@ import (
 // would.
 func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 	c := f.Connection
-	source := identity.End{Address: c.Source, Peer: c.Destination}
-	destination := identity.End{Address: c.Destination, Peer: c.Source, Server: true}
-	if c.Direction == flow.Inbound {
-		destination.Local = &c.Local
-	} else {
-		source.Local = &c.Local
-	}
-	// Who had the address when the connection began: a pod that is gone by now still gets its last bytes.
+	source, destination := sides(c)
+	n.joined = false
+	// Who had the address when the connection began: a pod that is gone by now still gets its last bytes. The local end comes
+	// first: it may show who is in its network namespace, and thereby what the other address means.
 	var sourceSettled, destinationSettled bool
-	f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
-	f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
+	if c.Direction == flow.Inbound {
+		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
+		if n.astray(f) {
+			f.Source, f.Service = nil, nil
+			return destinationSettled, true
+		}
+		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
+	} else {
+		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
+		if n.astray(f) {
+			f.Destination, f.Service = nil, nil
+			return sourceSettled, true
+		}
+		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
+	}
 	f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 
 	joined, known := n.join(f)
@@ -46,6 +55,35 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 		f.Destination = nil
 	}
 	return settled, paired
+}
+
+// sides returns both sides of c.
+func sides(c *flow.Connection) (source, destination identity.End) {
+	sequence := uint64(c.ClientISN)<<32 | uint64(c.ServerISN)
+	source = identity.End{Address: c.Source, Peer: c.Destination, Netns: c.Netns, Sequence: sequence}
+	destination = identity.End{Address: c.Destination, Peer: c.Source, Server: true, Netns: c.Netns, Sequence: sequence}
+	if c.Direction == flow.Inbound {
+		destination.Local = &c.Local
+	} else {
+		source.Local = &c.Local
+	}
+	return source, destination
+}
+
+// astray returns whether the addresses of f show nothing, as its socket is where anybody can have any, or has another's.
+func (n *Namer) astray(f *flow.Flow) bool {
+	return n.resolver.Untrusted(f.Connection.Netns) || n.impostor(f)
+}
+
+// impostor returns whether the local end has the address of a workload, and is not that workload.
+func (n *Namer) impostor(f *flow.Flow) bool {
+	c := f.Connection
+	if c.Direction == flow.Inbound {
+		_, local := sides(c)
+		return f.Destination == nil && n.resolver.Impostor(local, c.Start)
+	}
+	local, _ := sides(c)
+	return f.Source == nil && n.resolver.Impostor(local, c.Start)
 }
 
 // mayBeTranslated returns whether something may send the packets of a client elsewhere: they go to the address of a service that

@@ -113,6 +113,7 @@ func (t *telemetry) register() error {
 		b.RegisterKmeshRecordsJoinedCallback(t.observe(joined)),
 		b.RegisterKmeshPairsCallback(t.observe(func(o *agent.Observation, to metric.Int64Observer) { to.Observe(int64(o.Naming.Pairs)) })),
 		b.RegisterKmeshPairsForgottenCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.PairsForgotten })),
+		b.RegisterKmeshRecordsImpostorCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.Impostors })),
 		b.RegisterKmeshRecordsOutOfScopeCallback(t.count(func(o *agent.Observation) uint64 { return o.Naming.OutOfScopeRecords })),
 		b.RegisterKmeshBpfMapEntriesCallback(t.observe(mapEntries)),
 		b.RegisterKmeshBpfMapMemoryCallback(t.observe(mapMemory)),

@@ -33,7 +33,7 @@ import (
 var observation = &agent.Observation{
 	Earlier: agent.Audit{Exported: flow.Counters{flow.Opened: 100}, Excluded: flow.Counters{flow.Failed: 200}},
 	Naming: naming.Stats{
-		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4,
+		Waiting: 1, UnknownSource: 2, UnknownDestination: 3, OutOfScopeRecords: 4, Impostors: 45,
 		SettleExpired: 43, SettleRefused: 44,
 		OutOfScope: flow.Counters{flow.Opened: 5, flow.Closed: 6, flow.Failed: 7},
 	},
@@ -142,6 +142,7 @@ func TestSelfTelemetryShowsTheNewestObservation(t *testing.T) {
 			{Value: 2, Attributes: attribute.NewSet(attribute.String("set", "istio"), attribute.String("label", "reporter"))},
 		}},
 		{metadatatest.AssertEqualKmeshRecordsUnnamed, by("reason", map[string]int64{"settle_expired": 43, "too_many_waiting": 44})},
+		{metadatatest.AssertEqualKmeshRecordsImpostor, one(45)},
 		{metadatatest.AssertEqualKmeshRecordsOutOfScope, one(4)},
 		{metadatatest.AssertEqualKmeshBpfMapEntries, by("bpf_map", map[string]int64{"ends": 135, "opens": 136, "connections": 137})},
 		{metadatatest.AssertEqualKmeshBpfMapMemory, by("bpf_map", map[string]int64{"ends": 35, "opens": 36, "connections": 37})},

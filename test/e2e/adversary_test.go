@@ -30,9 +30,8 @@ const (
 	nobodyID = 65534
 
 	failedConnectsPerSecond = 400
-	// Workloads of testdata/e2e/identity.yaml. They are others than those whose sums are compared: with the source file an
-	// address is all that names an end, also in a network namespace of a user's own (docs/threat-model.md).
-	forgedClient, forgedServer = "10.244.0.10", "10.244.0.11"
+	// The workloads whose sums are compared: what it sends as them must not show there.
+	forgedClient, forgedServer = "10.244.7.10", "10.244.7.11"
 )
 
 // startAdversary runs this test binary as nobody, with a user and a network namespace of its own, as any user of a host

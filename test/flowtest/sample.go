@@ -55,6 +55,12 @@ func (SampleWorld) Service(_, destination netip.AddrPort, _ *identity.Workload, 
 	return nil
 }
 
+// Untrusted implements identity.Resolver.
+func (SampleWorld) Untrusted(identity.Netns) bool { return false }
+
+// Impostor implements identity.Resolver.
+func (SampleWorld) Impostor(identity.End, time.Time) bool { return false }
+
 // Generation implements identity.Resolver.
 func (SampleWorld) Generation() uint64 { return 0 }
 

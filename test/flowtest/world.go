@@ -83,6 +83,12 @@ func (w *World) Service(original, destination netip.AddrPort, _ *identity.Worklo
 	return w.Services[destination]
 }
 
+// Untrusted implements identity.Resolver.
+func (w *World) Untrusted(at identity.Netns) bool { return at.Nested }
+
+// Impostor implements identity.Resolver.
+func (w *World) Impostor(end identity.End, _ time.Time) bool { return end.Netns.Nested }
+
 // Generation implements identity.Resolver.
 func (w *World) Generation() uint64 { return w.Changes }
 

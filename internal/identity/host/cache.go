@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	"github.com/elastic/go-freelru"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
 // How much is remembered. These bound memory, not what can be named: records repeat all of it.
@@ -54,15 +56,30 @@ func putAddrPort(b []byte, a netip.AddrPort) {
 	binary.LittleEndian.PutUint16(b[16:], a.Port())
 }
 
-// route names one end of one connection: its own address first.
-type route struct{ own, peer netip.AddrPort }
+// route names one end of one connection: its own address first. In another network namespace a connection may have the same
+// two addresses, but nobody who does not see its packets knows its sequence numbers.
+type route struct {
+	own, peer netip.AddrPort
+	sequence  uint64
+}
+
+func routeOf(end *identity.End) route { return route{end.Address, end.Peer, end.Sequence} }
 
 func hashRoute(r route) uint32 {
-	var b [36]byte
+	var b [44]byte
 	putAddrPort(b[:18], r.own)
-	putAddrPort(b[18:], r.peer)
+	putAddrPort(b[18:36], r.peer)
+	binary.LittleEndian.PutUint64(b[36:], r.sequence)
 	return hashBytes(b[:])
 }
+
+// listener is where a process listens.
+type listener struct {
+	at    netip.AddrPort
+	netns uint32 // 0: whichever
+}
+
+func hashListener(l listener) uint32 { return hashAddrPort(l.at) ^ l.netns*0x9e3779b1 }
 
 // pid alone is not enough: it is used again.
 type processKey struct {

@@ -35,20 +35,26 @@ func (s *Source) Resolve(end identity.End, at time.Time) (w *identity.Workload, 
 		}
 		return w, true
 	}
-	if seen, ok := s.ends.Get(route{end.Address, end.Peer}); ok && seen.began.Sub(at).Abs() <= sameConnection {
+	if seen, ok := s.ends.Get(routeOf(&end)); ok && seen.began.Sub(at).Abs() <= sameConnection {
 		return seen.who, true
 	}
 	if a := end.Address.Addr(); !s.local.has(a) {
 		return s.remote(a), end.Address.Port() == 0 || !s.local.nearby(a) || !s.await(at)
 	}
 	if end.Server {
-		if w, ok := s.listeners.Get(end.Address); ok {
+		if w := s.listening(&end); w != nil {
 			return w, false
 		}
 	}
 	// An end without a port stands for many: no other record will name it.
 	return s.remote(end.Address.Addr()), end.Address.Port() == 0
 }
+
+// Untrusted is always false: a local end is named by its process, whatever its address, and a remote one is only its address.
+func (*Source) Untrusted(identity.Netns) bool { return false }
+
+// Impostor is always false.
+func (*Source) Impostor(identity.End, time.Time) bool { return false }
 
 // Service is always nil: a host knows no services.
 func (s *Source) Service(_, _ netip.AddrPort, _ *identity.Workload, _ time.Time) *identity.Service {
@@ -61,9 +67,9 @@ func (s *Source) Generation() uint64 { return s.generation.Load() }
 // learn keeps the process of an end's own record, for the record of the other end.
 func (s *Source) learn(end identity.End, w *identity.Workload, at time.Time) {
 	if end.Server {
-		s.listeners.Add(end.Address, w)
+		s.listen(&end, w)
 	}
-	key := route{end.Address, end.Peer}
+	key := routeOf(&end)
 	// A record that waited must not replace what came of a later connection with the same addresses.
 	if seen, ok := s.ends.Get(key); ok && (seen.began.After(at) || seen.who == w && seen.began.Equal(at)) {
 		return

@@ -43,7 +43,7 @@ type Source struct {
 	processes *freelru.LRU[processKey, *identity.Workload]
 	remotes   *freelru.LRU[netip.Addr, *identity.Workload]
 	ends      *freelru.LRU[route, sighting]
-	listeners *freelru.LRU[netip.AddrPort, *identity.Workload]
+	listeners *freelru.LRU[listener, listening]
 }
 
 var _ identity.Resolver = (*Source)(nil)
@@ -59,7 +59,7 @@ func New(hostName string) *Source {
 		processes: newCache[processKey, *identity.Workload](maxProcesses, hashProcess),
 		remotes:   newCache[netip.Addr, *identity.Workload](maxRemotes, hashAddr),
 		ends:      newCache[route, sighting](maxEnds, hashRoute),
-		listeners: newCache[netip.AddrPort, *identity.Workload](maxListeners, hashAddrPort),
+		listeners: newCache[listener, listening](maxListeners, hashListener),
 	}
 }
 

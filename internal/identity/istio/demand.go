@@ -118,6 +118,9 @@ func newDemand(config *Config, settings *identity.SourceSettings, index *identit
 // Resolve returns who had the end, and asks for an address that is not held.
 func (d *demand) Resolve(end identity.End, at time.Time) (w *identity.Workload, settled bool) {
 	w, settled = d.index.Resolve(end, at)
+	if d.index.Untrusted(end.Netns) {
+		return w, settled
+	}
 	wanted := d.look(end.Address.Addr(), at)
 	if w == nil && !settled && wanted != nil {
 		settled = wanted.isVacant(at)
@@ -132,6 +135,12 @@ func (d *demand) Service(original, destination netip.AddrPort, w *identity.Workl
 	}
 	return d.index.Service(original, destination, w, at)
 }
+
+// Untrusted implements identity.Resolver.
+func (d *demand) Untrusted(at identity.Netns) bool { return d.index.Untrusted(at) }
+
+// Impostor implements identity.Resolver.
+func (d *demand) Impostor(end identity.End, at time.Time) bool { return d.index.Impostor(end, at) }
 
 // Generation changes also when the answer is that nobody has an address.
 func (d *demand) Generation() uint64 { return d.index.Generation() + d.answers.Load() }

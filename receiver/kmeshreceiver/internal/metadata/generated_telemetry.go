@@ -50,6 +50,7 @@ type TelemetryBuilder struct {
 	KmeshLookupsUnknown            metric.Int64ObservableCounter
 	KmeshPairs                     metric.Int64ObservableGauge
 	KmeshPairsForgotten            metric.Int64ObservableCounter
+	KmeshRecordsImpostor           metric.Int64ObservableCounter
 	KmeshRecordsJoined             metric.Int64ObservableCounter
 	KmeshRecordsLost               metric.Int64ObservableCounter
 	KmeshRecordsOutOfScope         metric.Int64ObservableCounter
@@ -399,6 +400,21 @@ func (builder *TelemetryBuilder) RegisterKmeshPairsForgottenCallback(cb metric.I
 		cb(ctx, &observerInt64{inst: builder.KmeshPairsForgotten, obs: o})
 		return nil
 	}, builder.KmeshPairsForgotten)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterKmeshRecordsImpostorCallback sets callback for observable KmeshRecordsImpostor metric.
+func (builder *TelemetryBuilder) RegisterKmeshRecordsImpostorCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.KmeshRecordsImpostor, obs: o})
+		return nil
+	}, builder.KmeshRecordsImpostor)
 	if err != nil {
 		return err
 	}
@@ -791,6 +807,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_kmesh_pairs_forgotten",
 		metric.WithDescription("Connections of which that was forgotten for want of room. [Alpha]"),
 		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.KmeshRecordsImpostor, err = builder.meter.Int64ObservableCounter(
+		"otelcol_kmesh_records_impostor",
+		metric.WithDescription("Records of ends that have the address of a workload, and are in a network namespace that is not the workload's. They are not named after it. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsJoined, err = builder.meter.Int64ObservableCounter(
