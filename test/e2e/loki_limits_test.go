@@ -44,7 +44,7 @@ func testLokiTakesEveryRecord(t *testing.T, env ...string) *loki {
 	t.Helper()
 	const connections, atOnce = 2000, 16
 	client, targets, counted := loadHosts(t)
-	p, l := startPrometheus(t), startLokiWith(t, "loki-defaults.yaml")
+	p, l := startPrometheus(t), startLokiWith(t, "loki-defaults.yaml", 5000)
 	startCollector(t, p, l, env...)
 	jobs := make(chan job)
 	go func() {

@@ -42,12 +42,13 @@ func TestEveryQueryIsFound(t *testing.T) {
 
 // candidates are the parts of a line that look like a query.
 func candidates(extension, line string) (all []string) {
+	line = strings.TrimRight(line, "\n")
 	parts := []string{remark.ReplaceAllString(strings.TrimSpace(line), "")}
 	switch {
 	case inSource.MatchString(line):
 		parts = []string{inSource.FindStringSubmatch(line)[1]}
 	case inComment.MatchString(line):
-		parts = []string{inComment.FindStringSubmatch(strings.TrimRight(line, "\n"))[1]}
+		parts = []string{inComment.FindStringSubmatch(line)[1]}
 	case extension == ".md" && strings.Contains(line, "`"):
 		parts = nil
 		for _, span := range inline.FindAllStringSubmatch(line, -1) {
