@@ -21,7 +21,7 @@ SCRIPTS := .ci/run test/kernels/init $(shell find test deploy -name '*.sh' -not 
 # The race detector needs cgo, and cgo a C compiler.
 RACE ?= $(if $(shell command -v gcc),-race)
 
-.PHONY: help build run test test-kernels e2e e2e-traces fuzz soak screenshot bench scale limits generate web manifests dashboards packages release lint
+.PHONY: help build run test test-kernels e2e e2e-traces e2e-kiali fuzz soak screenshot bench scale limits generate web manifests dashboards packages release lint
 
 ##@ Use
 
@@ -76,6 +76,11 @@ e2e-traces: build ## Runs two gateways with a real Jaeger, a service graph in Pr
 	test/e2e/servers/build.sh jaeger loki prometheus
 	go test -tags 'e2e traces' -run TestTraces -count=1 -timeout 10m -v ./test/e2e/
 
+# By itself, as Kiali takes minutes to build.
+e2e-kiali: build ## Shows the Istio set to a real Kiali, with Prometheus and a real API server (root)
+	test/e2e/servers/build.sh etcd kiali kube-apiserver prometheus
+	go test -tags 'e2e kiali' -run TestKiali -count=1 -timeout 10m -v ./test/e2e/
+
 ##@ Generate
 
 # The map's page. Its bundle is committed: building the collector needs no Node.js.
@@ -124,7 +129,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scrip
 	golangci-lint run ./...
 	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak traces kernels' ./...
+	go vet -tags 'e2e soak traces kiali kernels' ./...
 	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
 	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
 	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run -Werror bpf/*.[ch]; else echo "lint: clang-format-19 is not installed: C is not checked" >&2; fi

@@ -5,10 +5,13 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,7 +43,7 @@ func startDashboards(t *testing.T) *stack {
 		hurried := regexp.MustCompile(`interval: (30s|1m)\n`).ReplaceAllString(string(content), "interval: 1s\n")
 		require.NoError(t, os.WriteFile(filepath.Join(rules, filepath.Base(path)), []byte(hurried), 0o600))
 	}
-	p := startPrometheusWith(t, "global: {evaluation_interval: 1s}\nrule_files: ["+rules+"/*.yaml]\n")
+	p := startPrometheusWith(t, "global: {evaluation_interval: 1s}\nrule_files: ["+rules+"/*.yaml]\n", "--enable-feature=exemplar-storage")
 	l := startLoki(t)
 	health, otlp := freePort(t), freePort(t)
 	c := &collector{program: program{
@@ -193,6 +196,18 @@ func TestDashboards(t *testing.T) {
 		require.Equal(t, "sleep "+toHTTPBin, got[1].labels)
 		require.InEpsilon(t, plainRounds*(sampleRequest+answerSize), got[1].value, extrapolation)
 	})
+	t.Run("what crosses zones", func(t *testing.T) {
+		eventually(t, func(c *assert.CollectT) {
+			samples, err := s.prometheus.query(`max by (from_zone, to_zone) (max_over_time(zone:kmesh_tcp_bytes:rate5m{from_zone="eu-1a"}[10m]))`)
+			require.NoError(c, err)
+			got := rows(samples, "from_zone", "to_zone")
+			require.NotEmpty(c, got)
+			require.Equal(c, "eu-1a eu-1b", got[0].labels)
+			// The rate is over 5 minutes, of which the flow was there for a part.
+			require.Positive(c, got[0].value)
+		})
+	})
+	t.Run("who is slow", func(t *testing.T) { exemplarsLeadToTheLog(t, s) })
 	t.Run("what is new", func(t *testing.T) {
 		// As of an hour later: the last hour began between the old flows and the new one.
 		then := middle.Add(time.Hour)
@@ -236,6 +251,51 @@ func TestDashboards(t *testing.T) {
 			}
 		})
 	}
+}
+
+// exemplarsLeadToTheLog follows the exemplars of the latency panels to the records of their connections.
+func exemplarsLeadToTheLog(t *testing.T, s *stack) {
+	t.Helper()
+	for _, metric := range []string{"kmesh_tcp_connect_duration_seconds", "kmesh_tcp_connection_duration_seconds", "kmesh_tcp_rtt_seconds"} {
+		traces, err := s.prometheus.exemplars(metric + `{destination_service="httpbin.default.svc.cluster.local"}`)
+		require.NoError(t, err)
+		require.NotEmpty(t, traces, metric)
+		for _, trace := range traces {
+			eventually(t, func(c *assert.CollectT) {
+				lines, err := s.loki.lines(`{service_name="kmesh"} | trace_id="` + trace + `"`)
+				require.NoError(c, err)
+				require.Len(c, lines, 2, "both ends of the connection")
+				for _, line := range lines {
+					require.Equal(c, "httpbin.default.svc.cluster.local", line.labels["dst_service"])
+				}
+			})
+		}
+	}
+}
+
+// exemplars are the trace ids of a metric's exemplars.
+func (p *prometheus) exemplars(selector string) (traces []string, err error) {
+	now := time.Now()
+	body, err := get(p.url + "/api/v1/query_exemplars?" + url.Values{
+		"query": {selector}, "start": {strconv.FormatInt(now.Add(-time.Hour).Unix(), 10)}, "end": {strconv.FormatInt(now.Add(time.Minute).Unix(), 10)},
+	}.Encode())
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Data []struct {
+			Exemplars []struct{ Labels map[string]string }
+		}
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("exemplars of %s: %w: %s", selector, err, body)
+	}
+	for _, series := range answer.Data {
+		for _, e := range series.Exemplars {
+			traces = append(traces, e.Labels["trace_id"])
+		}
+	}
+	return traces, nil
 }
 
 // extrapolation is how far increase() may be from what was counted: it extends the samples' difference by up to an

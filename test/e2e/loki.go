@@ -32,7 +32,7 @@ func (l *loki) lines(query string) ([]line, error) {
 		"query": {query},
 		"start": {strconv.FormatInt(now.Add(-time.Hour).UnixNano(), 10)},
 		"end":   {strconv.FormatInt(now.Add(time.Minute).UnixNano(), 10)},
-		"limit": {"1000000"},
+		"limit": {strconv.Itoa(l.entries)},
 	}.Encode())
 	if err != nil {
 		return nil, err

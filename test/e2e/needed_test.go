@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build e2e && !traces
+//go:build e2e && !traces && !kiali
 
 package e2e
 

@@ -29,7 +29,7 @@ type query struct {
 // variables are what Grafana would fill in, with everything chosen.
 var variables = strings.NewReplacer(
 	"$__rate_interval", "30s", "$__range", "1h", "$__auto", "1m", "${namespace}", ".*", "$namespace", ".*", "${service}", ".*", "$service", ".*",
-	"$workload", ".*", "$node", ".*",
+	"$workload", ".*", "$node", ".*", "$${__trace.traceId}", "00000000000000000000000000000000",
 )
 
 // dashboardQueries are those of all panels and variables in a dashboard.
@@ -107,12 +107,14 @@ func ruleQueries(t testing.TB, path string) (all []query) {
 var (
 	fence  = regexp.MustCompile("^\\s*```")
 	inline = regexp.MustCompile("`([^`]+)`")
-	// A function over our metrics, or a selector of our log. Selectors alone are samples of output.
-	promQL    = regexp.MustCompile(`\b(rate|irate|increase|sum|count|max|min|avg|topk|histogram_quantile|last_over_time)\b.*\b(kmesh_|otelcol_|istio_)`)
+	// A function over our metrics, or a selector of our log.
+	promQL    = regexp.MustCompile(`\b(rate|irate|increase|sum|count|max|min|avg|topk|histogram_quantile|last_over_time)\b.*\b(kmesh_|otelcol_|istio_|traces_)`)
+	selector  = regexp.MustCompile(`^(kmesh|otelcol|istio)_[a-z_]+\{[^}]*\}$`) // in a sentence; in a block it is a sample of output
 	logQL     = regexp.MustCompile(`\{[^}]*service_name=`)
 	notAQuery = regexp.MustCompile(`…|\.\.\.|\b(curl|grep)\b`)
 	remark    = regexp.MustCompile(`\s+#.*$`)
 	inComment = regexp.MustCompile(`^# In (?:Loki|Prometheus): (.*)$`)
+	inSource  = regexp.MustCompile(`\bquery: '([^']*)'`)
 )
 
 // documentQueries are those in a document's code, or in the comments of an example configuration.
@@ -152,9 +154,24 @@ func documentQueries(t testing.TB, path string) (all []query) {
 		default:
 			for _, span := range inline.FindAllStringSubmatch(line, -1) {
 				add(span[1])
+				if selector.MatchString(span[1]) && !notAQuery.MatchString(span[1]) {
+					all = append(all, query{from: path, expression: span[1], mayBeEmpty: true})
+				}
 			}
 		}
 	}
+	return all
+}
+
+// sourceQueries are those in the links between data sources.
+func sourceQueries(t testing.TB, path string) (all []query) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, found := range inSource.FindAllStringSubmatch(string(content), -1) {
+		all = append(all, query{from: path, expression: variables.Replace(found[1]), logQL: true, mayBeEmpty: true})
+	}
+	require.NotEmpty(t, all, path)
 	return all
 }
 
@@ -196,6 +213,7 @@ func allQueries(t testing.TB) (all []query) {
 	for _, path := range rules {
 		all = append(all, ruleQueries(t, path)...)
 	}
+	all = append(all, sourceQueries(t, "../../deploy/grafana/datasources.yaml")...)
 	before := len(all)
 	for _, path := range documents(t) {
 		all = append(all, documentQueries(t, path)...)

@@ -59,17 +59,19 @@ func startPrometheusWith(t testing.TB, content string, args ...string) *promethe
 type loki struct {
 	program
 	url string
+	// entries is how many lines a query may return: max_entries_limit_per_query.
+	entries int
 }
 
 func startLoki(t testing.TB) *loki {
 	t.Helper()
-	return startLokiWith(t, "loki.yaml")
+	return startLokiWith(t, "loki.yaml", 1_000_000)
 }
 
-func startLokiWith(t testing.TB, configuration string) *loki {
+func startLokiWith(t testing.TB, configuration string, entries int) *loki {
 	t.Helper()
 	port := freePort(t)
-	l := &loki{url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	l := &loki{url: fmt.Sprintf("http://127.0.0.1:%d", port), entries: entries}
 	l.program = program{
 		name: "loki",
 		path: lokiPath,

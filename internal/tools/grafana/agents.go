@@ -68,6 +68,10 @@ func agents() *dashboard.DashboardBuilder {
 			[]query{{`sum by (instance, set) (otelcol_kmesh_series` + at + `)`, "{{instance}} {{set}}"}}, nil,
 		})).
 		WithPanel(graph(panel{
+			"Values of labels", "The labels with most values, by set: what makes the series many. attributes leaves labels out.", number,
+			[]query{{`topk(10, max by (set, label) (otelcol_kmesh_series_label_values` + at + `))`, "{{set}} {{label}}"}}, nil,
+		})).
+		WithPanel(graph(panel{
 			"Connections tracked", "Open connection ends.", number,
 			[]query{{by + `(otelcol_kmesh_connections_tracked` + at + `)`, "{{instance}}"}}, nil,
 		})).

@@ -122,6 +122,13 @@ var (
 	fixedRange = regexp.MustCompile(`\b(?:rate|increase)\([^\[]*\[\d`)
 )
 
+// optionalSets are the metrics of the sets that are off by default. All other panels work on the default metrics.
+var optionalSets = map[string]*regexp.Regexp{
+	"workload": regexp.MustCompile(`\bkmesh_tcp_(?:workload_|retrans_|packet_loss_)`),
+	"latency":  regexp.MustCompile(`\bkmesh_tcp_(?:connect_duration|connection_duration|rtt|connections_active)`),
+	"istio":    regexp.MustCompile(`\bistio_`),
+}
+
 func check(t *testing.T, dashboard string, p shown, variables map[string]bool) {
 	t.Helper()
 	at := dashboard + ": " + p.Title
@@ -135,6 +142,13 @@ func check(t *testing.T, dashboard string, p shown, variables map[string]bool) {
 	}
 	if p.FieldConfig.Defaults.Unit == "" && p.Type != "logs" {
 		t.Errorf("%s: no unit", at)
+	}
+	for set, of := range optionalSets {
+		for _, q := range p.Targets {
+			if of.MatchString(q.Expr) && !strings.Contains(p.Description, "Empty without the "+set+" set.") {
+				t.Errorf("%s: without the %s set, which is off by default, it is empty: say so", at, set)
+			}
+		}
 	}
 	if len(p.Targets) == 0 {
 		t.Errorf("%s: no query", at)

@@ -59,6 +59,15 @@ func graph(p panel) *timeseries.PanelBuilder {
 	return b
 }
 
+// exemplars is a graph with a dot for each exemplar.
+func exemplars(p panel) *timeseries.PanelBuilder {
+	b := graph(panel{title: p.title, description: p.description, unit: p.unit, links: p.links})
+	for _, q := range p.queries {
+		b.WithTarget(prometheus.NewDataqueryBuilder().Expr(q.expression).LegendFormat(q.legend).Range().Exemplar(true))
+	}
+	return b
+}
+
 // value shows the newest value of one query.
 func value(p panel, steps ...dashboard.Threshold) *stat.PanelBuilder {
 	zero := dashboard.Threshold{Color: "green"}

@@ -7,6 +7,17 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
+// noLatency ends the description of a panel that needs the latency set.
+const noLatency = "Empty without the latency set."
+
+// quantiles are those of a histogram of the latency set.
+func quantiles(metric, at string) (all []query) {
+	for _, q := range []struct{ of, name string }{{"0.5", "half"}, {"0.99", "99 %"}} {
+		all = append(all, query{`histogram_quantile(` + q.of + `, sum(rate(` + metric + at + `[$__rate_interval])))`, q.name})
+	}
+	return all
+}
+
 // service counts at the end that is connected to: whoever the clients are, with an agent or from outside. Failed
 // connects are known at the other end only.
 func service() *dashboard.DashboardBuilder {
@@ -62,5 +73,22 @@ func service() *dashboard.DashboardBuilder {
 		WithPanel(graph(panel{
 			"Connections by node", "TCP connections accepted, by the node that counted them.", perSecond,
 			[]query{{`sum by (instance) (rate(kmesh_tcp_connections_opened_total` + at + `[$__rate_interval]))`, "{{instance}}"}}, nil,
+		})).
+		WithRow(row("Latency (latency_metrics.enabled: true)")).
+		WithPanel(exemplars(panel{
+			"Connect time", "From the first SYN to the established connection, as the clients' nodes saw it. A dot is a slow connection, and leads to its trace. " +
+				noLatency, seconds, quantiles("kmesh_tcp_connect_duration_seconds", client), log,
+		})).
+		WithPanel(exemplars(panel{
+			"Round trip", "Smoothed round-trip time, at the service's end. A dot leads to the connection's trace. " + noLatency, seconds,
+			quantiles("kmesh_tcp_rtt_seconds", at), log,
+		})).
+		WithPanel(exemplars(panel{
+			"Lifetime of connections", "From the established connection to its close, at the service's end. A dot leads to the connection's trace. " +
+				noLatency, seconds, quantiles("kmesh_tcp_connection_duration_seconds", at), log,
+		})).
+		WithPanel(graph(panel{
+			"Open by client", "Connections open now, those that are older than the agents included. " + noLatency, number,
+			[]query{{by + `(kmesh_tcp_connections_active` + at + `)`, name}}, log,
 		}))
 }

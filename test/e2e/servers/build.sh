@@ -7,7 +7,7 @@
 # usage: build.sh [SERVER...]     SERVER is a folder here (default: all)
 #
 # A server whose go.mod, go.sum and Go did not change since its last build is skipped. Their libraries are large: cold, on
-# 2 cores, Prometheus and Jaeger take about 4 minutes each, Loki 5, kube-apiserver 3, istiod 3 and etcd less than one. A folder may hold a file `ldflags`, what its programs need from
+# 2 cores, Prometheus and Jaeger take about 4 minutes each, Loki 5, kube-apiserver, istiod and Kiali 3, and etcd less than one. A folder may hold a file `ldflags`, what its programs need from
 # the linker.
 set -eu
 
