@@ -5,13 +5,10 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -257,10 +254,11 @@ func TestDashboards(t *testing.T) {
 func exemplarsLeadToTheLog(t *testing.T, s *stack) {
 	t.Helper()
 	for _, metric := range []string{"kmesh_tcp_connect_duration_seconds", "kmesh_tcp_connection_duration_seconds", "kmesh_tcp_rtt_seconds"} {
-		traces, err := s.prometheus.exemplars(metric + `{destination_service="httpbin.default.svc.cluster.local"}`)
+		found, err := s.prometheus.exemplars(metric + `{destination_service="httpbin.default.svc.cluster.local"}`)
 		require.NoError(t, err)
-		require.NotEmpty(t, traces, metric)
-		for _, trace := range traces {
+		require.NotEmpty(t, found, metric)
+		for _, e := range found {
+			trace := e.labels["trace_id"]
 			eventually(t, func(c *assert.CollectT) {
 				lines, err := s.loki.lines(`{service_name="kmesh"} | trace_id="` + trace + `"`)
 				require.NoError(c, err)
@@ -271,31 +269,6 @@ func exemplarsLeadToTheLog(t *testing.T, s *stack) {
 			})
 		}
 	}
-}
-
-// exemplars are the trace ids of a metric's exemplars.
-func (p *prometheus) exemplars(selector string) (traces []string, err error) {
-	now := time.Now()
-	body, err := get(p.url + "/api/v1/query_exemplars?" + url.Values{
-		"query": {selector}, "start": {strconv.FormatInt(now.Add(-time.Hour).Unix(), 10)}, "end": {strconv.FormatInt(now.Add(time.Minute).Unix(), 10)},
-	}.Encode())
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Data []struct {
-			Exemplars []struct{ Labels map[string]string }
-		}
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("exemplars of %s: %w: %s", selector, err, body)
-	}
-	for _, series := range answer.Data {
-		for _, e := range series.Exemplars {
-			traces = append(traces, e.Labels["trace_id"])
-		}
-	}
-	return traces, nil
 }
 
 // extrapolation is how far increase() may be from what was counted: it extends the samples' difference by up to an
