@@ -278,7 +278,9 @@ func TestAggregatedLogHasTheSumsOfTheMetrics(t *testing.T) {
 		require.Equal(t, []string{"kmesh.tcp.connection.failed"}, events(logs), "the names were waited for, and the interval is not over")
 		after(5*time.Second + readInterval)
 		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed"}, events(logs))
+		s.kernel.mu.Lock()
 		s.kernel.ends = []*probe.Record{closed(4)}
+		s.kernel.mu.Unlock()
 		after(readInterval)
 		require.NoError(t, s.Stop(t.Context()))
 		require.Equal(t, []string{"kmesh.tcp.connection.failed", "kmesh.tcp.flow.closed", "kmesh.tcp.flow.closed"}, events(logs))

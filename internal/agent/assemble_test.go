@@ -78,7 +78,10 @@ func TestEveryKeyOfNamingReachesIt(t *testing.T) {
 		Identity: IdentitySettings{Source: file.NewDefaultConfig(), Settle: 2 * time.Second, Networks: networks},
 		Scope:    ScopeAll,
 	}
-	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Settle: 2 * time.Second, Networks: networks}, settings.naming())
+	got := settings.naming()
+	require.NotNil(t, got.Local)
+	got.Local = nil // functions cannot be compared
+	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Settle: 2 * time.Second, Networks: networks}, got)
 }
 
 func TestASignalWithoutAPipelineHasNoStage(t *testing.T) {

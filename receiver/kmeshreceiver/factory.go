@@ -54,4 +54,4 @@ func newDefaultSignalsConfig() SignalsConfig {
 	return SignalsConfig{AccessLog: accesslog.NewDefaultConfig()}
 }
 
-func (c *SignalsConfig) check() error { return c.AccessLog.Check() }
+func (c *SignalsConfig) checkSignals() error { return c.AccessLog.Check() }

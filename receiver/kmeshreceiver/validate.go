@@ -35,7 +35,7 @@ func (c *Config) Validate() error {
 		err,
 		check.Within("collection_interval", c.CollectionInterval, 100*time.Millisecond, maxInterval),
 		check.Within("connection_metrics.min_duration", c.ConnectionMetrics.MinDuration, 0, check.MaxDuration),
-		c.SignalsConfig.check(),
+		c.checkSignals(),
 		c.Identity.validate(),
 		c.checkFiles(),
 		check.NotEmpty("connection_security_policy", c.ConnectionSecurityPolicy, "`auto`, or the constant value of the label"),

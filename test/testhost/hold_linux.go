@@ -4,6 +4,7 @@ package testhost
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,7 +97,7 @@ func hold(address string) error {
 	for {
 		var what string
 		var n int
-		if _, err := fmt.Scanln(&what, &n); err == io.EOF {
+		if _, err := fmt.Scanln(&what, &n); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
