@@ -132,13 +132,23 @@ func startIncrease(t *testing.T) []way {
 		ready: fmt.Sprintf("http://127.0.0.1:%d/", health),
 	}
 	c.start(t)
+	byScrape := startPrometheusWith(t, scrape)
+	byScrapeCreated := startPrometheusWith(t, scrape, createdZeros)
+	for _, p := range []*prometheus{byScrape, byScrapeCreated} {
+		// A Prometheus looks for its targets some seconds after it is ready.
+		eventually(t, func(c *assert.CollectT) {
+			samples, err := p.query("up == 1")
+			require.NoError(c, err)
+			require.Len(c, samples, 1)
+		})
+	}
 	return []way{
 		{name: "remote write 1.0", prometheus: written},
 		{name: "remote write 2.0", prometheus: written2},
 		{name: "OTLP", prometheus: otlp},
 		{name: "OTLP, created time stamps", prometheus: created},
-		{name: "scraped", prometheus: startPrometheusWith(t, scrape), blind: true},
-		{name: "scraped, created time stamps", prometheus: startPrometheusWith(t, scrape, createdZeros)},
+		{name: "scraped", prometheus: byScrape, blind: true},
+		{name: "scraped, created time stamps", prometheus: byScrapeCreated},
 	}
 }
 
