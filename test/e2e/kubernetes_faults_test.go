@@ -26,7 +26,7 @@ const (
 )
 
 // soon is how long it may take to be in sync again; nearly all of it is the pause between two tries, which grows.
-const soon = 90 * time.Second
+const soon = 2 * time.Minute
 
 func movingPod(suffix string, since time.Time) *corev1.Pod {
 	return ready(podOf("moving", "5c5944c58c", suffix, nil, movingAddress), since)
@@ -144,7 +144,7 @@ func TestKubernetesFaults(t *testing.T) {
 		require.Eventually(t, func() bool {
 			p.setCut(false) // ends them
 			return strings.Contains(o.last(), `does not allow to list pods: give the collector's service account a ClusterRole`)
-		}, time.Minute, time.Second)
+		}, soon, time.Second)
 		uncertain(former)
 		before, after := given("fourth")
 		binding.ResourceVersion = ""
@@ -162,7 +162,7 @@ func TestKubernetesFaults(t *testing.T) {
 		require.Eventually(t, func() bool {
 			p.setCut(false) // ends them
 			return strings.Contains(o.last(), "rejects the collector's credentials")
-		}, time.Minute, time.Second)
+		}, soon, time.Second)
 		uncertain(former)
 		before, after := given("fifth")
 		c.create(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: agentAccount, Namespace: agentNamespace}})

@@ -67,7 +67,7 @@ func (o *observer) last() string {
 // says waits until the status has the words.
 func (o *observer) says(words string) {
 	o.t.Helper()
-	require.EventuallyWithT(o.t, func(c *assert.CollectT) { require.Contains(c, o.last(), words) }, time.Minute, 20*time.Millisecond)
+	require.EventuallyWithT(o.t, func(c *assert.CollectT) { require.Contains(c, o.last(), words) }, soon, 20*time.Millisecond)
 }
 
 // who had the address, and whether that is certain.
@@ -85,5 +85,5 @@ func (o *observer) becomes(address string, at time.Time, pod string) {
 	require.Eventually(o.t, func() bool {
 		who, settled := o.who(address, at)
 		return settled && who == pod
-	}, time.Minute, 20*time.Millisecond, "%s should be %s", address, pod)
+	}, soon, 20*time.Millisecond, "%s should be %s", address, pod)
 }
