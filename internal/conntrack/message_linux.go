@@ -74,33 +74,38 @@ func request(source, destination netip.AddrPort) (netlink.Message, error) {
 	}, nil
 }
 
-// replySource returns where a connection's packets go after NAT: the source of the replies.
-func replySource(messages []netlink.Message) (netip.AddrPort, error) {
+// sources returns where a connection's first packet came from, and where its packets go after NAT: the source of the replies.
+func sources(messages []netlink.Message) (original, reply netip.AddrPort, err error) {
 	if len(messages) == 0 || len(messages[0].Data) < headerSize {
-		return netip.AddrPort{}, errNoReply
+		return original, reply, errNoReply
 	}
 	d, err := netlink.NewAttributeDecoder(messages[0].Data[headerSize:])
 	if err != nil {
-		return netip.AddrPort{}, err
+		return original, reply, err
 	}
 	d.ByteOrder = binary.BigEndian
-	var address netip.Addr
-	var port uint16
 	for d.Next() {
-		if d.Type() == attrTupleReply {
+		switch d.Type() {
+		case attrTupleOrig:
 			d.Nested(func(d *netlink.AttributeDecoder) error {
-				address, port = tupleSource(d)
+				original = netip.AddrPortFrom(tupleSource(d))
+				return nil
+			})
+		case attrTupleReply:
+			d.Nested(func(d *netlink.AttributeDecoder) error {
+				reply = netip.AddrPortFrom(tupleSource(d))
 				return nil
 			})
 		}
 	}
+	none := netip.AddrPort{}
 	if err := d.Err(); err != nil {
-		return netip.AddrPort{}, err
+		return none, none, err
 	}
-	if !address.IsValid() || port == 0 {
-		return netip.AddrPort{}, errNoReply
+	if !reply.IsValid() || reply.Port() == 0 {
+		return none, none, errNoReply
 	}
-	return netip.AddrPortFrom(address, port), nil
+	return original, reply, nil
 }
 
 func tupleSource(d *netlink.AttributeDecoder) (address netip.Addr, port uint16) {

@@ -132,7 +132,11 @@ func (t *Table) ask(source, destination netip.AddrPort, patience time.Duration) 
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return replySource(messages)
+	original, reply, err := sources(messages)
+	if err == nil && original.IsValid() && original != source {
+		return destination, nil // the node saw the replies only, and takes the server for the client: nothing is translated
+	}
+	return reply, err
 }
 
 // fail closes the socket, because a late answer would pass for the answer to the next query.

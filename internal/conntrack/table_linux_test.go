@@ -26,6 +26,7 @@ var (
 // kernel answers as a test wants.
 type kernel struct {
 	to     netip.AddrPort // invalid: no entry
+	from   netip.AddrPort // of the first packet that it saw; invalid: the answer does not say
 	err    error
 	asked  int
 	dialed int
@@ -45,7 +46,15 @@ func (k *kernel) Execute(netlink.Message) ([]netlink.Message, error) {
 	case !k.to.IsValid():
 		return nil, &netlink.OpError{Op: "receive", Err: syscall.ENOENT}
 	}
-	return []netlink.Message{entry(k.to)}, nil
+	m := entry(k.to)
+	if k.from.IsValid() {
+		first, err := request(k.from, client)
+		if err != nil {
+			return nil, err
+		}
+		m.Data = append(m.Data, first.Data[headerSize:]...)
+	}
+	return []netlink.Message{m}, nil
 }
 
 func (k *kernel) SetDeadline(time.Time) error { return nil }
@@ -126,6 +135,14 @@ func TestQuestionsAreBounded(t *testing.T) {
 	require.Equal(t, pod, to)
 }
 
+func TestAnEntryOfTheRepliesTranslatesNothing(t *testing.T) {
+	// The node sees only what the pod answers, and takes that for a connection from the pod to the client.
+	k := &kernel{from: pod, to: client}
+	x, _, _ := table(t, k)
+	_, ok := x.Translate(7, client, pod)
+	require.False(t, ok)
+}
+
 func TestAfterAFailureNothingIsAskedForAWhile(t *testing.T) {
 	k := &kernel{to: pod}
 	x, logs, now := table(t, k)
@@ -165,9 +182,9 @@ func TestAnAnswerThatIsNoEntryIsAnError(t *testing.T) {
 	whole := entry(pod).Data
 	for n := range whole {
 		m := netlink.Message{Data: whole[:n]}
-		to, err := replySource([]netlink.Message{m})
+		_, to, err := sources([]netlink.Message{m})
 		require.Error(t, err, "%d bytes were taken for %s", n, to)
 	}
-	_, err := replySource(nil)
+	_, _, err := sources(nil)
 	require.Error(t, err)
 }
