@@ -10,8 +10,9 @@ import (
 )
 
 // seriesPerBatch bounds the memory of a flush: a set of labels with its metrics takes some 6 KB as pdata. A flush of
-// many is the faster for it: what a batch needs is in the caches, and garbage when the next one comes.
-const seriesPerBatch = 1024
+// many is the faster for it, and new series have two points for each metric: a message must stay below the 4 MiB that gRPC takes.
+// What a batch needs is in the caches, and garbage when the next one comes.
+const seriesPerBatch = 512
 
 // format is how snapshots are written. It does not change, and may be used on any goroutine.
 type format struct {
