@@ -32,6 +32,7 @@ func (r *registry) removeNode(name string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropNode(name, now)
+	r.sweepSites() // those of nodes that went before: its own pods are still there
 }
 
 func (r *registry) dropNode(name string, now time.Time) {
