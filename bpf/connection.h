@@ -26,7 +26,7 @@ struct connection {
 	__u8 syn; /* 1: bytes_acked counts a SYN of ours */
 	__u64 cookie; /* of the socket; 0: it had none when it was found */
 	__u64 reported[COUNTERS]; /* see MARK_SHIFT */
-	__u64 told; /* when a report was made last; 0: never */
+	__u64 reported_at; /* when a report was made last; 0: never */
 	__u64 start;
 	__u64 connect; /* ns from the first SYN to ESTABLISHED; 0: not known */
 	__u64 number; /* in the place of a cookie where there is none */

@@ -35,7 +35,7 @@ static __always_inline bool tcp_gave_up(const struct sock *sk, const struct tcp_
 	       tp->linger2 < 0;
 }
 
-/* A cookie is a small number, so that the upper bits can tell one connect of a socket from
+/* A cookie is a small number, so that the upper bits can separate one connect of a socket from
  * the next: by when it began, in units of 1,024 ns.
  */
 static __always_inline __u64 conn_id(const struct connection *conn)
@@ -94,7 +94,7 @@ static __always_inline void record_fill(struct record *r, const struct tcp_sock 
 
 	r->id = conn_id(conn);
 	r->start = conn->start;
-	r->previous = conn->told;
+	r->previous = conn->reported_at;
 	r->now = bpf_ktime_get_boot_ns();
 	r->connect = conn->connect;
 	r->cgroup = sock_cgroup(sk, typed);
@@ -156,7 +156,7 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 	r->total = total;
 	r->delta = delta;
 	record_fill(r, tp, conn, state, kind, true);
-	/* Only the close can tell, and it knows the socket. */
+	/* Known only at the close, where the socket is at hand. */
 	if (kind == RECORD_CLOSED && !r->error && tcp_gave_up(sk, tp, state))
 		r->error = ECONNABORTED;
 	if (with_detail)
@@ -187,7 +187,7 @@ static __always_inline bool conn_still_open(const struct sock *sk, const struct 
  */
 static __always_inline __u64 conn_fence(struct connection *conn)
 {
-	return __sync_fetch_and_add(&conn->told, 0);
+	return __sync_fetch_and_add(&conn->reported_at, 0);
 }
 
 /* Reports an end that is open, without its lock, and without holding the socket: all that
@@ -202,7 +202,7 @@ static __always_inline __u64 conn_fence(struct connection *conn)
 static __always_inline void report_open(const struct sock *sk, struct connection *conn, bool typed)
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
-	__u64 reported[COUNTERS], told, start;
+	__u64 reported[COUNTERS], reported_at, start;
 	struct sequence_numbers before, after;
 	struct raw_bytes bytes;
 	struct counters total;
@@ -213,7 +213,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 	for (int i = 0; i < COUNTERS; i++)
 		reported[i] = *(volatile __u64 *)&conn->reported[i];
 	conn_fence(conn);
-	if (!conn_moved(tp, conn, reported, typed) && (!sweep_all || conn->told >= sweep_began))
+	if (!conn_moved(tp, conn, reported, typed) && (!sweep_all || conn->reported_at >= sweep_began))
 		return;
 	if (!conn_still_open(sk, conn, typed))
 		return;
@@ -221,18 +221,18 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 	start = conn->start;
 	before = tcp_isns(tp, conn->syn, typed);
 	bytes = tcp_bytes(tp, typed);
-	told = conn_fence(conn);
+	reported_at = conn_fence(conn);
 	/* A FIN is counted and marked under the lock: once that was free after the bytes were
 	 * read, the mark of a FIN that is among them can be read.
 	 */
-	if (sock_lock_is_known() && (!sock_was_unlocked(sk, 64, typed) || conn_fence(conn) != told))
+	if (sock_lock_is_known() && (!sock_was_unlocked(sk, 64, typed) || conn_fence(conn) != reported_at))
 		return; /* the next round will report it */
 	after = tcp_isns(tp, conn->syn, typed);
 	if (before.own != after.own || before.peer != after.peer)
 		return; /* it moved while it was read */
 	state = sock_state(sk, typed);
 	conn_totals(&total, conn, tp, bytes, state, typed);
-	if (!counters_differ(&total, reported) && (!sweep_all || conn->told >= sweep_began))
+	if (!counters_differ(&total, reported) && (!sweep_all || conn->reported_at >= sweep_began))
 		return; /* it was a FIN */
 
 	r = record_reserve(&opens);
@@ -265,7 +265,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	conn->told = r->now;
+	conn->reported_at = r->now;
 	bpf_ringbuf_submit(r, ring_wakeup(&opens, wakeup_opens));
 }
 

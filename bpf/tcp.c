@@ -33,7 +33,7 @@ static __always_inline void conn_fill_connecting(struct connection *conn, const 
 	conn->opened = 0;
 	conn->older = 0;
 	conn->late = 0;
-	conn->told = 0;
+	conn->reported_at = 0;
 	conn->connect = 0;
 	conn->before = nothing;
 	conn->original = *original;

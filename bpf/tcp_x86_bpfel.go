@@ -34,19 +34,19 @@ type TCPClosed struct {
 }
 
 type TCPConnection struct {
-	_         structs.HostLayout
-	Phase     uint32
-	Direction uint8
-	Opened    uint8
-	Older     uint8
-	Syn       uint8
-	Cookie    uint64
-	Reported  [5]uint64
-	Told      uint64
-	Start     uint64
-	Connect   uint64
-	Number    uint64
-	Owners    struct {
+	_          structs.HostLayout
+	Phase      uint32
+	Direction  uint8
+	Opened     uint8
+	Older      uint8
+	Syn        uint8
+	Cookie     uint64
+	Reported   [5]uint64
+	ReportedAt uint64
+	Start      uint64
+	Connect    uint64
+	Number     uint64
+	Owners     struct {
 		_      structs.HostLayout
 		Cgroup uint16
 		User   uint16

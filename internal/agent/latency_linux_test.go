@@ -23,8 +23,8 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// told is what applications learn of their connections, in seconds.
-type told struct {
+// applications is what applications learn of their connections, in seconds.
+type applications struct {
 	mu        sync.Mutex
 	answered  int                  // connections
 	rtts      map[string][]float64 // by reporter: tcpi_rtt of a socket that is closed, in whole µs
@@ -32,7 +32,7 @@ type told struct {
 	connect   []float64            // how long connect(2) took
 }
 
-func (o *told) add(reporter string, rtt uint32) {
+func (o *applications) add(reporter string, rtt uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rtts[reporter] = append(o.rtts[reporter], float64(rtt)/1e6)
@@ -56,7 +56,7 @@ func overInfo(conn *net.TCPConn) (info *unix.TCPInfo, err error) {
 }
 
 // answer reads a request, answers it, and closes: the kernel has the end of the connection alone.
-func answer(conn *net.TCPConn, learned *told) error {
+func answer(conn *net.TCPConn, learned *applications) error {
 	_, err := io.Copy(io.Discard, conn)
 	if err == nil {
 		_, err = conn.Write(make([]byte, 100))
@@ -68,7 +68,7 @@ func answer(conn *net.TCPConn, learned *told) error {
 }
 
 // answerAndLearn is likewise, but keeps the socket until the end, and reports the round-trip time then.
-func answerAndLearn(conn *net.TCPConn, learned *told) error {
+func answerAndLearn(conn *net.TCPConn, learned *applications) error {
 	defer func() { _ = conn.Close() }()
 	if _, err := io.Copy(io.Discard, conn); err != nil {
 		return err
@@ -91,7 +91,7 @@ func answerAndLearn(conn *net.TCPConn, learned *told) error {
 }
 
 // connectAndLearn makes one connection that sends size bytes, on a thread of the host.
-func connectAndLearn(address string, size int64, learned *told) error {
+func connectAndLearn(address string, size int64, learned *applications) error {
 	began := time.Now()
 	dialed, err := net.Dial("tcp", address)
 	if err != nil {
@@ -137,11 +137,11 @@ type histograms map[string]pmetric.ExponentialHistogramDataPoint
 // converse makes connections from the client to the address, which leads to the server's listener, and returns what the
 // applications learned of them. Each sends size bytes, and the server answers it with serve.
 func converse(t *testing.T, client, server *testhost.Host, address, listens string, connections int, size int64,
-	serve func(*net.TCPConn, *told) error,
-) *told {
+	serve func(*net.TCPConn, *applications) error,
+) *applications {
 	t.Helper()
 	const atOnce = 8
-	learned := &told{rtts: map[string][]float64{}}
+	learned := &applications{rtts: map[string][]float64{}}
 	var listener net.Listener
 	var err error
 	server.Do(func() { listener, err = net.Listen("tcp", listens) })
@@ -188,7 +188,7 @@ func converse(t *testing.T, client, server *testhost.Host, address, listens stri
 
 // measure makes connections while an agent runs, and returns what the applications learned, what the agent reported, and
 // how many ends changed state unseen by it.
-func measure(t *testing.T, client, server *testhost.Host, connections int, size int64) (*told, map[string]histograms, uint64) {
+func measure(t *testing.T, client, server *testhost.Host, connections int, size int64) (*applications, map[string]histograms, uint64) {
 	t.Helper()
 	// One collection, at the end: reports of open connections would be in the histogram, too.
 	a, sink := inKernel(t, func(s *configured) { s.CollectionInterval = time.Hour }, nil)

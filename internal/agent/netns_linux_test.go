@@ -99,7 +99,7 @@ func TestAnImpostorsNetworkNamespaceChangesNothingOfAPodsSeries(t *testing.T) {
 	}
 	requireSeries(1, nil)
 
-	// Root in a pod's own network can be anybody as far as addresses show: only the cgroup tells.
+	// Root in a pod's own network can be anybody as far as addresses show: only the cgroup shows who it is.
 	forge(mallory)
 	mallory.Serve(places["mallory"], besiegedServer)
 	const rounds = 4

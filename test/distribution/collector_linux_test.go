@@ -210,7 +210,7 @@ func (c *collector) stop(t *testing.T) {
 	select {
 	case <-c.exited:
 	case <-time.After(stopTimeout):
-		t.Fatalf("still running %v after it was told to stop", stopTimeout)
+		t.Fatalf("still running %v after the signal to stop", stopTimeout)
 	}
 	require.NoError(t, c.err)
 }
