@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,16 @@ func reported(c *collector, client string) (ends int) {
 		if strings.Contains(line, "src.addr="+client+",") {
 			ends++
 		}
+	}
+	return ends
+}
+
+// vanished is how many ends the kernel hid from every program: see docs/exactness.md.
+func vanished(c *collector) (ends int64) {
+	_, body := c.get("http://127.0.0.1:8888/metrics")
+	for _, sample := range regexp.MustCompile(`(?m)^otelcol_kmesh_connections_missed\w*{.*kind="vanished".*} (\d+)$`).FindAllStringSubmatch(body, -1) {
+		n, _ := strconv.ParseInt(sample[1], 10, 64)
+		ends += n
 	}
 	return ends
 }
@@ -199,12 +210,14 @@ func TestAReloadLosesNoConnection(t *testing.T) {
 	traffic.Wait()
 	line := regexp.MustCompile(`dst\.addr=` + regexp.QuoteMeta(address) + `,.*direction=(OUTBOUND|INBOUND)`)
 	count := func() (ends int64) { return int64(len(line.FindAllString(c.out.String(), -1))) }
-	require.Eventually(t, func() bool { return count() >= 2*made.Load() }, 30*time.Second, 100*time.Millisecond,
+	var hidden int64
+	require.Eventually(t, func() bool { hidden = vanished(c); return count()+hidden >= 2*made.Load() }, 30*time.Second, 100*time.Millisecond,
 		"fewer ends than %d connections have", made.Load())
 	c.stop(t)
-	require.Equal(t, 2*made.Load(), count(), "each end once")
+	require.LessOrEqual(t, count(), 2*made.Load(), "an end twice")
+	require.GreaterOrEqual(t, count()+hidden, 2*made.Load(), "%d ends hidden by the kernel", hidden)
 	require.Equal(t, reloads, strings.Count(c.log.String(), `"continues_after_reload": true`))
-	t.Logf("%d connections over %d reloads", made.Load(), reloads)
+	t.Logf("%d connections over %d reloads, %d ends hidden by the kernel", made.Load(), reloads, hidden)
 }
 
 // A change that the programs are loaded with takes other programs: what closes in between is not reported.
