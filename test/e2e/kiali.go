@@ -70,15 +70,15 @@ func (k *kiali) graph(kind, namespace, rate string) (map[string]float64, error) 
 	}
 	var answer struct {
 		Elements struct {
-			Nodes []struct {
-				Data struct{ ID, NodeType, Workload, App, Version, Service, IsBox string }
-			}
+			Nodes []struct{ Data json.RawMessage }
 			Edges []struct {
 				Data struct {
 					Source, Target string
 					Traffic        struct {
 						Protocol string
 						Rates    map[string]string
+						// By response code, which is - for every TCP.
+						Responses map[string]struct{ Hosts map[string]string }
 					}
 				}
 			}
@@ -87,12 +87,16 @@ func (k *kiali) graph(kind, namespace, rate string) (map[string]float64, error) 
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, fmt.Errorf("graph: %w: %s", err, body)
 	}
-	if strings.Contains(string(body), `"-"`) {
-		return nil, fmt.Errorf("something is called -: %s", body)
-	}
 	names := make(map[string]string)
 	for _, n := range answer.Elements.Nodes {
-		switch d := n.Data; d.NodeType {
+		var d struct{ ID, NodeType, Workload, App, Version, Service string }
+		if err := json.Unmarshal(n.Data, &d); err != nil {
+			return nil, fmt.Errorf("graph: %w: %s", err, n.Data)
+		}
+		if strings.Contains(string(n.Data), `"-"`) {
+			return nil, fmt.Errorf("something is called -: %s", n.Data)
+		}
+		switch d.NodeType {
 		case "workload":
 			names[d.ID] = d.Workload
 		case "app":
@@ -105,6 +109,11 @@ func (k *kiali) graph(kind, namespace, rate string) (map[string]float64, error) 
 	}
 	edges := make(map[string]float64)
 	for _, e := range answer.Elements.Edges {
+		for _, response := range e.Data.Traffic.Responses {
+			if _, nameless := response.Hosts["-"]; nameless {
+				return nil, fmt.Errorf("a service is called -: %s", body)
+			}
+		}
 		for name, text := range e.Data.Traffic.Rates {
 			if name != e.Data.Traffic.Protocol {
 				continue
