@@ -24,7 +24,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
@@ -129,9 +128,7 @@ func bigServer(b *testing.B, count int) *httptest.Server {
 
 func startBig(b *testing.B, server *httptest.Server, count int) *Source {
 	b.Helper()
-	client, err := kubernetes.NewForConfig(&rest.Config{
-		Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
-	})
+	client, err := newClient(&rest.Config{Host: server.URL}, server.Client())
 	require.NoError(b, err)
 	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, NodeName: "node-1"}, client, neverHeard)
 	require.NoError(b, source.Start(context.Background()))

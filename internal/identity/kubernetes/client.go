@@ -10,21 +10,62 @@ import (
 	"net/url"
 	"os"
 
-	"k8s.io/client-go/kubernetes"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
 )
 
+// apiClient asks for the kinds of objects that are used; kubernetes.Interface is one, too.
+type apiClient interface {
+	CoreV1() corev1client.CoreV1Interface
+	DiscoveryV1() discoveryv1client.DiscoveryV1Interface
+}
+
+// decodingClient decodes what is used of the objects.
+type decodingClient struct {
+	core      *corev1client.CoreV1Client
+	discovery *discoveryv1client.DiscoveryV1Client
+}
+
+func (c decodingClient) CoreV1() corev1client.CoreV1Interface                { return c.core }
+func (c decodingClient) DiscoveryV1() discoveryv1client.DiscoveryV1Interface { return c.discovery }
+
+func newClient(config *rest.Config, by *http.Client) (apiClient, error) {
+	core, err := restClient(config, by, "/api", corev1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	discovery, err := restClient(config, by, "/apis", discoveryv1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	return decodingClient{corev1client.New(core), discoveryv1client.New(discovery)}, nil
+}
+
+// restClient is what NewForConfigAndClient of a group makes, but for the decoder, which that has no setting for.
+func restClient(config *rest.Config, by *http.Client, path string, version schema.GroupVersion) (*rest.RESTClient, error) {
+	of := rest.CopyConfig(config)
+	of.APIPath, of.GroupVersion = path, &version
+	of.ContentType = runtime.ContentTypeProtobuf
+	of.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	of.NegotiatedSerializer = negotiated{rest.CodecFactoryForGeneratedClient(scheme.Scheme, scheme.Codecs).WithoutConversion()}
+	return rest.RESTClientForConfigAndClient(of, by)
+}
+
 // client makes the client that AuthType asks for. It does not connect yet.
-func (c *Config) client() (kubernetes.Interface, *hearing, error) {
+func (c *Config) client() (apiClient, *hearing, error) {
 	config, err := c.rest()
 	if err != nil {
 		return nil, nil, err
 	}
 	config.UserAgent = "otelcol-kmesh"
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.WarningHandler = rest.NoWarnings{} // they would go to stderr, past the logger
 	reread(config)
 	heard := &hearing{}
@@ -32,7 +73,7 @@ func (c *Config) client() (kubernetes.Interface, *hearing, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect as identity.kubernetes.auth_type %s says: %w", c.AuthType, err)
 	}
-	client, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: roundTripper})
+	client, err := newClient(config, &http.Client{Transport: roundTripper})
 	return client, heard, err
 }
 

@@ -4,10 +4,12 @@ package kubernetes
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -75,6 +77,49 @@ func FuzzObjects(f *testing.F) {
 		}
 		if w, _ := r.index.Resolve(identity.End{Address: netip.MustParseAddrPort("10.244.0.5:80")}, after(104)); w != nil {
 			t.Errorf("%s has an address", w.UID)
+		}
+	})
+}
+
+// FuzzShortened compares what is read of objects that are decoded whole with what is read of them as the source decodes them.
+func FuzzShortened(f *testing.F) {
+	slice := sliceFor("web", "web-1", map[string]int32{"http": 8080}, toPod("web-0", "10.244.0.5"), toAddress("192.0.2.1"))
+	objects := []func() kruntime.Object{
+		func() kruntime.Object { return realPod(0) },
+		func() kruntime.Object { return serviceOf("web", "10.96.0.1", servicePort("http", 80, "http")) },
+		func() kruntime.Object { return slice },
+		func() kruntime.Object { return &corev1.Node{} },
+	}
+	for i, object := range objects {
+		message, err := object().(interface{ Marshal() ([]byte, error) }).Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(byte(i), message)
+		f.Add(byte(i), append(message, message...)) // a decoder joins the two
+		f.Add(byte(i), message[:len(message)/2])
+	}
+	f.Fuzz(func(t *testing.T, kind byte, message []byte) {
+		version, name := "v1", []string{"Pod", "Service", "EndpointSlice", "Node"}[kind%4]
+		if name == "EndpointSlice" {
+			version = discoveryv1.SchemeGroupVersion.String()
+		}
+		envelope := kruntime.Unknown{TypeMeta: kruntime.TypeMeta{APIVersion: version, Kind: name}, Raw: message}
+		data, err := envelope.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(envelopePrefix[:4:4], data...)
+		whole, _, err := decodesWhole.Decode(data, nil, nil)
+		if err != nil {
+			return
+		}
+		short, _, err := decodesUsed.Decode(data, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := readOf(whole), readOf(short); !reflect.DeepEqual(a, b) {
+			t.Errorf("%+v is read of the whole, %+v of what is used", a, b)
 		}
 	})
 }

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 )
 
 // lister is what the client has for every kind of object.
@@ -39,7 +38,7 @@ const (
 	ofPods     = "pods"
 )
 
-func kinds(client kubernetes.Interface, r *registry) []kindOf {
+func kinds(client apiClient, r *registry) []kindOf {
 	core, discovery := client.CoreV1(), client.DiscoveryV1()
 	key := func(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
 	return []kindOf{

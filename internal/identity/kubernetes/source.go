@@ -13,7 +13,6 @@ import (
 	"unique"
 
 	"go.uber.org/zap"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
@@ -54,7 +53,7 @@ func New(config *Config, settings identity.SourceSettings) (*Source, error) {
 	return newSource(config, settings, client, heard.last), nil
 }
 
-func newSource(config *Config, settings identity.SourceSettings, client kubernetes.Interface, lastHeard func() time.Time) *Source {
+func newSource(config *Config, settings identity.SourceSettings, client apiClient, lastHeard func() time.Time) *Source {
 	settings = settings.WithDefaults()
 	locator, ofAddresses := settings.OpenLocator(), identity.NewGap()
 	index := identity.NewIndex(settings.Retain, identity.WithLocator(locator),
@@ -75,7 +74,7 @@ func newSource(config *Config, settings identity.SourceSettings, client kubernet
 }
 
 // streams returns whether a client can ask for a list as a part of a watch: a fake one cannot.
-func streams(client kubernetes.Interface) bool {
+func streams(client apiClient) bool {
 	fake, ok := client.(interface{ IsWatchListSemanticsUnSupported() bool })
 	return !ok || !fake.IsWatchListSemanticsUnSupported()
 }
