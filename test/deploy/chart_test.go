@@ -47,7 +47,7 @@ var presets = map[string]string{
 	"replicas":   "gateway.replicas=2,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write",
 	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=emptyDir",
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
-	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
+	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.workloadRules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
 	"map":        "map.enabled=true",
 	"directory":  directory,
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
@@ -314,6 +314,7 @@ func TestChartHasTheDashboardsAndRules(t *testing.T) {
 		return names
 	}
 	require.Equal(t, []string{"kmesh", "kmesh-connections", "kmesh-agents"}, groups("monitoring.rules=true"))
+	require.Equal(t, []string{"kmesh-workloads"}, groups("monitoring.workloadRules=true"))
 	require.Equal(t, []string{"kmesh-costs"}, groups("monitoring.costRules=true"))
 	require.Nil(t, find(render(t, ""), "PrometheusRule", release))
 }

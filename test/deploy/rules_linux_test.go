@@ -16,10 +16,10 @@ func TestRules(t *testing.T) {
 	const promtool = "../../.tools/promtool"
 	files, err := filepath.Glob(filepath.Join(rules, "*.yaml"))
 	require.NoError(t, err)
-	require.Len(t, files, 3)
+	require.Len(t, files, 4)
 	run(t, promtool, append([]string{"check", "rules", "--lint=all", "--lint-fatal"}, files...)...)
 	tests, err := filepath.Glob(filepath.Join(rules, "tests", "*.yaml"))
 	require.NoError(t, err)
-	require.Len(t, tests, 2)
+	require.Len(t, tests, 3)
 	run(t, promtool, append([]string{"test", "rules"}, tests...)...)
 }
