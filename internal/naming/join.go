@@ -23,7 +23,7 @@ func (n *Namer) join(f *flow.Flow) (joined, settled bool) {
 		return false, false
 	}
 	if c.Direction == flow.Inbound {
-		fromClient(f, &p)
+		n.fromClient(f, &p)
 	} else {
 		n.fromServer(f, &p)
 	}
@@ -41,13 +41,13 @@ func (n *Namer) pair(f *flow.Flow, joined, sourceSettled, destinationSettled, an
 	if c.Direction == flow.Inbound {
 		peer, settled = f.Source, destinationSettled
 	}
-	if !joined && (peer != nil && (peer.Elsewhere || !peer.Known())) {
+	if !joined && !n.redirects.mayTake(c) && (peer != nil && (peer.Elsewhere || !peer.Known())) {
 		return true
 	}
 	p, _ := n.pairs.get(key)
 	n.publish(f, &p, settled)
 	own, _ := p.ends(c.Direction)
-	if joined || !n.wants(f) {
+	if joined || f.Hop || !n.wants(f) {
 		return true
 	}
 	if own.until == 0 {
@@ -59,9 +59,14 @@ func (n *Namer) pair(f *flow.Flow, joined, sourceSettled, destinationSettled, an
 
 // fromClient names the source of a server's end after what the client's end knows of itself, and the service after what it asked
 // for. A client may ask for any address: the service counts only if the server is behind it.
-func fromClient(f *flow.Flow, p *pair) {
+func (n *Namer) fromClient(f *flow.Flow, p *pair) {
 	if w := p.client.workload; w != nil || isShared(f.Source) {
 		f.Source = w
+	}
+	c := f.Connection
+	if asked, ok := behindRedirect(c.Destination, p.asked.addrPort(), f.Destination); ok {
+		c.Destination = asked
+		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
 	if p.service != nil && f.Destination.Behind(p.service.Key()) {
 		f.Service = p.service
@@ -71,11 +76,17 @@ func fromClient(f *flow.Flow, p *pair) {
 // fromServer names the destination of a client's end after what the server's end knows of itself.
 func (n *Namer) fromServer(f *flow.Flow, p *pair) {
 	c := f.Connection
-	if p.address != c.Destination && !p.address.Addr().IsLoopback() {
+	address := p.address.addrPort()
+	if n.settings.Hops != NoHops && address.Addr().IsLoopback() && !c.Destination.Addr().IsLoopback() {
+		n.hop(f)
+		return
+	}
+	_, redirected := behindRedirect(address, c.Destination, p.server.workload)
+	if address != c.Destination && !redirected {
 		if !c.Original.IsValid() {
 			c.Original = c.Destination
 		}
-		c.Destination = p.address
+		c.Destination = address
 	}
 	if w := p.server.workload; w != nil || isShared(f.Destination) {
 		f.Destination = w
@@ -96,9 +107,9 @@ func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
 	}
 	own.settled = settled
 	if c.Direction == flow.Inbound {
-		own.workload, p.address = f.Destination, c.Destination
+		own.workload, p.address = f.Destination, socketOf(c.Destination)
 	} else {
-		own.workload, p.service = f.Source, f.Service
+		own.workload, p.service, p.asked = f.Source, f.Service, socketOf(c.Destination)
 	}
 	if *p == before {
 		return
@@ -112,6 +123,9 @@ func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
 // wants returns whether the record of the other end would know more of f than is known, and may come: it is of this node.
 func (n *Namer) wants(f *flow.Flow) bool {
 	c := f.Connection
+	if n.redirects.mayTake(c) {
+		return true
+	}
 	peer, address := f.Destination, c.Destination.Addr()
 	if c.Direction == flow.Inbound {
 		peer, address = f.Source, c.Source.Addr()

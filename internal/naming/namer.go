@@ -36,6 +36,7 @@ type Namer struct {
 
 	waiting    queue
 	pairs      pairs
+	redirects  redirects
 	woken      []uint64 // ends whose waiting records may know all now
 	joined     bool     // the record at hand was named with what the other end knew
 	generation uint64   // of the resolver when the waiting records were last resolved
@@ -78,6 +79,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 		sinks:      sinks,
 		waiting:    newQueue(settings.SettleLimit),
 		pairs:      newPairs(settings.PairLimit),
+		redirects:  newRedirects(),
 		generation: resolver.Generation(),
 	}
 }
@@ -129,6 +131,10 @@ func (n *Namer) pass(f *flow.Flow, now time.Time) {
 	n.pairs.close(f.Connection)
 	if n.joined {
 		n.stats.Joined++
+	}
+	if f.Hop && n.settings.Hops == OmitHops {
+		n.stats.Excluded.Add(f.Connection.Delta)
+		return
 	}
 	if n.impostor(f) {
 		n.stats.Impostors++
@@ -208,6 +214,7 @@ func (n *Namer) passWaiting(w *waiting, now time.Time, expired bool) {
 		n.stats.SettleExpired++
 	case expired && !paired:
 		n.stats.Unpaired++
+		n.redirects.left(&w.connection)
 	}
 	n.pass(&n.flow, now)
 	n.flow = flow.Flow{} // it points into the queue

@@ -13,7 +13,20 @@ import (
 type pair struct {
 	client, server half
 	service        *identity.Service // that the client asked for; nil: none is known
-	address        netip.AddrPort    // of the server's socket
+	asked          socket            // where the client's packets go, as far as its own network namespace and this node know
+	address        socket            // of the server's
+}
+
+// socket is an address and a port in less memory than netip has them.
+type socket struct {
+	address [16]byte
+	port    uint16
+}
+
+func socketOf(a netip.AddrPort) socket { return socket{a.Addr().As16(), a.Port()} }
+
+func (s socket) addrPort() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(s.address).Unmap(), s.port)
 }
 
 // half is what the record of one end knows.
