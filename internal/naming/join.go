@@ -12,20 +12,15 @@ import (
 
 // join names the other end of f after what its record knew. settled is false while that may know more.
 func (n *Namer) join(f *flow.Flow) (joined, settled bool) {
-	c := f.Connection
-	key := c.Pair()
-	if key == 0 {
-		return false, false
-	}
-	p, _ := n.pairs.get(key)
+	c, p := f.Connection, &n.held.pair
 	_, other := p.ends(c.Direction)
 	if other.id == 0 || other.id == c.ID {
 		return false, false
 	}
 	if c.Direction == flow.Inbound {
-		n.fromClient(f, &p)
+		n.fromClient(f, p)
 	} else {
-		n.fromServer(f, &p)
+		n.fromServer(f, p)
 	}
 	return true, other.settled
 }
@@ -33,8 +28,7 @@ func (n *Namer) join(f *flow.Flow) (joined, settled bool) {
 // pair keeps what f knows for the other end, if that may be on this node. It returns false if f should wait for that.
 func (n *Namer) pair(f *flow.Flow, joined, sourceSettled, destinationSettled, answered bool) (paired bool) {
 	c := f.Connection
-	key := c.Pair()
-	if key == 0 || n.settings.Settle <= 0 || n.settings.PairLimit < 0 {
+	if n.held.key == 0 || n.settings.Settle <= 0 || n.settings.PairLimit < 0 {
 		return true
 	}
 	peer, settled := f.Destination, sourceSettled && answered
@@ -44,15 +38,14 @@ func (n *Namer) pair(f *flow.Flow, joined, sourceSettled, destinationSettled, an
 	if !joined && !n.redirects.mayTake(c) && (peer != nil && (peer.Elsewhere || !peer.Known())) {
 		return true
 	}
-	p, _ := n.pairs.get(key)
-	n.publish(f, &p, settled)
-	own, _ := p.ends(c.Direction)
+	n.publish(f, settled)
+	own, _ := n.held.pair.ends(c.Direction)
 	if joined || f.Hop || !n.wants(f) {
 		return true
 	}
 	if own.until == 0 {
 		own.until = f.Observed.Add(n.settings.Settle).UnixNano()
-		n.pairs.put(key, p)
+		n.held.changed = true
 	}
 	return f.Observed.UnixNano() >= own.until
 }
@@ -98,8 +91,8 @@ func (n *Namer) fromServer(f *flow.Flow, p *pair) {
 func isShared(w *identity.Workload) bool { return w != nil && w.HostNetwork }
 
 // publish keeps what f knows of its own end for the record of the other one, and wakes that if it waits.
-func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
-	c := f.Connection
+func (n *Namer) publish(f *flow.Flow, settled bool) {
+	c, p := f.Connection, &n.held.pair
 	own, other := p.ends(c.Direction)
 	before := *p
 	if own.id != c.ID {
@@ -114,7 +107,7 @@ func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
 	if *p == before {
 		return
 	}
-	n.pairs.put(c.Pair(), *p)
+	n.held.changed = true
 	if other.id != 0 && n.waiting.holds(other.id) {
 		n.woken = append(n.woken, other.id)
 	}

@@ -38,6 +38,7 @@ type Namer struct {
 	pairs      pairs
 	redirects  redirects
 	woken      []uint64 // ends whose waiting records may know all now
+	held       held     // what is known of the pair of the record at hand
 	joined     bool     // the record at hand was named with what the other end knew
 	generation uint64   // of the resolver when the waiting records were last resolved
 
@@ -123,12 +124,16 @@ func (n *Namer) isOld(c *flow.Connection, observed time.Time) bool {
 // ready returns whether nothing is gained by waiting.
 func (n *Namer) ready(f *flow.Flow) bool {
 	settled, paired := n.resolve(f)
-	return (settled || n.isOld(f.Connection, f.Observed)) && paired
+	ready := (settled || n.isOld(f.Connection, f.Observed)) && paired
+	if !ready {
+		n.pairs.keep(&n.held)
+	}
+	return ready
 }
 
 // pass hands a flow to the sinks whose ends are as well named as they will ever be.
 func (n *Namer) pass(f *flow.Flow, now time.Time) {
-	n.pairs.close(f.Connection)
+	n.pairs.pass(&n.held, f.Connection)
 	if n.joined {
 		n.stats.Joined++
 	}

@@ -15,6 +15,7 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 	c := f.Connection
 	source, destination := sides(c)
 	n.joined = false
+	n.held = n.pairs.hold(c.Pair())
 	// Who had the address when the connection began: a pod that is gone by now still gets its last bytes. The local end comes
 	// first: it may show who is in its network namespace, and thereby what the other address means.
 	var sourceSettled, destinationSettled bool
