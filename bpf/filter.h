@@ -96,7 +96,8 @@ static __always_inline enum verdict filter_endpoints(const struct endpoint *loca
 {
 	__u64 rules;
 
-	if (!include_loopback && (endpoint_is_loopback(local) || endpoint_is_loopback(remote)))
+	/* One loopback address alone is what a redirect inside a network namespace leaves. */
+	if (!include_loopback && endpoint_is_loopback(local) && endpoint_is_loopback(remote))
 		return LOOPBACK;
 	if (!exclude_rules)
 		return FOLLOWED;
@@ -117,7 +118,7 @@ static __always_inline enum verdict filter_sock(const struct tcp_sock *tp, enum 
 		if (include_loopback)
 			return FOLLOWED;
 		if (sock_family(sk, typed) == AF_INET)
-			return ip4_is_loopback(sock_local_ip4(sk, typed)) || ip4_is_loopback(sock_remote_ip4(sk, typed))
+			return ip4_is_loopback(sock_local_ip4(sk, typed)) && ip4_is_loopback(sock_remote_ip4(sk, typed))
 				       ? LOOPBACK
 				       : FOLLOWED;
 	}

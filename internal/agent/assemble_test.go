@@ -81,7 +81,12 @@ func TestEveryKeyOfNamingReachesIt(t *testing.T) {
 	got := settings.naming()
 	require.NotNil(t, got.Local)
 	got.Local = nil // functions cannot be compared
-	assert.Equal(t, naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Settle: 2 * time.Second, Networks: networks}, got)
+	want := naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Hops: naming.OmitHops, Settle: 2 * time.Second, Networks: networks}
+	assert.Equal(t, want, got)
+	settings.SidecarHops = true
+	assert.Equal(t, naming.ReportHops, settings.naming().Hops)
+	settings.Identity.Source = host.NewDefaultConfig()
+	assert.Equal(t, naming.NoHops, settings.naming().Hops)
 }
 
 func TestASignalWithoutAPipelineHasNoStage(t *testing.T) {

@@ -138,10 +138,11 @@ func both(source, destination, service string) []string {
 }
 
 // watch names what the probe reads until every wanted end is there.
-func (n *kubeNode) watch(p *probe.Probe, translator naming.Translator, want named) {
+func (n *kubeNode) watch(p *probe.Probe, translator naming.Translator, want named) naming.Stats {
 	n.t.Helper()
 	got := make(named)
 	namer := naming.New(naming.Settings{
+		Hops:  naming.OmitHops,
 		Scope: naming.ScopeAll, Settle: 2 * time.Second, NodeName: "node-1",
 		Local: func(a netip.Addr) bool { return a == netip.MustParseAddr(nodeOfPods) },
 	}, n.index, translator, got)
@@ -153,7 +154,7 @@ func (n *kubeNode) watch(p *probe.Probe, translator naming.Translator, want name
 		return sum
 	}
 	until := time.Now().Add(20 * time.Second)
-	for total(got) < total(want) && time.Now().Before(until) {
+	for (total(got) < total(want) || namer.Stats().Waiting > 0) && time.Now().Before(until) {
 		require.NoError(n.t, p.Read(time.Now().Add(50*time.Millisecond), func(r *probe.Record) {
 			namer.Add(decoder.record(r, p.Clock()), time.Now())
 		}))
@@ -161,6 +162,7 @@ func (n *kubeNode) watch(p *probe.Probe, translator naming.Translator, want name
 	}
 	require.Equal(n.t, want, got)
 	n.t.Logf("%+v", namer.Stats())
+	return namer.Stats()
 }
 
 // TestBothEndsOfAConnectionHaveTheSameNames makes the connections of which one end alone cannot know the other: each has the same
@@ -249,4 +251,33 @@ func TestWithoutConnectionTrackingTheEndsStillKnowEachOther(t *testing.T) {
 		}
 	}
 	n.watch(p, nil, want)
+}
+
+// TestAConnectionThroughSidecarsCountsOnce has proxies in two pods that take all connections, by the rules that istio-init makes. What
+// an application sends goes over three connections, of which only the one between the proxies is reported.
+func TestAConnectionThroughSidecarsCountsOnce(t *testing.T) {
+	n := newKubeNode(t)
+	client, inClient := n.pod("client", "10.244.7.10", nil)
+	server, inServer := n.pod("server", "10.244.7.11", map[string]uint16{"web": 80})
+	n.service("web", "10.96.5.5", []identity.Port{{Service: 8000, Target: 80}})
+	n.nat("ip daddr 10.96.5.5 tcp dport 8000 dnat to 10.244.7.11:80")
+	p, err := probe.Open(probe.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	client.Sidecar(inClient)
+	server.Sidecar(inServer)
+	server.Serve(inServer, "10.244.7.11:80")
+	table, err := conntrack.OpenAt(n.host.Namespace(), zaptest.NewLogger(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, table.Close()) }()
+
+	want := make(named)
+	for _, address := range []string{"10.96.5.5:8000", "10.244.7.11:80"} {
+		client.Dial(inClient, address)
+		for _, end := range both("client", "server", "web") {
+			want[end]++
+		}
+	}
+	stats := n.watch(p, table, want)
+	require.Equal(t, int64(8), stats.Excluded[flow.Closed], "both ends of two hops of each connection")
 }

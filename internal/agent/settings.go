@@ -30,6 +30,7 @@ type Settings struct {
 	CollectionInterval time.Duration
 	Identity           IdentitySettings
 	Scope              string // ScopeKnown, ScopeAll, or empty: what suits the source
+	SidecarHops        bool   // connections between a workload and the proxy in its network namespace are reported, too
 	IncludeLoopback    bool
 	Exclude            []naming.Rule
 	MaxConnections     int // ends that are followed at once; 0: DefaultMaxConnections
@@ -58,7 +59,10 @@ const (
 func (s *Settings) naming() naming.Settings {
 	n := naming.Settings{Scope: s.scope(), Exclude: s.Exclude, Settle: s.Identity.Settle, Networks: s.Identity.Networks}
 	if s.Identity.Source.Capabilities().Services {
-		n.NodeName, n.Local = s.NodeName, newLocals().has
+		n.NodeName, n.Local, n.Hops = s.NodeName, newLocals().has, naming.OmitHops
+		if s.SidecarHops {
+			n.Hops = naming.ReportHops
+		}
 	} else {
 		n.PairLimit = -1 // a process at both ends is found by their addresses
 	}

@@ -19,6 +19,7 @@ type Flow struct {
 	// nil: none.
 	RequestedNetwork *identity.Workload
 	Observed         time.Time // when the record was read
+	Hop              bool      // it is between a workload and the proxy in its own network namespace
 }
 
 // Requested returns the destination as the application knows it.

@@ -12,20 +12,15 @@ import (
 
 // join names the other end of f after what its record knew. settled is false while that may know more.
 func (n *Namer) join(f *flow.Flow) (joined, settled bool) {
-	c := f.Connection
-	key := c.Pair()
-	if key == 0 {
-		return false, false
-	}
-	p, _ := n.pairs.get(key)
+	c, p := f.Connection, &n.held.pair
 	_, other := p.ends(c.Direction)
 	if other.id == 0 || other.id == c.ID {
 		return false, false
 	}
 	if c.Direction == flow.Inbound {
-		fromClient(f, &p)
+		n.fromClient(f, p)
 	} else {
-		n.fromServer(f, &p)
+		n.fromServer(f, p)
 	}
 	return true, other.settled
 }
@@ -33,35 +28,38 @@ func (n *Namer) join(f *flow.Flow) (joined, settled bool) {
 // pair keeps what f knows for the other end, if that may be on this node. It returns false if f should wait for that.
 func (n *Namer) pair(f *flow.Flow, joined, sourceSettled, destinationSettled, answered bool) (paired bool) {
 	c := f.Connection
-	key := c.Pair()
-	if key == 0 || n.settings.Settle <= 0 || n.settings.PairLimit < 0 {
+	if n.held.key == 0 || n.settings.Settle <= 0 || n.settings.PairLimit < 0 {
 		return true
 	}
 	peer, settled := f.Destination, sourceSettled && answered
 	if c.Direction == flow.Inbound {
 		peer, settled = f.Source, destinationSettled
 	}
-	if !joined && (peer != nil && (peer.Elsewhere || !peer.Known())) {
+	if !joined && !n.redirects.mayTake(c) && (peer != nil && (peer.Elsewhere || !peer.Known())) {
 		return true
 	}
-	p, _ := n.pairs.get(key)
-	n.publish(f, &p, settled)
-	own, _ := p.ends(c.Direction)
-	if joined || !n.wants(f) {
+	n.publish(f, settled)
+	own, _ := n.held.pair.ends(c.Direction)
+	if joined || f.Hop || !n.wants(f) {
 		return true
 	}
 	if own.until == 0 {
 		own.until = f.Observed.Add(n.settings.Settle).UnixNano()
-		n.pairs.put(key, p)
+		n.held.changed = true
 	}
 	return f.Observed.UnixNano() >= own.until
 }
 
 // fromClient names the source of a server's end after what the client's end knows of itself, and the service after what it asked
 // for. A client may ask for any address: the service counts only if the server is behind it.
-func fromClient(f *flow.Flow, p *pair) {
+func (n *Namer) fromClient(f *flow.Flow, p *pair) {
 	if w := p.client.workload; w != nil || isShared(f.Source) {
 		f.Source = w
+	}
+	c := f.Connection
+	if asked, ok := behindRedirect(c.Destination, p.asked.addrPort(), f.Destination); ok {
+		c.Destination = asked
+		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
 	if p.service != nil && f.Destination.Behind(p.service.Key()) {
 		f.Service = p.service
@@ -71,11 +69,17 @@ func fromClient(f *flow.Flow, p *pair) {
 // fromServer names the destination of a client's end after what the server's end knows of itself.
 func (n *Namer) fromServer(f *flow.Flow, p *pair) {
 	c := f.Connection
-	if p.address != c.Destination && !p.address.Addr().IsLoopback() {
+	address := p.address.addrPort()
+	if n.settings.Hops != NoHops && address.Addr().IsLoopback() && !c.Destination.Addr().IsLoopback() {
+		n.hop(f)
+		return
+	}
+	_, redirected := behindRedirect(address, c.Destination, p.server.workload)
+	if address != c.Destination && !redirected {
 		if !c.Original.IsValid() {
 			c.Original = c.Destination
 		}
-		c.Destination = p.address
+		c.Destination = address
 	}
 	if w := p.server.workload; w != nil || isShared(f.Destination) {
 		f.Destination = w
@@ -87,8 +91,8 @@ func (n *Namer) fromServer(f *flow.Flow, p *pair) {
 func isShared(w *identity.Workload) bool { return w != nil && w.HostNetwork }
 
 // publish keeps what f knows of its own end for the record of the other one, and wakes that if it waits.
-func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
-	c := f.Connection
+func (n *Namer) publish(f *flow.Flow, settled bool) {
+	c, p := f.Connection, &n.held.pair
 	own, other := p.ends(c.Direction)
 	before := *p
 	if own.id != c.ID {
@@ -96,14 +100,14 @@ func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
 	}
 	own.settled = settled
 	if c.Direction == flow.Inbound {
-		own.workload, p.address = f.Destination, c.Destination
+		own.workload, p.address = f.Destination, socketOf(c.Destination)
 	} else {
-		own.workload, p.service = f.Source, f.Service
+		own.workload, p.service, p.asked = f.Source, f.Service, socketOf(c.Destination)
 	}
 	if *p == before {
 		return
 	}
-	n.pairs.put(c.Pair(), *p)
+	n.held.changed = true
 	if other.id != 0 && n.waiting.holds(other.id) {
 		n.woken = append(n.woken, other.id)
 	}
@@ -112,6 +116,9 @@ func (n *Namer) publish(f *flow.Flow, p *pair, settled bool) {
 // wants returns whether the record of the other end would know more of f than is known, and may come: it is of this node.
 func (n *Namer) wants(f *flow.Flow) bool {
 	c := f.Connection
+	if n.redirects.mayTake(c) {
+		return true
+	}
 	peer, address := f.Destination, c.Destination.Addr()
 	if c.Direction == flow.Inbound {
 		peer, address = f.Source, c.Source.Addr()

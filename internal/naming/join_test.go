@@ -27,6 +27,7 @@ func joining() (*world, Settings) {
 	w, settings := newWorld(), settling()
 	w.Workloads[nodeAddr.Addr()] = theNode
 	settings.Local = func(a netip.Addr) bool { return a == nodeAddr.Addr() }
+	settings.Hops = OmitHops
 	return w, settings
 }
 

@@ -36,7 +36,9 @@ type Namer struct {
 
 	waiting    queue
 	pairs      pairs
+	redirects  redirects
 	woken      []uint64 // ends whose waiting records may know all now
+	held       held     // what is known of the pair of the record at hand
 	joined     bool     // the record at hand was named with what the other end knew
 	generation uint64   // of the resolver when the waiting records were last resolved
 
@@ -78,6 +80,7 @@ func New(settings Settings, resolver identity.Resolver, translator Translator, s
 		sinks:      sinks,
 		waiting:    newQueue(settings.SettleLimit),
 		pairs:      newPairs(settings.PairLimit),
+		redirects:  newRedirects(),
 		generation: resolver.Generation(),
 	}
 }
@@ -121,14 +124,22 @@ func (n *Namer) isOld(c *flow.Connection, observed time.Time) bool {
 // ready returns whether nothing is gained by waiting.
 func (n *Namer) ready(f *flow.Flow) bool {
 	settled, paired := n.resolve(f)
-	return (settled || n.isOld(f.Connection, f.Observed)) && paired
+	ready := (settled || n.isOld(f.Connection, f.Observed)) && paired
+	if !ready {
+		n.pairs.keep(&n.held)
+	}
+	return ready
 }
 
 // pass hands a flow to the sinks whose ends are as well named as they will ever be.
 func (n *Namer) pass(f *flow.Flow, now time.Time) {
-	n.pairs.close(f.Connection)
+	n.pairs.pass(&n.held, f.Connection)
 	if n.joined {
 		n.stats.Joined++
+	}
+	if f.Hop && n.settings.Hops == OmitHops {
+		n.stats.Excluded.Add(f.Connection.Delta)
+		return
 	}
 	if n.impostor(f) {
 		n.stats.Impostors++
@@ -208,6 +219,7 @@ func (n *Namer) passWaiting(w *waiting, now time.Time, expired bool) {
 		n.stats.SettleExpired++
 	case expired && !paired:
 		n.stats.Unpaired++
+		n.redirects.left(&w.connection)
 	}
 	n.pass(&n.flow, now)
 	n.flow = flow.Flow{} // it points into the queue

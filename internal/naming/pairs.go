@@ -13,7 +13,20 @@ import (
 type pair struct {
 	client, server half
 	service        *identity.Service // that the client asked for; nil: none is known
-	address        netip.AddrPort    // of the server's socket
+	asked          socket            // where the client's packets go, as far as its own network namespace and this node know
+	address        socket            // of the server's
+}
+
+// socket is an address and a port in less memory than netip has them.
+type socket struct {
+	address [16]byte
+	port    uint16
+}
+
+func socketOf(a netip.AddrPort) socket { return socket{a.Addr().As16(), a.Port()} }
+
+func (s socket) addrPort() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(s.address).Unmap(), s.port)
 }
 
 // half is what the record of one end knows.
@@ -69,26 +82,42 @@ func (p *pairs) delete(key uint64) {
 	delete(p.older, key)
 }
 
-// close follows the last record of an end.
-func (p *pairs) close(c *flow.Connection) {
-	key := c.Pair()
-	if key == 0 || c.Event != flow.EventClosed {
+// held is the pair of the record at hand: it is looked up once, and written once.
+type held struct {
+	key     uint64 // 0: the record has no pair
+	pair    pair
+	changed bool
+}
+
+func (p *pairs) hold(key uint64) held {
+	h := held{key: key}
+	if key != 0 {
+		h.pair, _ = p.get(key)
+	}
+	return h
+}
+
+// keep follows a record that waits.
+func (p *pairs) keep(h *held) {
+	if h.changed {
+		p.put(h.key, h.pair)
+	}
+}
+
+// pass follows a record that was passed on. After the last records of both ends, nothing is kept.
+func (p *pairs) pass(h *held, c *flow.Connection) {
+	if h.key == 0 {
 		return
 	}
-	one, ok := p.get(key)
-	if !ok {
-		return
+	own, other := h.pair.ends(c.Direction)
+	if c.Event == flow.EventClosed && own.id == c.ID {
+		if other.closed {
+			p.delete(h.key)
+			return
+		}
+		own.closed, h.changed = true, true
 	}
-	own, other := one.ends(c.Direction)
-	if own.id != c.ID {
-		return
-	}
-	if other.closed {
-		p.delete(key)
-		return
-	}
-	own.closed = true
-	p.put(key, one)
+	p.keep(h)
 }
 
 // waits returns whether records of the end wait for the other one, of those that were read at the time.

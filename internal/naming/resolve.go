@@ -15,6 +15,7 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 	c := f.Connection
 	source, destination := sides(c)
 	n.joined = false
+	n.held = n.pairs.hold(c.Pair())
 	// Who had the address when the connection began: a pod that is gone by now still gets its last bytes. The local end comes
 	// first: it may show who is in its network namespace, and thereby what the other address means.
 	var sourceSettled, destinationSettled bool
@@ -47,12 +48,18 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
 		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
+	if n.settings.Hops != NoHops && isHop(c) {
+		n.hop(f)
+	}
 	// Which service was asked for may not be known yet.
 	answered := n.asker == nil || !c.Original.IsValid() || n.asker.Answered(c.Original.Addr(), c.Start)
 	settled = sourceSettled && destinationSettled && answered
 	paired = n.pair(f, joined, sourceSettled, destinationSettled, answered)
 	if led(f) {
 		f.Destination = nil
+	}
+	if f.Hop && n.settings.Hops == OmitHops {
+		return true, true // it is not reported, whoever it is
 	}
 	return settled, paired
 }

@@ -23,11 +23,23 @@ func (s Scope) contains(f *flow.Flow) bool {
 	return s == ScopeAll || f.Source.Known() || f.Destination.Known()
 }
 
+// Hops is a rule for connections between a workload and the proxy in its network namespace.
+type Hops uint8
+
+// The rules.
+const (
+	NoHops     Hops = iota // none is recognized: nobody has a proxy
+	OmitHops               // they are not reported
+	ReportHops             // they are reported, with the workload at both ends
+)
+
 // Settings are what the user configured; see the receiver's documentation for each.
 type Settings struct {
 	Scope Scope
 	// Exclude are rules; a connection end that one of them matches is not reported.
 	Exclude []Rule
+	// Hops is what becomes of connections between a workload and the proxy in its network namespace.
+	Hops Hops
 	// Settle is how long a record waits for an identity that is not known yet.
 	Settle time.Duration
 	// SettleLimit bounds the records that wait; past it the oldest counts with what is known of it. 0: 65,536.

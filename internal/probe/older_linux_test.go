@@ -210,8 +210,9 @@ func restore(s *socket, local, remote netip.AddrPort, send, receive int) {
 	require.NoError(s.t, unix.Connect(s.fd, sockaddr(remote)))
 }
 
-// Both ends see the same two addresses, and agree.
-func TestAConnectionWithOneLoopbackAddressIsLeftOutAsAWhole(t *testing.T) {
+// Both ends see the same two addresses, and agree. One loopback address alone may be what a redirect to a proxy leaves, which
+// naming recognizes.
+func TestAConnectionWithOneLoopbackAddressIsReportedAsAWhole(t *testing.T) {
 	p := open(t, Options{})
 	_, httpbin := hosts(t)
 	for _, row := range []struct{ local, remote netip.AddrPort }{
@@ -235,12 +236,12 @@ func TestAConnectionWithOneLoopbackAddressIsLeftOutAsAWhole(t *testing.T) {
 	listener := listen(t, httpbin, "10.244.0.11:81")
 	client, server := pair(t, httpbin, listener)
 	exchange(t, client, server, 1, 1)
-	var others []Record
+	others := make(map[Direction]int)
 	readUntil(t, p, func(r *Record) bool {
 		if ours(r) && port(r) == 80 {
-			others = append(others, *r)
+			others[r.Direction]++
 		}
 		return ours(r) && port(r) == 81
 	}, atLeast(2))
-	assert.Empty(t, others)
+	assert.Equal(t, map[Direction]int{Outbound: 3, Inbound: 3}, others)
 }

@@ -39,6 +39,8 @@ type Config struct {
 	// Scope is `known`, `all`, or empty: what fits the source of identities.
 	Scope           string `mapstructure:"scope"`
 	IncludeLoopback bool   `mapstructure:"include_loopback"`
+	// SidecarHops reports the connections between a workload and the proxy in its network namespace, too.
+	SidecarHops bool `mapstructure:"sidecar_hops"`
 	// Exclude are rules; a connection that one of them matches is not reported.
 	Exclude []agent.ExcludeConfig `mapstructure:"exclude"`
 	// AggregationCardinalityLimit bounds the series of each set.
@@ -189,6 +191,7 @@ func (c *Config) agentSettings() (agent.Settings, error) {
 		},
 		Scope:           c.Scope,
 		IncludeLoopback: c.IncludeLoopback,
+		SidecarHops:     c.SidecarHops,
 		Exclude:         exclude,
 		MaxConnections:  c.MaxConnections,
 		CgroupPath:      c.CgroupPath,

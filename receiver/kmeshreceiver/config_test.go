@@ -174,6 +174,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		ConnectionSecurityPolicy: "mutual_tls",
 		Scope:                    "all",
 		IncludeLoopback:          true,
+		SidecarHops:              true,
 		Exclude: []agent.ExcludeConfig{
 			{CIDRs: []string{"169.254.0.0/16", "fe80::/10"}, Ports: []int{53, 5353}, Direction: "outbound"},
 			{Namespaces: []string{"kube-system"}, Workloads: []string{"prometheus"}},

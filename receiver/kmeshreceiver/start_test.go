@@ -167,7 +167,7 @@ func TestEveryKeyReachesTheAgent(t *testing.T) {
 		Identity: agent.IdentitySettings{
 			Name: "file", Source: config.Identity.Sources["file"], Settle: 2 * time.Second, Retain: 3 * time.Minute, Networks: networks,
 		},
-		Scope: agent.ScopeAll, IncludeLoopback: true, Exclude: exclude,
+		Scope: agent.ScopeAll, IncludeLoopback: true, SidecarHops: true, Exclude: exclude,
 		MaxConnections: 1_000_000, CgroupPath: "/host/sys/fs/cgroup", TraceSalt: "correct horse battery staple",
 	}, settings)
 }

@@ -84,20 +84,21 @@ func run(ctx context.Context, out, only string, rounds int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.hosts.remove()) }()
+	// What was measured is written although a section failed: it took long.
 	for _, s := range sections {
-		if !strings.Contains(s.name, only) {
+		if !strings.Contains(s.name, only) || ctx.Err() != nil {
 			continue
 		}
 		began := time.Now()
-		if err := s.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		if failed := s.measure(ctx, b); failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", s.name, failed))
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", s.name, time.Since(began).Round(time.Second))
 	}
 	text := b.report.markdown(ctx)
 	fmt.Print(text)
-	if only != "" {
-		return nil
+	if only != "" || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
 	}
-	return os.WriteFile(out, []byte(text), 0o644) // #nosec G306 -- documentation
+	return errors.Join(err, os.WriteFile(out, []byte(text), 0o644)) // #nosec G306 -- documentation
 }

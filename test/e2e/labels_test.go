@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -99,25 +100,75 @@ func requireFlows(t *testing.T, s *stack, selector string, flows ...flow) {
 	})
 }
 
-// TestLabels makes connections for each rule of the labels, with objects of a real API server, which both sources know alike.
+// labelSource starts a source: the collector's environment, and what follows the cluster's changes where the source does not by itself.
+type labelSource func(_ *cluster, kubeconfig string) (environment []string, changed func())
+
+// TestLabels makes connections for each rule of the labels, with objects of a real API server, which all sources know alike.
 func TestLabels(t *testing.T) {
 	t.Run("kubernetes", func(t *testing.T) {
-		testLabels(t, theNode, func(_ *cluster, kubeconfig string) []string {
-			return []string{"E2E_SOURCE=kubernetes", "KUBECONFIG=" + kubeconfig}
+		testLabels(t, theNode, func(_ *cluster, kubeconfig string) ([]string, func()) {
+			return []string{"E2E_SOURCE=kubernetes", "KUBECONFIG=" + kubeconfig}, func() {}
 		})
 	})
+	// istiod and a file have no nodes.
 	t.Run("istio", func(t *testing.T) {
-		// istiod sends no nodes.
-		testLabels(t, nobody, func(c *cluster, _ string) []string {
+		testLabels(t, nobody, func(c *cluster, _ string) ([]string, func()) {
 			d := newIstiod(t, c)
 			d.start(t)
-			return []string{"E2E_SOURCE=istio", "E2E_ISTIOD=" + d.plain}
+			return []string{"E2E_SOURCE=istio", "E2E_ISTIOD=" + d.plain}, func() {}
+		})
+	})
+	t.Run("file", func(t *testing.T) {
+		testLabels(t, nobody, func(*cluster, string) ([]string, func()) {
+			path := filepath.Join(t.TempDir(), "identity.yaml")
+			changes := writeLabels(t, path)
+			return []string{"E2E_SOURCE=file", "E2E_IDENTITY=" + path}, changes
 		})
 	})
 }
 
-// testLabels starts a collector with the environment that the source needs.
-func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig string) (environment []string)) {
+// writeLabels writes the file that says of the cluster what its objects say, and returns what writes it anew after each change.
+func writeLabels(t *testing.T, path string) (changed func()) {
+	workload := func(last int, pod, name, app, version, services string) string {
+		return fmt.Sprintf("  - {uid: %s, name: %[1]s, namespace: default, addresses: [%[2]s, %[3]q], workload_name: %[4]s, canonical_name: %[5]s, "+
+			"canonical_revision: %[6]q, cluster_id: Kubernetes, services: {%[7]s}}\n",
+			pod, fmt.Sprint(labelsNetwork, last), fmt.Sprint(labelsNetwork6, last), name, app, version, services)
+	}
+	behind := func(service string, port, target int) string {
+		return fmt.Sprintf("default/%s.default.svc.cluster.local: [{service_port: %d, target_port: %d}]", service, port, target)
+	}
+	service := func(name, address string, port, target int) string {
+		return fmt.Sprintf("  - {name: %s, namespace: default, hostname: %[1]s.default.svc.cluster.local, addresses: [%[2]s], ports: [{service_port: %[3]d, target_port: %[4]d}]}\n",
+			name, address, port, target)
+	}
+	web := strings.Join([]string{behind("beta", 80, 8080), behind("alpha", 81, 8080), behind("gamma", 82, 9090)}, ", ")
+	stages := []string{
+		workload(11, "web-5c5944c58c-v9mlk", "web", "web", "v1", web),
+		workload(11, "web-5c5944c58c-v9mlk", "web", "web", "v1", web) + workload(30, "late", "late", "late", "latest", ""),
+		workload(11, "web-5c5944c58c-v9mlk", "web", "web", "v2", web) + workload(30, "late", "late", "late", "latest", "") + workload(31, "later", "later", "later", "latest", ""),
+	}
+	changed = func() {
+		text := "workloads:\n" + stages[0] +
+			workload(10, "sleep-7656cf8794-4fqx2", "sleep", "sleep", "latest", "") +
+			workload(12, "db-0", "db", "db", "latest", behind("db", 5432, 5432)) +
+			workload(13, "database", "database", "database", "latest", behind("database", 5432, 5432)) +
+			workload(20, "backup-29397720-7xk2p", "backup", "backup", "latest", "") +
+			workload(21, "migrate-9k2lf", "migrate", "migrate", "latest", "") +
+			workload(22, "agent-x2v5z", "agent", "agent", "latest", "") +
+			workload(23, "shell", "shell", "shell", "latest", "") +
+			workload(24, "cart-0", "cart", "shop", "2.0", "") +
+			"services:\n" + service("beta", "10.96.7.2", 80, 8080) + service("alpha", "10.96.7.1", 81, 8080) + service("gamma", "10.96.7.3", 82, 9090) +
+			service("db", "", 5432, 5432) + service("database", "10.96.7.4", 5432, 5432)
+		stages = stages[1:]
+		require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
+	}
+	changed()
+	return changed
+}
+
+// testLabels starts a collector with the source.
+func testLabels(t *testing.T, node party, source labelSource) {
 	network := testhost.NewNetwork(t)
 	cidrs := func(last ...int) (all []string) {
 		for _, n := range last {
@@ -161,7 +212,8 @@ func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig str
 		podAt(24, labelled(owned("cart-0", "StatefulSet", "cart"), "service.istio.io/canonical-name", "shop", "app", "no",
 			"app.kubernetes.io/version", "2.0", "version", "no")),
 	)
-	s := startStack(t, source(c, kubeconfig)...)
+	environment, changed := source(c, kubeconfig)
+	s := startStack(t, environment...)
 	s.collector.inSync(t, true)
 
 	// Before anybody has heard of the two pods: one becomes known while the record waits, the other too late.
@@ -172,6 +224,7 @@ func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig str
 		require.NotRegexp(a, `otelcol_kmesh_records_waiting\S* 0\n`, s.collector.ownMetrics())
 	})
 	c.create(t, podAt(30, owned("late", "", "")))
+	changed()
 
 	// The service's own address is the node's affair.
 	kubeProxy(t, network, labelsNetwork+"1/24", sleep, others, labelsNetwork+"10", "10.96.7.1:81", labelsNetwork+"11:8080")
@@ -210,6 +263,7 @@ func testLabels(t *testing.T, node party, source func(_ *cluster, kubeconfig str
 	_, err := c.client.CoreV1().Pods("default").Patch(context.Background(), web.Name, types.MergePatchType,
 		[]byte(`{"metadata": {"labels": {"version": "v2"}}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
+	changed()
 	eventually(t, func(a *assert.CollectT) { // how many that takes is the watch's affair
 		plainConnection(t, sleep, labelsNetwork+"11:9090")
 		samples, err := s.prometheus.query(`kmesh_tcp_connections_closed_total{destination_service_name="gamma",destination_version="v2"}`)

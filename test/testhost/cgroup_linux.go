@@ -67,7 +67,7 @@ func fell(folder string) error {
 // traffic names the environment's variable that makes a test's program a process of BeTraffic.
 const traffic = "KMESH_TEST_TRAFFIC"
 
-// BeTraffic is called by the init function of a test's package: if the program was started by Serve, Dial, Keep or Hold it
+// BeTraffic is called by the init function of a test's package: if the program was started by Serve, Dial, Keep, Hold or Sidecar it
 // does what they want, and ends.
 func BeTraffic() {
 	what, address, ok := strings.Cut(os.Getenv(traffic), " ")
@@ -82,6 +82,8 @@ func BeTraffic() {
 		err = keep(address)
 	case "hold":
 		err = hold(address)
+	case "relay":
+		err = relay()
 	default:
 		err = dialOnce(address)
 	}

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -269,6 +270,27 @@ func TestTLSAndItsRemedies(t *testing.T) {
 	require.True(t, w.InSync())
 	require.NoError(t, w.Close())
 	require.NoError(t, w.Close())
+}
+
+func TestWhatFailsIsSaidOnceAndNotByGRPCToo(t *testing.T) {
+	server, _ := certificates(t, "istiod.istio-system.svc")
+	encrypted := startIstiod(t, "127.0.0.1:0", server)
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	for endpoint, test := range map[string]struct {
+		tls  *tls.Config
+		want string
+	}{
+		listener.Addr().String(): {nil, "connection refused"},
+		"nowhere.invalid:15010":  {nil, "nowhere.invalid"},
+		encrypted.address:        {&tls.Config{ServerName: "istiod.istio-system.svc"}, "set identity.istio.tls.ca_file"},
+	} {
+		w := startWorldAs(t, plainText(endpoint), identity.SourceSettings{}, environmentPod(), func() (*tls.Config, error) { return test.tls, nil })
+		w.says(test.want)
+		require.NoError(t, w.Close())
+		require.NotContains(t, warnings.String(), endpoint)
+	}
 }
 
 func TestAnEndpointIsNeeded(t *testing.T) {

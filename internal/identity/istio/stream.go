@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -53,16 +52,21 @@ func (s *Source) listen(ctx context.Context) error {
 	// All that belongs to the stream ends with this call.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := s.dial(config)
+	conn, err := s.connect(ctx, config)
+	if err != nil {
+		return failed(config, err)
+	}
+	defer func() { _ = conn.Close() }()
+	client, err := s.client(conn)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
+	defer func() { _ = client.Close() }()
 	pairs := []string{"clusterid", s.config.ClusterID} // by which istiod finds the API server that checks the token
 	if shown != "" {
 		pairs = append(pairs, "authorization", "Bearer "+shown)
 	}
-	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(client).
 		DeltaAggregatedResources(metadata.AppendToOutgoingContext(ctx, pairs...))
 	if err != nil {
 		return failed(config, err)
@@ -94,19 +98,44 @@ func (s *Source) listen(ctx context.Context) error {
 	}
 }
 
-func (s *Source) dial(config *tls.Config) (*grpc.ClientConn, error) {
-	transport := insecure.NewCredentials()
-	if config != nil {
-		transport = credentials.NewTLS(config)
+// connect makes the connection, which gRPC does not do: it would log each failure in words of its own.
+func (s *Source) connect(ctx context.Context, config *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.config.Endpoint)
+	if err != nil {
+		return nil, err
 	}
-	dialer := &net.Dialer{}
-	return grpc.NewClient(s.config.Endpoint, grpc.WithTransportCredentials(transport),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, "tcp", address)
-			if err != nil {
-				return nil, err
+	heard := heardConn{conn, s}
+	if config == nil {
+		return heard, nil
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"h2"}
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(s.config.Endpoint) // Validate has looked at it
+	}
+	secure := tls.Client(heard, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// client returns a gRPC client of a connection. It makes no other.
+func (s *Source) client(conn net.Conn) (*grpc.ClientConn, error) {
+	given := make(chan net.Conn, 1)
+	given <- conn
+	return grpc.NewClient("passthrough:///"+s.config.Endpoint,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the connection is encrypted, or is not to be
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			select {
+			case conn := <-given:
+				return conn, nil
+			default:
+				return nil, net.ErrClosed
 			}
-			return heardConn{conn, s}, nil
 		}),
 		grpc.WithNoProxy(), // istiod is in the cluster, whatever proxy the environment has
 		grpc.WithDisableServiceConfig(),

@@ -49,12 +49,11 @@ func connectionError(endpoint string, encrypted bool, err error) *syncError {
 	switch code := status.Code(err); {
 	case code == codes.Unauthenticated || code == codes.PermissionDenied:
 		e.kind = unauthenticated
-	// grpc returns what failed below it as text only.
+	// gRPC returns what failed below it as text only.
 	case errors.As(err, &notTLS), strings.Contains(text, "first record does not look like a TLS handshake"),
 		!encrypted && strings.Contains(text, "error reading server preface"):
 		e.kind = plain
-	case strings.Contains(text, "authentication handshake failed") &&
-		(strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ")):
+	case encrypted && (strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ")):
 		e.kind = untrusted
 	}
 	e.cause = errors.New(text)
