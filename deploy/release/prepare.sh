@@ -16,9 +16,11 @@ mkdir "$out"
 section() {
 	awk -v title="## [$1]" 'index($0, "## [") == 1 {on = index($0, title) == 1; next} on' CHANGELOG.md
 }
-section "$version" >"$out/notes.md"
-[ -s "$out/notes.md" ] || section Unreleased >"$out/notes.md"
-[ -s "$out/notes.md" ] || { echo "prepare.sh: CHANGELOG.md has no section [$version] and no [Unreleased]" >&2; exit 1; }
+# A pre-release, as 0.1.0-dev, has no section of its own.
+title=$version
+grep -qF "## [$version]" CHANGELOG.md || case $version in *-*) title=Unreleased ;; esac
+section "$title" >"$out/notes.md"
+grep -q . "$out/notes.md" || { echo "prepare.sh: CHANGELOG.md has nothing in a section [$title]" >&2; exit 1; }
 
 # The replacement ../ is relative to the sources, so they lie as deep as dist/.
 sed -e "s/^  version: .*/  version: $version/" -e "s|^  output_path: .*|  output_path: ./$out|" builder-config.yaml >"$out/builder-config.yaml"

@@ -11,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
@@ -521,6 +524,59 @@ func sameKeys(t *testing.T, path string, values, schema map[string]any) {
 			continue // Helm's own
 		}
 		require.Contains(t, values, key, "%s.%s has no default", path, key)
+	}
+}
+
+// documentedValues returns what a document says to set: of each command with --set, and of each line with `KEY=VALUE`.
+func documentedValues(t testing.TB, path string) (all []string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	flag, span := regexp.MustCompile("--set ([a-z][A-Za-z_.]*=[^ \n`…]+)"), regexp.MustCompile("`([a-z][A-Za-z_.]*=[^ `…]+)`")
+	placeholders := strings.NewReplacer("HOST:PORT", "backend:4317", "URL", "http://backend:9090")
+	for line := range strings.Lines(strings.ReplaceAll(string(content), "\\\n", "")) {
+		var values []string
+		for _, found := range slices.Concat(flag.FindAllStringSubmatch(line, -1), span.FindAllStringSubmatch(line, -1)) {
+			values = append(values, placeholders.Replace(found[1]))
+		}
+		if len(values) > 0 {
+			all = append(all, strings.Join(values, ","))
+		}
+	}
+	return all
+}
+
+func TestDocumentedValuesRender(t *testing.T) {
+	for path, least := range map[string]int{"../../docs/install.md": 12, filepath.Join(chart, "README.md"): 2} {
+		all := documentedValues(t, path)
+		require.GreaterOrEqual(t, len(all), least, "%s: %q", path, all)
+		for _, values := range all {
+			_, err := template(values)
+			require.NoError(t, err, "%s: %s", path, values)
+		}
+	}
+}
+
+// Each value has a comment, or is one of a group that has one.
+func TestEveryValueIsDescribed(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	require.NoError(t, err)
+	var values yaml.Node
+	require.NoError(t, yaml.Unmarshal(content, &values))
+	described(t, "", values.Content[0], false)
+}
+
+func described(t *testing.T, path string, values *yaml.Node, group bool) {
+	t.Helper()
+	for i := 0; i < len(values.Content); i += 2 {
+		key, value := values.Content[i], values.Content[i+1]
+		comment := key.HeadComment + key.LineComment + value.LineComment
+		switch {
+		case value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0:
+			described(t, path+"."+key.Value, value, comment != "")
+		case !group:
+			assert.NotEmpty(t, comment, "%s.%s", path, key.Value)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ const imageLimit = 60 << 20 // compressed
 // image is an unpacked OCI image.
 type image struct {
 	root       string
+	name       string // by which a node knows it that imports the archive
 	entrypoint []string
 	digest     string
 	compressed int64
@@ -44,12 +45,19 @@ func buildImage(t testing.TB) image {
 	require.NoError(t, os.Mkdir(layout, 0o755))
 	run(t, "tar", "-xf", archive, "-C", layout)
 
-	read := func(digest string, to any) {
-		content, err := os.ReadFile(filepath.Join(layout, "blobs", strings.Replace(digest, ":", "/", 1)))
+	readFile := func(path string, to any) {
+		content, err := os.ReadFile(filepath.Join(layout, path))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(content, to))
 	}
-	type blob struct{ Digest string }
+	read := func(digest string, to any) {
+		readFile(filepath.Join("blobs", strings.Replace(digest, ":", "/", 1)), to)
+	}
+	type blob struct {
+		Digest      string
+		Annotations map[string]string
+	}
+	var index struct{ Manifests []blob }
 	var manifest struct {
 		Config blob
 		Layers []blob
@@ -61,6 +69,10 @@ func buildImage(t testing.TB) image {
 		}
 	}
 	i := image{root: filepath.Join(dir, "root"), digest: strings.TrimSpace(string(digest))}
+	readFile("index.json", &index)
+	require.Len(t, index.Manifests, 1)
+	require.Equal(t, i.digest, index.Manifests[0].Digest)
+	i.name = index.Manifests[0].Annotations["org.opencontainers.image.ref.name"]
 	read(i.digest, &manifest)
 	read(manifest.Config.Digest, &config)
 	require.Equal(t, "65532:65532", config.Config.User)
@@ -103,6 +115,8 @@ func TestImageIsSmallAndReproducible(t *testing.T) {
 	require.Equal(t, first.digest, second.digest)
 	require.Less(t, first.compressed, int64(imageLimit))
 	t.Logf("%s, %.1f MB compressed", first.digest, float64(first.compressed)/1e6)
+	// A name without a registry is one of docker.io/library to the kubelet.
+	require.Equal(t, "docker.io/library/"+daemonSet(t, "").Spec.Template.Spec.Containers[0].Image, first.name)
 	info, err := os.Stat(filepath.Join(first.root, "etc/ssl/certs/ca-certificates.crt"))
 	require.NoError(t, err)
 	require.Positive(t, info.Size())

@@ -221,8 +221,9 @@ func TestTwoAgentsThroughOneGateway(t *testing.T) {
 
 	t.Run("chart upgraded", func(t *testing.T) {
 		before := f.starts(t)
+		// As in docs/install.md: the values of the installation stay, those that are new get their defaults.
 		out, err := helm("upgrade", release, f.nextChart(t), "--namespace", namespace, "--kubeconfig", f.kubeconfig,
-			"--set", f.values()+",agent.receiver.workload_metrics.enabled=true")
+			"--reset-then-reuse-values", "--set", "agent.receiver.workload_metrics.enabled=true")
 		require.NoError(t, err, out)
 		stop(t, f.collector)
 		f.collector = f.gateway(f.t) // it outlives this part of the test
@@ -269,7 +270,7 @@ func (f *fleet) starts(t *testing.T) map[string]int {
 	return all
 }
 
-// nextChart is the chart as a later release has it: with another version of itself and of the image.
+// nextChart is the chart as a later release has it: with another version of itself and of the image, and a value more.
 func (f *fleet) nextChart(t *testing.T) string {
 	t.Helper()
 	next := filepath.Join(t.TempDir(), "otelcol-kmesh")
@@ -286,5 +287,13 @@ func (f *fleet) nextChart(t *testing.T) string {
 	changed := strings.NewReplacer("version: "+meta.Version, "version: 99.0.0", "appVersion: "+meta.AppVersion, "appVersion: 99.0.0").Replace(string(content))
 	require.NotEqual(t, string(content), changed)
 	require.NoError(t, os.WriteFile(path, []byte(changed), 0o600))
+
+	path = filepath.Join(next, "values.yaml")
+	content, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append(content, "\nlater: {enabled: true}\n"...), 0o600))
+	require.NoError(t, os.Remove(filepath.Join(next, "values.schema.json")))
+	later := `{{ if not .Values.later.enabled }}{{ fail "a value has not its default" }}{{ end }}`
+	require.NoError(t, os.WriteFile(filepath.Join(next, "templates", "later.yaml"), []byte(later), 0o600))
 	return next
 }

@@ -29,6 +29,7 @@ exporters:
   {{- if $gateway.prometheus.scrape }}
   prometheus:
     endpoint: :{{ $gateway.prometheus.port }}
+    without_scope_info: true
   {{- end }}
   {{- with $gateway.prometheus.remoteWrite }}
   prometheus_remote_write:
