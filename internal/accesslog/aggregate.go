@@ -35,8 +35,8 @@ type aggregateKey struct {
 
 // endKey is one side by name. A workload may be another object after an update.
 type endKey struct {
-	name, namespace string
-	names           unique.Handle[identity.Names]
+	name  string
+	names unique.Handle[identity.Names]
 }
 
 // aggregate is a flow whose connection has sums: the totals, the duration, and how many there were in Total[Opened] or
@@ -102,7 +102,7 @@ func endKeyOf(w *identity.Workload) endKey {
 	if w == nil {
 		return endKey{}
 	}
-	return endKey{w.Name, w.Namespace, w.Names}
+	return endKey{w.Name, w.Names}
 }
 
 func newAggregate(event fields.Event, f *flow.Flow) aggregate {

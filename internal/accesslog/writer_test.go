@@ -221,7 +221,7 @@ func FuzzAttributesAndBodyAreUTF8AndTheSame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, namespace, errorType string, event uint8) {
 		c := failedSample()
 		c.ErrorType = errorType
-		who := &identity.Workload{Name: name, Namespace: namespace, Names: unique.Make(identity.Names{Principal: name, Cluster: namespace})}
+		who := &identity.Workload{Name: name, Names: unique.Make(identity.Names{Namespace: namespace, Principal: name, Cluster: namespace})}
 		w := newWriter(10, func(plog.Logs, int) {})
 		w.write(fields.Event(event%4), noon, &flow.Flow{Connection: c, Source: who, Destination: who})
 		r := w.records.At(0)

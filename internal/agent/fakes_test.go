@@ -129,11 +129,11 @@ var (
 	httpbinAddress = netip.MustParseAddr("10.244.0.11")
 
 	sleep = &identity.Workload{
-		Name: "sleep-1", Namespace: "default",
+		Name:  "sleep-1",
 		Names: identity.Names{Workload: "sleep", Namespace: "default", Cluster: "Kubernetes"}.Handle(),
 	}
 	httpbin = &identity.Workload{
-		Name: "httpbin-1", Namespace: "default",
+		Name:  "httpbin-1",
 		Names: identity.Names{Workload: "httpbin", CanonicalRevision: "v1", Namespace: "default", Cluster: "Kubernetes"}.Handle(),
 	}
 	httpbinService = &identity.Service{Host: "httpbin.default.svc.cluster.local", Name: "httpbin", Namespace: "default"}

@@ -39,7 +39,7 @@ func newHostileWorld() *hostileWorld {
 	long := strings.Repeat("\xffx\u20ac\n", 1<<20/6)
 	return &hostileWorld{
 		address: netip.MustParseAddr("10.244.0.66"),
-		workload: &identity.Workload{Name: long + "pod", Namespace: long, Names: unique.Make(identity.Names{
+		workload: &identity.Workload{Name: long + "pod", Names: unique.Make(identity.Names{
 			Workload: long, CanonicalService: long + "c", CanonicalRevision: "\xc3", Namespace: long, Principal: long + "p", Cluster: long + "x",
 		})},
 		service: &identity.Service{Host: long + "host", Name: "\xff", Namespace: long + "n"},

@@ -79,7 +79,7 @@ func (n *kubeNode) pod(name, address string, services map[string]uint16, more ..
 	uid, ok := identity.ParsePodUID(text)
 	require.True(n.t, ok)
 	w := &identity.Workload{
-		UID: name, Name: name, Namespace: "default", NodeName: "node-1", PodUID: uid, HostNetwork: address == "",
+		UID: name, Name: name, NodeName: identity.NewNodeName("node-1"), PodUID: uid, HostNetwork: address == "",
 		Names: identity.Names{Workload: name, Namespace: "default"}.Handle(),
 	}
 	for _, service := range slices.Sorted(maps.Keys(services)) {

@@ -36,7 +36,7 @@ func heap() int {
 func TestTheMemoryOfTheLogQueueIsWhatItSays(t *testing.T) {
 	long := newHostileWorld()
 	name := strings.Repeat("n", 253) // what Kubernetes allows
-	long.workload = &identity.Workload{Name: name, Namespace: name[:63], Names: identity.Names{Workload: name, Namespace: name[:63], Cluster: "c"}.Handle()}
+	long.workload = &identity.Workload{Name: name, Names: identity.Names{Workload: name, Namespace: name[:63], Cluster: "c"}.Handle()}
 	for name, change := range map[string]func(*flow.Connection){
 		"closed": func(*flow.Connection) {},
 		"failed": func(c *flow.Connection) { c.Event, c.ErrorType = flow.EventFailed, flow.ErrorConnectionRefused },

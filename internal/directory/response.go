@@ -101,7 +101,7 @@ func (r *answer) local(uid string, held map[string]string) {
 	w := st.server.workload(uid)
 	version, had := st.mine[uid]
 	switch {
-	case w != nil && w.NodeName == st.node && len(w.Addresses) > 0:
+	case w != nil && w.NodeName.String() == st.node && len(w.Addresses) > 0:
 		resource := workload(w, st.server.index.Since(w))
 		if had && version == resource.Version {
 			return

@@ -217,19 +217,20 @@ func (s *Server) WorkloadChanged(old, w *identity.Workload) {
 	defer s.mu.Unlock()
 	if old != nil {
 		delete(s.workloads, old.UID)
-		delete(s.pods[old.NodeName], old.UID)
-		if len(s.pods[old.NodeName]) == 0 {
-			delete(s.pods, old.NodeName)
+		node := old.NodeName.String()
+		delete(s.pods[node], old.UID)
+		if len(s.pods[node]) == 0 {
+			delete(s.pods, node)
 		}
 		s.noteWorkload(old)
 	}
 	if w != nil {
 		s.workloads[w.UID] = w
-		if w.NodeName != "" {
-			if s.pods[w.NodeName] == nil {
-				s.pods[w.NodeName] = make(map[string]struct{})
+		if node := w.NodeName.String(); node != "" {
+			if s.pods[node] == nil {
+				s.pods[node] = make(map[string]struct{})
 			}
-			s.pods[w.NodeName][w.UID] = struct{}{}
+			s.pods[node][w.UID] = struct{}{}
 		}
 		s.noteWorkload(w)
 	}
@@ -237,8 +238,8 @@ func (s *Server) WorkloadChanged(old, w *identity.Workload) {
 
 func (s *Server) noteWorkload(w *identity.Workload) {
 	s.noteAddresses(w.Addresses)
-	if w.NodeName != "" {
-		for _, st := range s.byNode[w.NodeName] {
+	if node := w.NodeName.String(); node != "" {
+		for _, st := range s.byNode[node] {
 			st.noteLocal(w.UID)
 		}
 	}

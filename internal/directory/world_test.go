@@ -143,7 +143,7 @@ func (a *agent) fails(want string) {
 
 func pod(name, node string, addresses ...string) *identity.Workload {
 	w := &identity.Workload{
-		UID: "Kubernetes//Pod/default/" + name, Name: name, Namespace: "default", NodeName: node,
+		UID: "Kubernetes//Pod/default/" + name, Name: name, NodeName: identity.NewNodeName(node),
 		Names: identity.Names{Workload: name, Namespace: "default", Cluster: "Kubernetes"}.Handle(),
 	}
 	for _, a := range addresses {

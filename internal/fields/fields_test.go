@@ -78,7 +78,9 @@ func TestNoNameForgesAnotherField(t *testing.T) {
 	} {
 		c := flowtest.Sample()
 		f := flowtest.Name(c, flowtest.SampleWorld{})
-		f.Source = &identity.Workload{Name: name, Namespace: "host", Names: f.Source.Names}
+		names := f.Source.Names.Value()
+		names.Namespace = "host"
+		f.Source = &identity.Workload{Name: name, Names: names.Handle()}
 		line, attributes := NewLine(Log), pcommon.NewMap()
 		line.Fill(Closed, f)
 		require.Contains(t, line.Body(), ", src.workload="+escaped+", src.namespace=host, dst.addr=", name)

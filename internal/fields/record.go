@@ -38,7 +38,7 @@ func endOf(w *identity.Workload) end {
 	if w == nil {
 		return end{pod: identity.Unknown, namespace: identity.Unknown}
 	}
-	return end{pod: w.Name, namespace: w.Namespace, Names: w.Names.Value()}
+	return end{pod: w.Name, namespace: w.Namespace(), Names: w.Names.Value()}
 }
 
 func known(value string) bool { return value != "" && value != identity.Unknown }

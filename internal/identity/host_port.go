@@ -21,16 +21,16 @@ func (x *Index) Declare(uid string, ports []uint16) {
 
 // hostPorts are the ports of its node that lead to a workload; w may be nil.
 func (x *Index) hostPorts(w *Workload) []hostPort {
-	if w == nil || w.NodeName == "" {
+	if w == nil || w.NodeName == (NodeName{}) {
 		return nil
 	}
 	ports := x.declared[w.UID]
 	if len(ports) == 0 {
 		return nil
 	}
-	all := make([]hostPort, len(ports))
+	node, all := w.NodeName.String(), make([]hostPort, len(ports))
 	for i, port := range ports {
-		all[i] = hostPort{w.NodeName, port}
+		all[i] = hostPort{node, port}
 	}
 	return all
 }

@@ -27,15 +27,15 @@ func twoNodes() *Index {
 		n.Name, n.Node = name, true
 		x.Upsert(n, ever, after(0))
 		agent := pod("agent-of-"+name, address).onHostNetwork()
-		agent.NodeName = name
+		agent.NodeName = NewNodeName(name)
 		x.Declare(agent.UID, []uint16{9100})
 		x.Upsert(agent, ever, after(0))
 		other := pod("other-of-"+name, address).onHostNetwork()
-		other.NodeName = name
+		other.NodeName = NewNodeName(name)
 		x.Upsert(other, ever, after(0))
 	}
 	web := pod("web", "10.244.0.5")
-	web.NodeName = "node-1"
+	web.NodeName = NewNodeName("node-1")
 	x.Declare(web.UID, []uint16{8080})
 	x.Upsert(web, ever, after(0))
 	return x
@@ -59,7 +59,7 @@ func TestAPortThatAPodDeclaresIsItsOwn(t *testing.T) {
 func TestAPortOfANodeIsThatOfWhoDeclaredItThen(t *testing.T) {
 	x := twoNodes()
 	renamed := pod("web", "10.244.0.5")
-	renamed.NodeName, renamed.Names = "node-1", Names{Workload: "renamed"}.Handle()
+	renamed.NodeName, renamed.Names = NewNodeName("node-1"), Names{Workload: "renamed"}.Handle()
 	x.Upsert(renamed, ever, after(5))
 	w, _ := x.Resolve(End{Address: netip.MustParseAddrPort("172.18.0.2:8080"), Server: true}, after(6))
 	require.Same(t, renamed, w)
@@ -67,7 +67,7 @@ func TestAPortOfANodeIsThatOfWhoDeclaredItThen(t *testing.T) {
 	x.Remove("web", after(10))
 	require.Empty(t, x.declared["web"])
 	next := pod("next", "10.244.0.6")
-	next.NodeName = "node-1"
+	next.NodeName = NewNodeName("node-1")
 	x.Declare(next.UID, []uint16{8080})
 	x.Upsert(next, after(20), after(20))
 	require.Equal(t, "web", listener(x, "172.18.0.2:8080", nil, after(9)))

@@ -251,7 +251,7 @@ func (x *Index) HolderIn(namespace string, a netip.Addr) *Workload {
 		return nil
 	}
 	for t := range h.all {
-		if t.open() && !t.holder.HostNetwork && t.holder.Namespace == namespace {
+		if t.open() && !t.holder.HostNetwork && t.holder.Namespace() == namespace {
 			return t.holder
 		}
 	}

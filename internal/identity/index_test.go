@@ -20,7 +20,7 @@ var (
 func after(seconds float64) time.Time { return noon.Add(time.Duration(seconds * float64(time.Second))) }
 
 func pod(uid string, addresses ...string) *Workload {
-	w := &Workload{UID: uid, Name: uid, Namespace: "default", Names: Names{Workload: uid}.Handle()}
+	w := &Workload{UID: uid, Name: uid, Names: Names{Workload: uid, Namespace: "default"}.Handle()}
 	for _, a := range addresses {
 		w.Addresses = append(w.Addresses, netip.MustParseAddr(a))
 	}

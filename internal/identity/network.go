@@ -49,7 +49,7 @@ func (n *Networks) Named(names unique.Handle[Names]) bool {
 // networkWorkload is what an end in the network is called: all that is known of it is the name.
 func networkWorkload(name string) *Workload {
 	return &Workload{
-		UID: "//Network/" + name, Kind: KindNetwork, Name: name, Namespace: Unknown, Names: bareNames(name),
+		UID: "//Network/" + name, Kind: KindNetwork, Name: name, Names: bareNames(name),
 	}
 }
 
@@ -57,7 +57,7 @@ func networkWorkload(name string) *Workload {
 func AddressWorkload(a netip.Addr) *Workload {
 	text := a.String()
 	return &Workload{
-		UID: "//Address/" + text, Kind: KindAddress, Name: text, Namespace: Unknown, Names: bareNames(text),
+		UID: "//Address/" + text, Kind: KindAddress, Name: text, Names: bareNames(text),
 		Addresses: []netip.Addr{a},
 	}
 }

@@ -39,8 +39,8 @@ func TestAnObserverGetsEveryChange(t *testing.T) {
 	x.Observe(o)
 	now, address := time.Now(), netip.MustParseAddr("10.0.0.1")
 	since := now.Add(-time.Hour).Round(0)
-	first := &Workload{UID: "a", Name: "first", NodeName: "node-1", Addresses: []netip.Addr{address}}
-	second := &Workload{UID: "a", Name: "second", NodeName: "node-1", Addresses: []netip.Addr{address}}
+	first := &Workload{UID: "a", Name: "first", NodeName: NewNodeName("node-1"), Addresses: []netip.Addr{address}}
+	second := &Workload{UID: "a", Name: "second", NodeName: NewNodeName("node-1"), Addresses: []netip.Addr{address}}
 	x.Put(first, Span{From: since, Sure: since.Add(time.Second)}, now)
 	x.Put(first, Span{From: since}, now) // nothing new
 	x.Put(second, Span{From: since}, now)

@@ -32,11 +32,10 @@ const (
 type Workload struct {
 	UID         string
 	Name        string // of the pod (VM, process); [Unknown], never empty
-	Namespace   string // of the pod; [Unknown], never empty
-	NodeName    string // of the Kubernetes node that it runs on; empty: unknown
 	Names       unique.Handle[Names]
 	Addresses   []netip.Addr
 	Services    []Membership // sorted by service; replicas may share it
+	NodeName    NodeName     // of the Kubernetes node that it runs on; zero: unknown
 	Site        *Site        // of its node; nil: unknown
 	PodUID      PodUID       // zero: no pod, or unknown
 	Kind        Kind
@@ -45,6 +44,14 @@ type Workload struct {
 	Node        bool // it is the node, which answers where nobody is known who is on its network; HostNetwork too
 	Claimed     bool // somebody listed its address behind a service, and nothing shows that it is there; HostNetwork too
 	Elsewhere   bool // it is known to be on another node: no process here has its address
+}
+
+// Namespace returns that of the pod; [Unknown], never empty.
+func (w *Workload) Namespace() string {
+	if w.Names == (unique.Handle[Names]{}) {
+		return Unknown
+	}
+	return w.Names.Value().Namespace
 }
 
 // Known returns whether it is a workload, not something that an end without one is named after. It is false for nil.
@@ -92,7 +99,7 @@ func (w *Workload) serves(target uint16) bool {
 
 // Equal returns whether two versions of a workload are the same.
 func (w *Workload) Equal(o *Workload) bool {
-	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name && w.Namespace == o.Namespace &&
+	return w.UID == o.UID && w.Kind == o.Kind && w.PodUID == o.PodUID && w.Name == o.Name &&
 		w.NodeName == o.NodeName && w.Names == o.Names && w.Topology() == o.Topology() &&
 		w.Tunnel == o.Tunnel && w.HostNetwork == o.HostNetwork && w.Node == o.Node && w.Claimed == o.Claimed && w.Elsewhere == o.Elsewhere &&
 		slices.Equal(w.Addresses, o.Addresses) &&

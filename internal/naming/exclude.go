@@ -40,7 +40,7 @@ func matchesAny[T any](field []T, matches func(T) bool) bool {
 	return len(field) == 0 || slices.ContainsFunc(field, matches)
 }
 
-func inNamespace(w *identity.Workload, name string) bool { return w != nil && w.Namespace == name }
+func inNamespace(w *identity.Workload, name string) bool { return w != nil && w.Namespace() == name }
 
 func isNamed(w *identity.Workload, name string) bool {
 	return w != nil && (w.Name == name || w.Names.Value().Workload == name)

@@ -122,7 +122,7 @@ func (n *Namer) wants(f *flow.Flow) bool {
 	case !peer.Known() || peer.Elsewhere: // of another node, or of none
 		return false
 	case peer.HostNetwork:
-		return n.settings.Local(address) || n.settings.NodeName != "" && (peer.NodeName == n.settings.NodeName || peer.Node && peer.Name == n.settings.NodeName)
+		return n.settings.Local(address) || n.settings.NodeName != "" && (peer.NodeName.String() == n.settings.NodeName || peer.Node && peer.Name == n.settings.NodeName)
 	}
 	return c.Direction == flow.Inbound && f.Destination.Ambiguous(c.Destination.Port())
 }

@@ -17,7 +17,7 @@ import (
 var (
 	nodeAddr = netip.MustParseAddrPort("172.18.0.2:40000")
 	theNode  = &identity.Workload{
-		UID: "node/node-1", Name: "node-1", Namespace: identity.Unknown, HostNetwork: true, Node: true,
+		UID: "node/node-1", Name: "node-1", HostNetwork: true, Node: true,
 		Names: identity.Names{Workload: "node-1"}.Handle(),
 	}
 )

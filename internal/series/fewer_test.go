@@ -90,7 +90,7 @@ func meshOf(namespaces, workloads, services int) (*world, []*flow.Connection) {
 		names := sleepPod.Names.Value()
 		names.Namespace = fmt.Sprint("namespace-", i/workloads)
 		names.Workload, names.CanonicalService = fmt.Sprint("workload-", i), fmt.Sprint("app-", i)
-		pod.Name, pod.Namespace, pod.Names = names.Workload+"-0", names.Namespace, unique.Make(names)
+		pod.Name, pod.Names = names.Workload+"-0", unique.Make(names)
 		w.Workloads[address(i)] = &pod
 	}
 	var all []*flow.Connection

@@ -53,7 +53,7 @@ func TestIstioMeansRequestAndResponseBytesForBothReporters(t *testing.T) {
 func TestWhatIstioDoesNotKnowIsUnknown(t *testing.T) {
 	w := newWorld()
 	byAddress := &identity.Workload{
-		Kind: identity.KindAddress, Name: "192.0.2.7", Namespace: "-", Addresses: []netip.Addr{strangeAddr.Addr()},
+		Kind: identity.KindAddress, Name: "192.0.2.7", Addresses: []netip.Addr{strangeAddr.Addr()},
 		Names: identity.Names{Workload: "192.0.2.7"}.Handle(),
 	}
 	for range 2 { // nobody, and what the source `host` calls by its address

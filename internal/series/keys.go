@@ -96,12 +96,12 @@ func workloadKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) workloadKe
 	w, pod, address := f.Destination, unknownPod, f.Connection.Destination.Addr()
 	switch {
 	case w.Known():
-		pod = podNames{w.Name, w.Namespace, ""}
+		pod = podNames{w.Name, w.Namespace(), ""}
 	case w != nil && w.Kind == identity.KindNetwork:
 		pod, address = networkPod, netip.Addr{}
 	case !c.showsPodAddress(w) || r.reserve(address):
 		if w != nil {
-			pod = podNames{w.Name, w.Namespace, ""}
+			pod = podNames{w.Name, w.Namespace(), ""}
 		}
 	default:
 		pod, address = otherPod, netip.Addr{}

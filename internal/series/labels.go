@@ -224,7 +224,7 @@ func connectionAttributes(f *flow.Flow, t traits, choice *choice, policy string)
 	case d.Kind == identity.KindNetwork:
 		address = unknown // as in the workload set; destination_address has it
 	default:
-		namespace, name = d.Namespace, d.Name
+		namespace, name = d.Namespace(), d.Name
 	}
 	w.pod(address, namespace, name)
 	return w.attributes

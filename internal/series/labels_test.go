@@ -195,7 +195,7 @@ func FuzzLabelsAreUTF8AndNeverEmpty(f *testing.F) {
 	f.Fuzz(func(t *testing.T, workload, pod, policy string) {
 		w := newWorld()
 		w.Workloads[httpbinAddr.Addr()] = &identity.Workload{
-			Name: pod, Namespace: workload, Names: unique.Make(identity.Names{Workload: workload, Principal: pod}),
+			Name: pod, Names: unique.Make(identity.Names{Workload: workload, Namespace: workload, Principal: pod}),
 		}
 		w.Services[httpbinAddr] = &identity.Service{Host: pod, Name: workload}
 		settings := everything()

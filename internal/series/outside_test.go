@@ -298,7 +298,7 @@ func TestAHundredThousandPeersFromOutsideAreBounded(t *testing.T) {
 	w := newWorld()
 	w.Silent = true
 	hostile := &identity.Workload{
-		Name: long + "pod", Namespace: long, Names: unique.Make(identity.Names{Workload: long, Principal: long + "p"}),
+		Name: long + "pod", Names: unique.Make(identity.Names{Workload: long, Namespace: long, Principal: long + "p"}),
 	}
 	w.Workloads[httpbinAddr.Addr()] = hostile
 	w.Services[httpbinAddr] = &identity.Service{Host: long, Name: "\xff", Namespace: long + "n"}

@@ -16,7 +16,7 @@ import (
 
 // process makes an address one of a process of that name.
 func process(w *world, at int, name string) *flow.Connection {
-	w.Workloads[address(at)] = &identity.Workload{Name: name, Namespace: "host", Names: identity.Names{Workload: name}.Handle()}
+	w.Workloads[address(at)] = &identity.Workload{Name: name, Names: identity.Names{Workload: name, Namespace: "host"}.Handle()}
 	c := to(httpbinAddr)
 	c.ID, c.Source = uint64(at+1), outside(at)
 	return c

@@ -19,8 +19,8 @@ var ofAgent = []string{"host.name", "k8s.node.name"}
 
 // owner identifies the resource of one workload's spans.
 type owner struct {
-	pod, namespace string
-	names          unique.Handle[identity.Names]
+	pod   string
+	names unique.Handle[identity.Names]
 }
 
 // reporter returns the end whose socket was read; nil: unknown.
@@ -39,7 +39,7 @@ func ownerOf(w *identity.Workload) owner {
 	if w == nil {
 		return owner{}
 	}
-	return owner{w.Name, w.Namespace, w.Names}
+	return owner{w.Name, w.Names}
 }
 
 // describe writes the resource of a workload, as other tracing has it.
@@ -49,11 +49,11 @@ func (w *Writer) describe(who *identity.Workload, to pcommon.Map) {
 	} else {
 		names := who.Names.Value()
 		put(to, "service.name", names.CanonicalService)
-		put(to, "service.namespace", who.Namespace)
+		put(to, "service.namespace", names.Namespace)
 		put(to, "service.version", names.CanonicalRevision)
 		if w.pods {
 			put(to, "k8s.pod.name", who.Name)
-			put(to, "k8s.namespace.name", who.Namespace)
+			put(to, "k8s.namespace.name", names.Namespace)
 			put(to, "k8s.cluster.name", names.Cluster)
 		}
 	}

@@ -14,14 +14,14 @@ import (
 // The ends of the telemetry contract's access log line.
 var (
 	PrometheusPod = &identity.Workload{
-		Name: "prometheus-5fb7f6f8d8-h9cts", Namespace: "istio-system",
+		Name: "prometheus-5fb7f6f8d8-h9cts",
 		Names: unique.Make(identity.Names{
 			Workload: "prometheus", CanonicalService: "prometheus", CanonicalRevision: "latest",
 			Namespace: "istio-system", Principal: "spiffe://cluster.local/ns/istio-system/sa/prometheus", Cluster: "Kubernetes",
 		}),
 	}
 	ProductpagePod = &identity.Workload{
-		Name: "productpage-v1-8499c849b9-bz9t9", Namespace: "echo-1-27855",
+		Name: "productpage-v1-8499c849b9-bz9t9",
 		Names: unique.Make(identity.Names{
 			Workload: "productpage-v1", CanonicalService: "productpage", CanonicalRevision: "v1",
 			Namespace: "echo-1-27855", Principal: "-", Cluster: "-",

@@ -22,14 +22,14 @@ var (
 	StrangeAddr = netip.MustParseAddrPort("192.0.2.7:443")
 
 	SleepPod = &identity.Workload{
-		UID: "Kubernetes//Pod/default/sleep-868754fbfc-kjbvz", Name: "sleep-868754fbfc-kjbvz", Namespace: "default",
+		UID: "Kubernetes//Pod/default/sleep-868754fbfc-kjbvz", Name: "sleep-868754fbfc-kjbvz",
 		Names: unique.Make(identity.Names{
 			Workload: "sleep", CanonicalService: "sleep", CanonicalRevision: "latest",
 			Namespace: "default", Principal: "-", Cluster: "Kubernetes",
 		}),
 	}
 	HTTPBinPod = &identity.Workload{
-		UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk", Namespace: "default",
+		UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk",
 		Names: unique.Make(identity.Names{
 			Workload: "httpbin", CanonicalService: "httpbin", CanonicalRevision: "v1",
 			Namespace: "default", Principal: "-", Cluster: "Kubernetes",

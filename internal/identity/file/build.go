@@ -128,7 +128,7 @@ func (w *workload) build(services map[identity.ServiceKey]int) (*identity.Worklo
 		return nil, err
 	}
 	return &identity.Workload{
-		UID: w.UID, Name: w.Name, Namespace: cmp.Or(w.Namespace, identity.Unknown),
+		UID: w.UID, Name: w.Name,
 		Names: identity.Names{
 			Workload:          cmp.Or(w.WorkloadName, w.Name), // a bare pod, or a VM, owns itself
 			CanonicalService:  w.CanonicalName,

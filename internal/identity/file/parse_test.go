@@ -30,7 +30,7 @@ func TestTheContractsExample(t *testing.T) {
 	require.Equal(t, &Identities{
 		Workloads: []*identity.Workload{
 			{
-				UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk", Namespace: "default",
+				UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk",
 				Names: identity.Names{
 					Workload: "httpbin", CanonicalService: "httpbin", CanonicalRevision: "v1",
 					Namespace: "default", Principal: "-", Cluster: "Kubernetes",
@@ -39,7 +39,7 @@ func TestTheContractsExample(t *testing.T) {
 				Services:  []identity.Membership{{Service: httpbin, Ports: []identity.Port{{Service: 8000, Target: 80}}}},
 			},
 			{
-				UID: "Kubernetes//Pod/default/sleep-868754fbfc-kjbvz", Name: "sleep-868754fbfc-kjbvz", Namespace: "default",
+				UID: "Kubernetes//Pod/default/sleep-868754fbfc-kjbvz", Name: "sleep-868754fbfc-kjbvz",
 				Names: identity.Names{
 					Workload: "sleep", CanonicalService: "sleep", CanonicalRevision: "latest",
 					Namespace: "default", Principal: "-", Cluster: "Kubernetes",
@@ -59,7 +59,7 @@ func TestEveryKeyOfAnEntry(t *testing.T) {
 	require.Len(t, found.Workloads, 3)
 	require.Len(t, found.Services, 2)
 	require.Equal(t, &identity.Workload{
-		UID: "east//Pod/shop/cart-7d9c5b8f6d-2xkqp", Name: "cart-7d9c5b8f6d-2xkqp", Namespace: "shop",
+		UID: "east//Pod/shop/cart-7d9c5b8f6d-2xkqp", Name: "cart-7d9c5b8f6d-2xkqp",
 		Names: identity.Names{
 			Workload: "cart-v2", CanonicalService: "cart", CanonicalRevision: "v2",
 			Namespace: "shop", Principal: "spiffe://cluster.local/ns/shop/sa/cart", Cluster: "east",
@@ -78,7 +78,7 @@ func TestEveryKeyOfAnEntry(t *testing.T) {
 	require.Equal(t, identity.Topology{Region: "eu-1", Zone: "eu-1a"}, found.Workloads[1].Topology())
 	require.Equal(t, identity.Topology{Region: "-", Zone: "-"}, found.Workloads[0].Topology())
 	require.Equal(t, &identity.Workload{
-		UID: "east/vm/legacy-1", Name: "legacy-1", Namespace: "-",
+		UID: "east/vm/legacy-1", Name: "legacy-1",
 		Names: identity.Names{
 			Workload: "legacy-1", CanonicalService: "legacy-1", CanonicalRevision: "latest", Namespace: "-", Principal: "-", Cluster: "-",
 		}.Handle(),
@@ -160,7 +160,7 @@ func FuzzParse(f *testing.F) {
 			require.False(t, uids[w.UID], "uid twice")
 			uids[w.UID] = true
 			names := w.Names.Value()
-			for _, text := range []string{w.UID, w.Name, w.Namespace, names.Workload, names.CanonicalService, names.CanonicalRevision, names.Namespace, names.Principal, names.Cluster} {
+			for _, text := range []string{w.UID, w.Name, w.Namespace(), names.Workload, names.CanonicalService, names.CanonicalRevision, names.Namespace, names.Principal, names.Cluster} {
 				require.NotEmpty(t, text)
 				require.Equal(t, strings.ToValidUTF8(text, "?"), text)
 			}

@@ -24,7 +24,7 @@ func processWorkload(host string, p identity.Process) *identity.Workload {
 		pod = "pid-" + pid
 	}
 	return &identity.Workload{
-		UID: host + "//Process/" + pid + "/" + name, Name: pod, Namespace: namespace,
+		UID: host + "//Process/" + pid + "/" + name, Name: pod,
 		Names: identity.Names{Workload: name, Namespace: namespace, Cluster: host}.Handle(),
 	}
 }

@@ -16,7 +16,7 @@ import (
 func TestAProcessIsNamedByItsNameAndPID(t *testing.T) {
 	w := processWorkload("node-a", identity.Process{PID: 42, Name: "curl"})
 	require.Equal(t, "curl-42", w.Name)
-	require.Equal(t, "host", w.Namespace)
+	require.Equal(t, "host", w.Namespace())
 	require.Equal(t, "node-a//Process/42/curl", w.UID)
 	require.Equal(t, identity.Names{
 		Workload: "curl", CanonicalService: "curl", CanonicalRevision: "latest",
@@ -27,7 +27,7 @@ func TestAProcessIsNamedByItsNameAndPID(t *testing.T) {
 func TestARemoteEndIsItsAddress(t *testing.T) {
 	w := identity.AddressWorkload(netip.MustParseAddr("2001:db8::7"))
 	require.Equal(t, "2001:db8::7", w.Name)
-	require.Equal(t, "-", w.Namespace)
+	require.Equal(t, "-", w.Namespace())
 	require.Equal(t, identity.Names{
 		Workload: "2001:db8::7", CanonicalService: "2001:db8::7", CanonicalRevision: "-",
 		Namespace: "-", Principal: "-", Cluster: "-",

@@ -103,7 +103,7 @@ func (m *mesh) workload(w *Workload) (*entry, error) {
 		tunnel = identity.TunnelHBONE
 	}
 	e.workload = &identity.Workload{
-		UID: w.UID, Name: cmp.Or(bounded(name), identity.Unknown), Namespace: names.Value().Namespace, NodeName: e.node,
+		UID: w.UID, Name: cmp.Or(bounded(name), identity.Unknown), NodeName: identity.NewNodeName(e.node),
 		Names: names, Tunnel: tunnel, HostNetwork: w.HostNetwork, Services: memberships, Site: identity.NewSite(bounded(w.Region), bounded(w.Zone)),
 	}
 	return e, nil

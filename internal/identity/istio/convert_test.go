@@ -82,7 +82,7 @@ func TestWhatAWorkloadIsCalled(t *testing.T) {
 	require.Equal(t, "spiffe://cluster.local/ns/default/sa/sa", e.workload.Names.Value().Principal)
 
 	nobody := converted(t, bare(func(w *Workload) { w.Name, w.Namespace = "", "" })).workload
-	require.Equal(t, []string{"-", "-", "-"}, []string{nobody.Name, nobody.Namespace, nobody.Names.Value().Workload})
+	require.Equal(t, []string{"-", "-", "-"}, []string{nobody.Name, nobody.Namespace(), nobody.Names.Value().Workload})
 	require.Equal(t, identity.TunnelHBONE, converted(t, bare(func(w *Workload) { w.HBONE = true })).workload.Tunnel)
 	require.True(t, converted(t, bare(func(w *Workload) { w.HostNetwork = true })).workload.HostNetwork)
 }
@@ -199,7 +199,7 @@ func checkBounded(t testing.TB, e *entry) {
 	var texts []string
 	if w := e.workload; w != nil {
 		n := w.Names.Value()
-		texts = []string{w.Name, w.Namespace, n.Workload, n.CanonicalService, n.CanonicalRevision, n.Namespace, n.Cluster}
+		texts = []string{w.Name, w.Namespace(), n.Workload, n.CanonicalService, n.CanonicalRevision, n.Namespace, n.Cluster}
 		if len(n.Principal) > 3*maxName+len("spiffe:///ns//sa/") {
 			t.Fatalf("principal of %d bytes", len(n.Principal))
 		}

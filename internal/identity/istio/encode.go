@@ -104,7 +104,7 @@ func appendPorts(b []byte, n protowire.Number, ports []Port) []byte {
 func AddressOf(w *identity.Workload) *Address {
 	names := w.Names.Value()
 	out := &Workload{
-		UID: w.UID, Name: known(w.Name), Namespace: known(w.Namespace), Node: w.NodeName,
+		UID: w.UID, Name: known(w.Name), Namespace: known(w.Namespace()), Node: w.NodeName.String(),
 		HBONE: w.Tunnel == identity.TunnelHBONE, HostNetwork: w.HostNetwork,
 		WorkloadName: known(names.Workload), CanonicalName: known(names.CanonicalService),
 		CanonicalRevision: known(names.CanonicalRevision), ClusterID: known(names.Cluster),

@@ -25,7 +25,7 @@ func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
 	m := mesh{clusterID: "another", trustDomain: "another.domain"}
 	for _, w := range []*identity.Workload{
 		{
-			UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk", Namespace: "default", NodeName: "node-1",
+			UID: "Kubernetes//Pod/default/httpbin-5c5944c58c-v9mlk", Name: "httpbin-5c5944c58c-v9mlk", NodeName: identity.NewNodeName("node-1"),
 			PodUID: identity.PodUID{1, 2, 3}, Tunnel: identity.TunnelHBONE,
 			Names: identity.Names{
 				Workload: "httpbin", CanonicalService: "bin", CanonicalRevision: "v1", Namespace: "default", Cluster: "Kubernetes",
@@ -38,7 +38,7 @@ func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
 			}},
 		},
 		{
-			UID: "node/node-1", Name: "node-1", Namespace: identity.Unknown, HostNetwork: true, Node: true,
+			UID: "node/node-1", Name: "node-1", HostNetwork: true, Node: true,
 			Names:     identity.Names{Workload: "node-1", Cluster: "Kubernetes"}.Handle(),
 			Addresses: []netip.Addr{netip.MustParseAddr("192.168.0.1")},
 		},
@@ -52,7 +52,7 @@ func TestWhatADirectorySendsIsWhatItKnows(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sent, p)
 		got := *e.workload
-		got.Addresses, got.PodUID, got.Node, got.NodeName = e.within(""), p.Pod, p.Node, e.node
+		got.Addresses, got.PodUID, got.Node, got.NodeName = e.within(""), p.Pod, p.Node, identity.NewNodeName(e.node)
 		require.True(t, w.Equal(&got), "%+v is not %+v", got, *w)
 		require.Equal(t, resource.Version, NewResource(w.UID, AddressOf(w), Provenance{Pod: w.PodUID}).Version, "of another replica")
 	}

@@ -34,8 +34,8 @@ func (c *cluster) node(n *corev1.Node) *node {
 		region: first(n.Labels, corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion),
 		zone:   first(n.Labels, corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone),
 		workload: &identity.Workload{
-			UID:  "node/" + n.Name,
-			Name: n.Name, Namespace: identity.Unknown,
+			UID:         "node/" + n.Name,
+			Name:        n.Name,
 			Names:       identity.Names{Workload: n.Name, Cluster: c.id}.Handle(),
 			HostNetwork: true,
 			Node:        true,

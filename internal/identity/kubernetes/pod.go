@@ -159,7 +159,7 @@ func (c *cluster) workload(p *corev1.Pod) *identity.Workload {
 	return &identity.Workload{
 		UID:    uid,
 		PodUID: podUID(p),
-		Name:   uid[len(uid)-len(p.Name):], Namespace: shared(p.Namespace), NodeName: shared(p.Spec.NodeName),
+		Name:   uid[len(uid)-len(p.Name):], NodeName: identity.NewNodeName(p.Spec.NodeName),
 		Names: identity.Names{
 			Workload:          workloadName(p),
 			CanonicalService:  first(l, labelCanonicalName, labelName, labelApp),

@@ -139,7 +139,7 @@ func TestTheOtherFieldsOfAPod(t *testing.T) {
 	w := testCluster.workload(p)
 	require.Equal(t, "//Pod/default/p", w.UID)
 	require.Equal(t, "p", w.Name)
-	require.Equal(t, "default", w.Namespace)
+	require.Equal(t, "default", w.Namespace())
 	require.True(t, w.HostNetwork)
 	require.Equal(t, []netip.Addr{netip.MustParseAddr("10.244.0.5"), netip.MustParseAddr("fd00::5")}, w.Addresses, "dual stack")
 	require.Equal(t, identity.Names{

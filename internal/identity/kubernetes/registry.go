@@ -219,7 +219,7 @@ func (r *registry) rebind(a netip.Addr, from, to *podEntry, now time.Time) {
 	for _, s := range r.claims[a] {
 		for i := range s.claims {
 			c := &s.claims[i]
-			if c.address != a || c.pod != from || to != nil && to.workload.Namespace != s.namespace {
+			if c.address != a || c.pod != from || to != nil && to.workload.Namespace() != s.namespace {
 				continue
 			}
 			r.unclaim(s, c, now)

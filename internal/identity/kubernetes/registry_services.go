@@ -142,7 +142,7 @@ func (r *registry) podAt(namespace string, a netip.Addr) *podEntry {
 	if w == nil {
 		return nil
 	}
-	e := r.pods[w.Namespace+"/"+w.Name]
+	e := r.pods[w.Namespace()+"/"+w.Name]
 	if e == nil || e.workload != w {
 		return nil
 	}

@@ -109,8 +109,8 @@ func (s *slice) trusted() bool {
 // address too, as every process of its machine does.
 func (c *cluster) outside(s *slice, of *identity.Service, at netip.Addr) *identity.Workload {
 	return &identity.Workload{
-		UID:  c.outsideUID(s, at),
-		Name: of.Name, Namespace: of.Namespace,
+		UID:         c.outsideUID(s, at),
+		Name:        of.Name,
 		Names:       identity.Names{Workload: of.Name, Namespace: of.Namespace, Cluster: c.id}.Handle(),
 		HostNetwork: true,
 		Claimed:     !s.trusted(),
