@@ -81,7 +81,7 @@ func TestEveryKeyOfNamingReachesIt(t *testing.T) {
 	got := settings.naming()
 	require.NotNil(t, got.Local)
 	got.Local = nil // functions cannot be compared
-	want := naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Hops: naming.OmitHops, Settle: 2 * time.Second, Networks: networks}
+	want := naming.Settings{Scope: naming.ScopeAll, Exclude: settings.Exclude, Hops: naming.OmitHops, Node: identity.OwnNetns(), Settle: 2 * time.Second, Networks: networks}
 	assert.Equal(t, want, got)
 	settings.SidecarHops = true
 	assert.Equal(t, naming.ReportHops, settings.naming().Hops)

@@ -142,7 +142,7 @@ func (n *kubeNode) watch(p *probe.Probe, translator naming.Translator, want name
 	n.t.Helper()
 	got := make(named)
 	namer := naming.New(naming.Settings{
-		Hops:  naming.OmitHops,
+		Hops: naming.OmitHops, Node: identity.OwnNetns(),
 		Scope: naming.ScopeAll, Settle: 2 * time.Second, NodeName: "node-1",
 		Local: func(a netip.Addr) bool { return a == netip.MustParseAddr(nodeOfPods) },
 	}, n.index, translator, got)

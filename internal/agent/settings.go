@@ -59,7 +59,7 @@ const (
 func (s *Settings) naming() naming.Settings {
 	n := naming.Settings{Scope: s.scope(), Exclude: s.Exclude, Settle: s.Identity.Settle, Networks: s.Identity.Networks}
 	if s.Identity.Source.Capabilities().Services {
-		n.NodeName, n.Local, n.Hops = s.NodeName, newLocals().has, naming.OmitHops
+		n.NodeName, n.Local, n.Hops, n.Node = s.NodeName, newLocals().has, naming.OmitHops, identity.OwnNetns()
 		if s.SidecarHops {
 			n.Hops = naming.ReportHops
 		}

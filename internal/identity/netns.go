@@ -31,7 +31,7 @@ type occupants struct {
 }
 
 func newOccupants() *occupants {
-	return &occupants{own: ownNetns(), pods: xsync.NewMap[Netns, PodUID](), of: xsync.NewMap[PodUID, *[]Netns]()}
+	return &occupants{own: OwnNetns(), pods: xsync.NewMap[Netns, PodUID](), of: xsync.NewMap[PodUID, *[]Netns]()}
 }
 
 // knows returns whether a pod is known to be in the namespace.

@@ -4,9 +4,9 @@ package identity
 
 import "golang.org/x/sys/unix"
 
-// ownNetns returns the network namespace of this process. Whether its owner is the first user namespace does not matter: the
+// OwnNetns returns the network namespace of this process. Whether its owner is the first user namespace does not matter: the
 // probe takes privileges there.
-func ownNetns() Netns {
+func OwnNetns() Netns {
 	var at unix.Stat_t
 	if unix.Stat("/proc/self/ns/net", &at) != nil {
 		return Netns{}

@@ -4,4 +4,5 @@
 
 package identity
 
-func ownNetns() Netns { return Netns{} }
+// OwnNetns returns the network namespace of this process.
+func OwnNetns() Netns { return Netns{} }

@@ -83,10 +83,10 @@ func (r *redirects) left(c *flow.Connection) {
 	}
 }
 
-// isHop returns whether a connection stays in its network namespace: packets of which one address is loopback's cannot leave it.
+// isHop returns whether a connection stays in its network namespace: packets of which one address is loopback's do not leave a pod.
 // One of two such addresses is what a redirect leaves, or a proxy that calls its workload.
-func isHop(c *flow.Connection) bool {
-	return c.Source.Addr().IsLoopback() != c.Destination.Addr().IsLoopback()
+func (n *Namer) isHop(c *flow.Connection) bool {
+	return n.settings.Hops != NoHops && c.Netns != n.settings.Node && c.Source.Addr().IsLoopback() != c.Destination.Addr().IsLoopback()
 }
 
 // hop marks f as a hop between a workload and its proxy, which are one.

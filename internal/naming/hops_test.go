@@ -96,6 +96,31 @@ func TestInANamespaceWithRedirectsAClientWaitsForTheProxy(t *testing.T) {
 	require.Zero(t, n.Stats().Waiting, "nothing is redirected there")
 }
 
+// NAT may lead from a pod to a loopback address of the node, as to a metadata server.
+func TestANodesLoopbackAddressIsNoProxyOfAPod(t *testing.T) {
+	for _, serverFirst := range []bool{false, true} {
+		w, settings := joining()
+		out := &sink{}
+		n := New(settings, w, nil, out)
+		first, second := ends(1, 2)
+		second.Destination = netip.MustParseAddrPort("127.0.0.1:988")
+		first.Netns, second.Netns = theirs, settings.Node
+		if serverFirst {
+			first, second = second, first
+		}
+		n.Add(first, noon)
+		n.Add(second, noon)
+		n.Settle(noon.Add(settings.Settle))
+		require.Len(t, out.lines, 2, "both ends")
+		for _, l := range out.lines {
+			require.False(t, l.flow.Hop)
+			if l.connection.Direction == flow.Outbound {
+				require.Equal(t, httpbinAddr, l.connection.Destination)
+			}
+		}
+	}
+}
+
 func TestTheProxysCallToItsWorkloadIsAHop(t *testing.T) {
 	w, settings := joining()
 	out := &sink{}

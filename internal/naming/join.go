@@ -70,12 +70,12 @@ func (n *Namer) fromClient(f *flow.Flow, p *pair) {
 func (n *Namer) fromServer(f *flow.Flow, p *pair) {
 	c := f.Connection
 	address := p.address.addrPort()
-	if n.settings.Hops != NoHops && address.Addr().IsLoopback() && !c.Destination.Addr().IsLoopback() {
+	if p.hop {
 		n.hop(f)
 		return
 	}
 	_, redirected := behindRedirect(address, c.Destination, p.server.workload)
-	if address != c.Destination && !redirected {
+	if address != c.Destination && !redirected && !address.Addr().IsLoopback() {
 		if !c.Original.IsValid() {
 			c.Original = c.Destination
 		}
@@ -100,7 +100,7 @@ func (n *Namer) publish(f *flow.Flow, settled bool) {
 	}
 	own.settled = settled
 	if c.Direction == flow.Inbound {
-		own.workload, p.address = f.Destination, socketOf(c.Destination)
+		own.workload, p.address, p.hop = f.Destination, socketOf(c.Destination), f.Hop
 	} else {
 		own.workload, p.service, p.asked = f.Source, f.Service, socketOf(c.Destination)
 	}

@@ -27,7 +27,7 @@ func joining() (*world, Settings) {
 	w, settings := newWorld(), settling()
 	w.Workloads[nodeAddr.Addr()] = theNode
 	settings.Local = func(a netip.Addr) bool { return a == nodeAddr.Addr() }
-	settings.Hops = OmitHops
+	settings.Hops, settings.Node = OmitHops, identity.Netns{Inode: 4026531840}
 	return w, settings
 }
 

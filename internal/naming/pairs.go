@@ -15,6 +15,7 @@ type pair struct {
 	service        *identity.Service // that the client asked for; nil: none is known
 	asked          socket            // where the client's packets go, as far as its own network namespace and this node know
 	address        socket            // of the server's
+	hop            bool              // the server is the proxy in the client's network namespace
 }
 
 // socket is an address and a port in less memory than netip has them.

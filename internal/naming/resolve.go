@@ -48,7 +48,7 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 		f.Destination, destinationSettled = n.resolver.Resolve(destination, c.Start)
 		f.Service = n.resolver.Service(c.Original, c.Destination, f.Destination, c.Start)
 	}
-	if n.settings.Hops != NoHops && isHop(c) {
+	if n.isHop(c) {
 		n.hop(f)
 	}
 	// Which service was asked for may not be known yet.

@@ -40,6 +40,8 @@ type Settings struct {
 	Exclude []Rule
 	// Hops is what becomes of connections between a workload and the proxy in its network namespace.
 	Hops Hops
+	// Node is the node's own network namespace, in which nothing is a hop: NAT may lead there from a pod, to a loopback address.
+	Node identity.Netns
 	// Settle is how long a record waits for an identity that is not known yet.
 	Settle time.Duration
 	// SettleLimit bounds the records that wait; past it the oldest counts with what is known of it. 0: 65,536.
