@@ -7,6 +7,7 @@ package agent
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"syscall"
 	"time"
@@ -58,6 +59,7 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		Connect:     time.Duration(r.Connect),
 		TCPInfo:     tcpInfo(&r.Detail),
 	}
+	toldToServer(c)
 	if r.MinRttUs != ^uint32(0) {
 		c.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
 	}
@@ -78,6 +80,13 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		c.ErrorType = errorType(syscall.Errno(r.Error), r.Unsent != 0)
 	}
 	return c
+}
+
+// toldToServer separates what a server was told from what a client asked for: the probe has one place for both.
+func toldToServer(c *flow.Connection) {
+	if c.Direction == flow.Inbound {
+		c.Redirected, c.Original = c.Original, netip.AddrPort{}
+	}
 }
 
 // trace returns a failed connect's own trace, as there is no other end; its records are one.
@@ -114,6 +123,7 @@ func (d *decoder) spilled(s *probe.Spilled, clock probe.Clock, now time.Time) *f
 		Delta:       deltas(&s.Totals.Delta),
 		State:       flow.StateClose,
 	}
+	toldToServer(c)
 	if s.Key.Failed != 0 {
 		c.Delta[flow.Failed] = int64(s.Totals.Ends)
 	} else {

@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -101,6 +102,25 @@ func TestTotalsThatCameByTheSpillMapCountTheirEnds(t *testing.T) {
 	spilled.Key.Failed = 1
 	spilled.Totals.Delta = probe.Counters{}
 	assert.Equal(t, flow.Counters{flow.Failed: 12}, d.spilled(spilled, probe.Clock{}, now).Delta)
+}
+
+// The probe has one place for what connect(2) was asked for and for what a server was told of a redirect.
+func TestWhatAServerWasToldIsNotWhatAClientAskedFor(t *testing.T) {
+	asked := netip.MustParseAddrPort("10.244.0.11:80")
+	d := newDecoder()
+	for _, direction := range []probe.Direction{probe.Outbound, probe.Inbound} {
+		r := &probe.Record{Direction: direction, Kind: probe.KindClosed, Original: endpoint(asked.String())}
+		s := &probe.Spilled{}
+		s.Key.Direction, s.Key.Original = direction, r.Original
+		want := [2]netip.AddrPort{asked, {}}
+		if direction == probe.Inbound {
+			want = [2]netip.AddrPort{{}, asked}
+		}
+		c := d.record(r, probe.Clock{})
+		assert.Equal(t, want, [2]netip.AddrPort{c.Original, c.Redirected})
+		c = d.spilled(s, probe.Clock{}, time.Now())
+		assert.Equal(t, want, [2]netip.AddrPort{c.Original, c.Redirected})
+	}
 }
 
 func TestWhyAConnectionClosed(t *testing.T) {

@@ -21,6 +21,10 @@ type Connection struct {
 	Destination netip.AddrPort // where the packets go, as far as the socket knows: see naming.Translator
 	Original    netip.AddrPort // what the application asked for; invalid when nothing rewrote it
 
+	// Redirected is what an Inbound end's process was told that the client asked for, before a redirect on this host; invalid
+	// when it did not ask. It may be a lie of that process.
+	Redirected netip.AddrPort
+
 	Local identity.Process // of the end whose socket was read
 	Netns identity.Netns   // of that socket
 

@@ -26,6 +26,9 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 			return destinationSettled, true
 		}
 		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
+		if asked, ok := behindRedirect(c.Destination, c.Redirected, f.Destination); ok {
+			c.Destination = asked
+		}
 	} else {
 		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
 		if n.astray(f) {
