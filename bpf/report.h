@@ -167,11 +167,11 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 /* How long a process has to accept a connection, and to ask where it was going: until then a record
  * would have other names than the later ones. In ns.
  */
-#define YOUNG 50000000
+const volatile __u64 youth = 50000000;
 
 static __always_inline bool conn_is_young(const struct connection *conn)
 {
-	return conn->direction == INBOUND && !conn->reported_at && conn->start + YOUNG > sweep_began;
+	return conn->direction == INBOUND && !conn->older && !conn->reported_at && conn->start + youth > sweep_began;
 }
 
 static __always_inline bool counters_differ(const struct counters *total, const __u64 reported[COUNTERS])

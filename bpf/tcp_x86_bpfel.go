@@ -310,6 +310,7 @@ const (
 	TCPVarWakeupEnds            = "wakeup_ends"
 	TCPVarWakeupOpens           = "wakeup_opens"
 	TCPVarWithDetail            = "with_detail"
+	TCPVarYouth                 = "youth"
 )
 
 // LoadTCP returns the embedded CollectionSpec for TCP.
@@ -425,6 +426,7 @@ type TCPVariableSpecs struct {
 	WakeupEnds            *ebpf.VariableSpec `ebpf:"wakeup_ends"`
 	WakeupOpens           *ebpf.VariableSpec `ebpf:"wakeup_opens"`
 	WithDetail            *ebpf.VariableSpec `ebpf:"with_detail"`
+	Youth                 *ebpf.VariableSpec `ebpf:"youth"`
 }
 
 // TCPObjects contains all objects after they have been loaded into the kernel.
@@ -516,6 +518,7 @@ type TCPVariables struct {
 	WakeupEnds            *ebpf.Variable `ebpf:"wakeup_ends"`
 	WakeupOpens           *ebpf.Variable `ebpf:"wakeup_opens"`
 	WithDetail            *ebpf.Variable `ebpf:"with_detail"`
+	Youth                 *ebpf.Variable `ebpf:"youth"`
 }
 
 // TCPPrograms contains all programs after they have been loaded into the kernel.

@@ -5,11 +5,13 @@
 package probe
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +31,14 @@ func needs(t *testing.T, p *Probe, part Part) {
 			t.Skipf("SKIPPED, NOT TESTED: this kernel does not run %s: %v", part.Name, m.Err)
 		}
 	}
+}
+
+// lacking returns what is missing, without the programs at functions of the kernel, which some kernels refuse whatever
+// they are.
+func lacking(p *Probe) []Missing {
+	return slices.DeleteFunc(slices.Clone(p.Missing()), func(m Missing) bool {
+		return (m.Part == partAccepted || m.Part == partRedirect) && errors.Is(m.Err, unix.EPERM)
+	})
 }
 
 // file gives the socket's descriptor to a process.
