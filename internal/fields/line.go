@@ -27,7 +27,8 @@ type Line struct {
 	shapes map[uint64]pcommon.Map
 }
 
-// value is a number, a string, or a string that the line has between from and to.
+// value is a number, a string, or a string that the line has between from and to. The field shows which; the others are of an earlier
+// record.
 type value struct {
 	number   int64
 	text     string
@@ -104,13 +105,13 @@ func (l *Line) add(i int, body bool) {
 		if f.optional && !known(text) {
 			return
 		}
-		*v = value{text: flow.Text(text)}
+		v.text = flow.Text(text)
 		if body {
 			l.name(f.name)
 			l.text = appendEscaped(l.text, v.text)
 		}
 	case f.number != nil:
-		*v = value{number: f.number(&l.record)}
+		v.number = f.number(&l.record)
 		if body {
 			l.name(f.name)
 			l.text = strconv.AppendInt(l.text, v.number, 10)
@@ -125,7 +126,7 @@ func (l *Line) add(i int, body bool) {
 			l.text = l.text[:start]
 			return
 		}
-		*v = value{from: from, to: len(l.text)}
+		v.from, v.to = from, len(l.text)
 	}
 	l.present |= 1 << i
 }
