@@ -107,18 +107,18 @@ func (l *Line) add(i int, body bool) {
 		}
 		v.text = flow.Text(text)
 		if body {
-			l.name(f.name)
+			l.begin(f)
 			l.text = appendEscaped(l.text, v.text)
 		}
 	case f.number != nil:
 		v.number = f.number(&l.record)
 		if body {
-			l.name(f.name)
+			l.begin(f)
 			l.text = strconv.AppendInt(l.text, v.number, 10)
 		}
 	default:
 		if body {
-			l.name(f.name)
+			l.begin(f)
 		}
 		from := len(l.text)
 		l.text = f.format(l.text, &l.record)
@@ -131,13 +131,13 @@ func (l *Line) add(i int, body bool) {
 	l.present |= 1 << i
 }
 
-// name begins a field's part of the body.
-func (l *Line) name(name string) {
-	if len(l.text) > 0 {
-		l.text = append(l.text, ", "...)
+// begin begins a field's part of the body.
+func (l *Line) begin(f *field) {
+	prefix := f.prefix
+	if len(l.text) == 0 {
+		prefix = prefix[len(separator):]
 	}
-	l.text = append(l.text, name...)
-	l.text = append(l.text, '=')
+	l.text = append(l.text, prefix...)
 }
 
 // appendEscaped appends a value to the body. A process may be called anything: its name must not look like another field.
