@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -35,6 +36,7 @@ type Agent struct {
 	sinks       []namedSink // of the signals that have a pipeline
 	needs       sink.Needs  // of all sinks
 
+	readAt   time.Time // the newest reading of the clock for records that were read
 	interval time.Duration
 	holdAt   time.Time     // when the addresses of idle connections are held again
 	holdFor  time.Duration // how long the source holds an address
@@ -71,6 +73,7 @@ func (r *Agent) loop(ctx context.Context) {
 		if collectAt.Before(until) {
 			until = collectAt
 		}
+		r.readAt = time.Time{}
 		err := r.probe.Read(until, r.add)
 		now = time.Now()
 		if r.ends(ctx, now, err) {
@@ -126,7 +129,17 @@ func pause(ctx context.Context, until time.Time) {
 }
 
 func (r *Agent) add(record *probe.Record) {
-	r.namer.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
+	c := r.decoder.record(record, r.probe.Clock())
+	r.namer.Add(c, r.observed(c))
+}
+
+// observed returns when a record was read. One reading of the clock is for all records that were written before it: a reading costs
+// more than to name an end.
+func (r *Agent) observed(c *flow.Connection) time.Time {
+	if r.readAt.IsZero() || c.At.After(r.readAt) {
+		r.readAt = time.Now()
+	}
+	return r.readAt
 }
 
 // collect reads what is still in the kernel: totals that found the ring full, and those of open connections.

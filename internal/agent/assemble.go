@@ -201,4 +201,5 @@ func (r *Agent) setSinks(sinks []namedSink) {
 	for _, s := range sinks {
 		r.needs.Add(s.Needs())
 	}
+	r.decoder.untraced = !r.needs.Trace
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -174,6 +175,25 @@ func TestProcessNamesAreKeptWithinABound(t *testing.T) {
 		d.record(&r, probe.Clock{})
 	}
 	assert.LessOrEqual(t, len(d.names), maxNames)
+}
+
+func TestTracesAreComputedWhereASinkNeedsThem(t *testing.T) {
+	d := newDecoder()
+	r := &probe.Record{ClientIsn: 1, ServerIsn: 2}
+	assert.Equal(t, flow.NewTrace(1, 2), d.record(r, probe.Clock{}).Trace)
+	d.untraced = true
+	assert.Zero(t, d.record(r, probe.Clock{}).Trace)
+}
+
+func TestARecordIsReadAfterItWasWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, began := &Agent{}, time.Now()
+		assert.Equal(t, began, r.observed(&flow.Connection{At: began.Add(-time.Second)}))
+		time.Sleep(time.Millisecond)
+		assert.Equal(t, began, r.observed(&flow.Connection{At: began}), "it was there when the clock was read")
+		written := began.Add(time.Millisecond)
+		assert.Equal(t, written, r.observed(&flow.Connection{At: written}))
+	})
 }
 
 func TestDecodingAllocatesNothing(t *testing.T) {

@@ -53,7 +53,8 @@ type Connection struct {
 	// ClientISN and ServerISN are the initial sequence numbers, which both ends have in common: see Tracer.
 	// Both are 0 on EventFailed and EventRecovered.
 	ClientISN, ServerISN uint32
-	// Trace is made of them, or of random bits where they are not known. It is zero on EventRecovered.
+	// Trace is made of them, or of random bits where they are not known. It is zero on EventRecovered, and where no sink
+	// needs it.
 	Trace Trace
 
 	// Connect is the time from the first SYN to ESTABLISHED on an Outbound end; 0: not known.

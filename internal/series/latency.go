@@ -98,7 +98,7 @@ func (s *Sets) addLatency(f *flow.Flow, now time.Time) {
 	if active == 0 && values == ([numHistograms]time.Duration{}) {
 		return
 	}
-	traits := s.latency.choice.reduce(s.traits(f, unknown))
+	traits := s.latency.choice.reduce(s.traits(f, noFlags))
 	reserved := reservation{addresses: s.addresses, owner: ownerOf(f)}
 	key := serviceKeyOf(f, traits, s.latency.choice, &reserved)
 	one := get(&s.latency, key, &reserved, traits, s.settings.SecurityPolicy)

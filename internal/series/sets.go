@@ -28,8 +28,9 @@ type Sets struct {
 	latency    set[serviceKey]
 	topology   bool // a set shows where the ends are
 	clock      stamps
-	addresses  *addresses        // in the labels of the service and workload set
-	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
+	addresses  *addresses // in the labels of the service and workload set
+	// reasons are response_flags by error.type, so that a record costs no allocation.
+	reasons map[string]unique.Handle[string]
 
 	counted flow.Counters // all that series were given
 	pending flow.Counters // counted, as of the last snapshot
@@ -60,7 +61,7 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 		latency:    newSet[serviceKey](labels(Latency), limit, unknown),
 		clock:      stamps{next: 1},
 		addresses:  unknown,
-		reasons:    make(map[string]string),
+		reasons:    make(map[string]unique.Handle[string]),
 	}
 	for _, c := range []*choice{made.service.choice, made.workload.choice, made.connection.choice, made.istio.choice, made.latency.choice} {
 		made.topology = made.topology || c.labels&optionalLabels != 0
@@ -100,15 +101,15 @@ func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	case f.Connection.Event == flow.EventFailed: // its SYNs may have been sent again: that stays with it
 		s.addDelta(f, s.failureFlags(f.Connection), delta, now)
 	case delta[flow.Failed] == 0:
-		s.addDelta(f, unknown, delta, now)
+		s.addDelta(f, noFlags, delta, now)
 	default: // an aggregate of failed and other ends
 		s.addDelta(f, s.failureFlags(f.Connection), flow.Counters{flow.Failed: delta[flow.Failed]}, now)
 		delta[flow.Failed] = 0
-		s.addDelta(f, unknown, delta, now)
+		s.addDelta(f, noFlags, delta, now)
 	}
 }
 
-func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now time.Time) {
+func (s *Sets) addDelta(f *flow.Flow, flags unique.Handle[string], delta flow.Counters, now time.Time) {
 	if delta == (flow.Counters{}) {
 		return // an idle connection must not keep its series alive
 	}
@@ -155,7 +156,7 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 // hbonePort is where a tunnel of an ambient mesh ends.
 const hbonePort = 15008
 
-func (s *Sets) traits(f *flow.Flow, flags string) traits {
+func (s *Sets) traits(f *flow.Flow, flags unique.Handle[string]) traits {
 	t := traits{direction: f.Connection.Direction, flags: flags}
 	if s.settings.SecurityPolicy == PolicyAuto && tunnelled(f) {
 		t.mutualTLS = true
@@ -167,13 +168,13 @@ func (s *Sets) traits(f *flow.Flow, flags string) traits {
 }
 
 // failureFlags returns response_flags of a failed connect. An aggregate of several has no reason.
-func (s *Sets) failureFlags(c *flow.Connection) string {
+func (s *Sets) failureFlags(c *flow.Connection) unique.Handle[string] {
 	if !s.settings.FailureReasons || c.ErrorType == "" {
-		return flagConnect
+		return flagsConnect
 	}
 	flags, found := s.reasons[c.ErrorType]
 	if !found { // errors are as many as the kernel has
-		flags = strings.ToUpper(c.ErrorType)
+		flags = unique.Make(strings.ToUpper(c.ErrorType))
 		s.reasons[c.ErrorType] = flags
 	}
 	return flags

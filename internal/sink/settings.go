@@ -43,6 +43,7 @@ type Needs struct {
 	First   bool          // idle connections at the first collection
 	Period  time.Duration // idle connections once in each period; 0: no
 	TCPInfo bool          // the details of tcp_info
+	Trace   bool          // the ids that both ends of a connection have in common
 }
 
 // Add adds what another sink needs. Of two periods the shorter one counts.
@@ -50,6 +51,7 @@ func (n *Needs) Add(other Needs) {
 	n.Idle = n.Idle || other.Idle
 	n.First = n.First || other.First
 	n.TCPInfo = n.TCPInfo || other.TCPInfo
+	n.Trace = n.Trace || other.Trace
 	if n.Period == 0 || other.Period > 0 && other.Period < n.Period {
 		n.Period = other.Period
 	}

@@ -11,8 +11,8 @@ import (
 
 func TestNeedsAddUp(t *testing.T) {
 	var all Needs
-	for _, one := range []Needs{{}, {Idle: true, Period: time.Minute}, {First: true}, {TCPInfo: true, Period: time.Second}, {Period: time.Hour}} {
+	for _, one := range []Needs{{}, {Idle: true, Period: time.Minute}, {First: true}, {TCPInfo: true, Period: time.Second}, {Period: time.Hour}, {Trace: true}} {
 		all.Add(one)
 	}
-	require.Equal(t, Needs{Idle: true, First: true, TCPInfo: true, Period: time.Second}, all)
+	require.Equal(t, Needs{Idle: true, First: true, TCPInfo: true, Trace: true, Period: time.Second}, all)
 }
