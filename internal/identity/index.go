@@ -18,14 +18,14 @@ const maxLag = 30 * time.Second
 // Index is a Resolver over the workloads and services that a source puts into it. docs/identity.md describes the rules by
 // which it decides.
 //
-// An address answers with whoever had it when the connection began, also after they gave it up, until retain is over.
+// An address resolves to the workload that had it when the connection began, also after that gave it up, until retain is over.
 // Where several workloads had it at once:
-//   - of workloads with an address of their own the one that got it last is right: the report that the other one gave it up
-//     is still on its way. Two that got it together are decided by the lowest UID, so that the answer is always the same.
-//     Where it is not certain which of them had it at the time, the place of the local process decides, else nobody is named;
-//   - workloads on the host's network share the node's address with each other and with what is no workload at all. The
-//     one behind whose service the port is answers, else the node. Where the node is not known, one answers that is
-//     alone; of several nobody does, as any guess would credit one of them with the others' bytes.
+//   - Among workloads with an address of their own, the one that got it last wins: the report that the other one gave it up
+//     is still on its way. If two got it together, the lowest UID wins, so that the answer is always the same.
+//     Where it is not certain which of them had it at the time, the place of the local process decides, else none is named.
+//   - Workloads on the host's network share the node's address with each other and with processes of no workload. The
+//     workload whose service has the port wins, else the node. Where the node is not known, a single workload
+//     wins; among several none does, because a guess would credit one of them with the others' bytes.
 //
 // Of the node's own ends a Locator knows more: see Locate.
 type Index struct {
@@ -91,25 +91,25 @@ func NewIndex(retain time.Duration, options ...IndexOption) *Index {
 // IndexOption is an optional part of an Index.
 type IndexOption func(*Index)
 
-// WithLocator makes the place of a process decide where its address does not: at an address that is shared, that nobody is
-// known to have, that passed from one pod to another, or that is loopback's. A proxy that speaks for a pod has the pod's
-// address, and a cgroup of its own. nil: no locator.
+// WithLocator makes the place of a process decide where its address does not: at an address that is shared, that has no known
+// holder, that passed from one pod to another, or that is loopback's. The proxy of a pod has the pod's address, and a cgroup
+// of its own. nil: no locator.
 func WithLocator(by Locator) IndexOption { return func(x *Index) { x.locator = by } }
 
-// WithGap makes answers uncertain that are about a time in the gap. Where nothing else confirms them, nobody is named for
-// connections that began later than trust into it.
+// WithGap makes answers about a time in the gap uncertain. Where nothing else confirms them, connections that began more
+// than trust after its beginning get no name.
 func WithGap(gap *Gap, trust time.Duration) IndexOption {
 	return func(x *Index) { x.gap, x.trust = gap, trust }
 }
 
-// Incomplete says whether something was not listed yet: until everything was, no answer is settled.
+// Incomplete sets whether something was not listed yet: until everything was, no answer is settled.
 func (x *Index) Incomplete(is bool) {
 	if x.incomplete.Swap(is) != is {
 		x.generation.Add(1)
 	}
 }
 
-// Placed says that the node of this process is known to the source: only then it is certain who is elsewhere.
+// Placed notes that the source knows the node of this process: only then is it certain which workloads are elsewhere.
 func (x *Index) Placed() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -124,7 +124,7 @@ func (x *Index) Placed() {
 	x.generation.Add(1)
 }
 
-// Expire forgets whoever ended more than retain ago. Call it every second or so.
+// Expire forgets workloads and services that ended more than retain ago. Call it about every second.
 func (x *Index) Expire(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -13,7 +13,8 @@ import (
 // connection began.
 func (x *Index) Upsert(w *Workload, since, now time.Time) { x.Put(w, Since(since, now), now) }
 
-// Put is Upsert with all that is known of when. Each version is put once. A workload whose span is over is retained, and is not there any more.
+// Put is Upsert with all that is known of the times. Each version is put once. A workload whose span is over is gone, and only
+// retained.
 func (x *Index) Put(w *Workload, span Span, now time.Time) {
 	x.Replace(w, span, Span{Until: now}, now)
 }

@@ -38,7 +38,7 @@ type question struct {
 	server  bool               // the port is that of a listener
 	local   bool               // it is an end of this node
 	netns   Netns              // of its socket
-	history *history[Workload] // of the address; nil: nobody ever had it
+	history *history[Workload] // of the address; nil: no workload ever had it
 	at      moment
 	time    time.Time // the same
 }
@@ -120,10 +120,10 @@ func (q *question) byPod(uid PodUID, moment moment, known bool) (w *Workload, se
 		return pod, true // it was gone before anybody reported its address, or is new
 	case owner != nil && (q.x.isElsewhere(owner) || residence == residenceOther):
 		return nil, true
-	case owner != nil: // a proxy speaks for it
+	case owner != nil: // the process is its proxy
 		return q.confirmed(owner)
 	}
-	// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
+	// An address without a known holder may turn out to be that of a pod whose proxy is in another pod.
 	return pod, known || q.address.IsLoopback()
 }
 
@@ -135,8 +135,8 @@ func (q *question) moment() (at moment, known, settled bool) {
 	return q.history.moment(q.at, q.x.lagAt(q.at))
 }
 
-// lagAt is how much older than its holder's beginning a connection may be. Before that, in a gap, somebody else may have had the
-// address whom nobody ever reported.
+// lagAt is how much older than its holder's beginning a connection may be. In a gap, an earlier holder of the address may never
+// have been reported.
 func (x *Index) lagAt(at moment) time.Duration {
 	if x.gap != nil && x.gap.was(at) {
 		return -1
@@ -179,8 +179,8 @@ func (q *question) elsewhere(owner *Workload, place Place) bool {
 	return q.x.isElsewhere(owner) || place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
 }
 
-// learn notes that a process of the pod has the pod's address in this network namespace. One that is over teaches nothing: the
-// number of its namespace may be another's by now.
+// learn notes that a process of the pod has the pod's address in this network namespace. One whose tenure is over shows nothing: the
+// number of its namespace may be another's now.
 func (q *question) learn(pod *Workload) {
 	if q.netns.Inode == 0 || pod.HostNetwork || q.netns == q.x.occupants.own || q.x.occupants.has(q.netns, pod.PodUID) {
 		return

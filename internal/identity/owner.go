@@ -7,8 +7,8 @@ type verdict uint8
 
 const (
 	undisputed  verdict = iota
-	disputed            // it was one of several, or somebody whom nobody saw
-	disputedYet         // likewise, and what is reported next may decide it
+	disputed            // it was one of several, or a workload that was never reported
+	disputedYet         // the same, and the next report may decide it
 )
 
 // ownerOf is the workload with an address of its own; nil: there is none, or it is disputed.
@@ -51,7 +51,7 @@ func sharerOf(h *history[Workload], at moment, port uint16, noPod bool) *Workloa
 		case w.Node:
 			node = w
 			continue
-		case w.Claimed: // whoever claimed it first
+		case w.Claimed: // the first claim wins
 			if w.serves(port) && (claim == nil || t.from < claim.from || t.from == claim.from && w.UID < claim.holder.UID) {
 				claim = t
 			}

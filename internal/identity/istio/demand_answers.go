@@ -25,7 +25,7 @@ func (d *demand) apply(c *change, opening bool, now time.Time) {
 		}
 	}
 	d.end(c, touched, now)
-	// Whoever loses an address comes first: one that is handed on belongs to one only.
+	// Losses come first: an address that passes on has one holder only.
 	for name, e := range c.put {
 		if old := d.entries[name]; old != nil {
 			d.lose(old, e, c, touched, now)
