@@ -42,6 +42,7 @@ type Agent struct {
 	holdFor  time.Duration // how long the source holds an address
 	// sweepFirst lets the first collection report all connections: those that are open are counted, idle or not.
 	sweepFirst bool
+	recount    recount
 
 	status func(part string, err error)
 	logger *zap.Logger
@@ -87,13 +88,15 @@ func (r *Agent) loop(ctx context.Context) {
 		r.namer.Settle(now)
 		r.flush(now)
 		if !now.Before(collectAt) {
-			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst))
+			r.beginRecount()
+			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst || r.recount.underWay()))
 			r.sweepFirst = false
 			err = errors.Join(err, r.hold(now))
 			for _, s := range r.sinks {
 				s.Collect(now)
 			}
 			r.observe()
+			r.endRecount(now, err)
 			collectAt = later(collectAt, r.interval, now)
 		}
 		if (err == nil) != (failed == nil) { // not each time that it fails: another part of it may do so first

@@ -35,6 +35,8 @@ type Sets struct {
 	counted flow.Counters // all that series were given
 	pending flow.Counters // counted, as of the last snapshot
 	stats   sink.Series
+
+	recount recount
 }
 
 // New returns sets without series. Resource and scope are copied into every batch, and must not change.
@@ -90,6 +92,7 @@ func (s *Sets) Holds(set Set) bool {
 // It splits what failed from the rest: a failed connect counts in the series whose response_flags report it.
 func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	delta := f.Connection.Delta
+	s.recount.sight = s.recount.of(f.Connection)
 	s.counted.Add(delta)
 	if s.Holds(Connection) {
 		s.addConnection(f, now)
@@ -110,8 +113,11 @@ func (s *Sets) Add(f *flow.Flow, now time.Time) {
 }
 
 func (s *Sets) addDelta(f *flow.Flow, flags unique.Handle[string], delta flow.Counters, now time.Time) {
-	if delta == (flow.Counters{}) {
-		return // an idle connection must not keep its series alive
+	if delta == (flow.Counters{}) { // an idle connection must not keep its series alive
+		if s.recount.sight == sightOpen {
+			s.see(f)
+		}
+		return
 	}
 	all := s.traits(f, flags)
 	owner := ownerOf(f)
@@ -138,8 +144,21 @@ func (s *Sets) addDelta(f *flow.Flow, flags unique.Handle[string], delta flow.Co
 	}
 }
 
-// touch adds delta to a series, which the next snapshot will be the first to contain.
+// touch adds delta to a series.
 func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
+	s.use(one, now)
+	one.sum.Add(delta)
+	s.countOpen(one, delta[flow.Opened], delta[flow.Closed])
+}
+
+// countOpen counts the connections of a series that are open.
+func (s *Sets) countOpen(one *series, opened, closed int64) {
+	one.open += opened - closed
+	one.missed += s.recount.change(opened, closed)
+}
+
+// use notes that a series changes, which the next snapshot will be the first to contain.
+func (s *Sets) use(one *series, now time.Time) {
 	if one.start == 0 {
 		one.start = s.clock.begin(now)
 	}
@@ -147,8 +166,6 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 		one.began = s.clock.next
 	}
 	one.reused = one.reused || one.began != s.clock.next
-	one.sum.Add(delta)
-	one.open += delta[flow.Opened] - delta[flow.Closed]
 	one.fresh = s.clock.next
 	one.active = now.Sub(s.epoch)
 }
