@@ -129,7 +129,7 @@ lint: $(TOOLS)/golangci-lint $(TOOLS)/actionlint ## Checks style, imports, scrip
 	golangci-lint run ./...
 	for module in . internal/identity/istio/conformance internal/tools/grafana; do go -C $$module mod tidy -diff; done
 	for os in linux darwin windows; do GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	go vet -tags 'e2e soak traces kiali kernels' ./...
+	go vet -tags 'e2e soak traces kiali kernels release' ./...
 	@missing=$$(git ls-files '*.go' '*.c' '*.h' '*.sh' | xargs grep -L -e 'SPDX-License-Identifier' -e '^// Code generated .* DO NOT EDIT' || true); \
 	if [ -n "$$missing" ]; then printf 'lint: no SPDX header: %s\n' $$missing >&2; exit 1; fi
 	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run -Werror bpf/*.[ch]; else echo "lint: clang-format-19 is not installed: C is not checked" >&2; fi
@@ -155,12 +155,14 @@ dashboards: ## Writes deploy/grafana/*.json
 ##@ Release
 
 # Without a tag at HEAD it is a snapshot. Nothing is published: that is `goreleaser release` with a token, from a tag.
+# A test looks at what was written, as who downloads it would.
 RELEASE_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null || sed -n 's/^  version: //p' builder-config.yaml)
-release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/goreleaser $(TOOLS)/syft ## Builds archives, checksums, SBOMs and the chart into release/
+release: $(TOOLS)/builder $(TOOLS)/helm $(TOOLS)/nfpm $(TOOLS)/goreleaser $(TOOLS)/syft $(if $(COSIGN_PRIVATE_KEY),$(TOOLS)/cosign) ## Builds archives, packages, the chart, checksums and SBOMs into release/; signs with COSIGN_PRIVATE_KEY
 	deploy/release/prepare.sh $(RELEASE_VERSION)
 	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) goreleaser release --config deploy/release/goreleaser.yaml --clean --release-notes .release/notes.md \
 		$(if $(shell git describe --tags --exact-match 2>/dev/null),,--snapshot) --skip=publish$(if $(COSIGN_PRIVATE_KEY),,$(comma)sign)
-	cp .release/*.tgz release/
+	cp .release/*.tgz .release/notes.md release/
+	RELEASE_VERSION=$(RELEASE_VERSION:v%=%) go test -tags release -run TestRelease -count=1 -v ./test/deploy/
 
 $(TOOLS)/builder: internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $(CURDIR)/$@ go.opentelemetry.io/collector/cmd/builder
@@ -192,3 +194,8 @@ $(TOOLS)/goreleaser: internal/tools/goreleaser/go.mod internal/tools/goreleaser/
 
 $(TOOLS)/syft: internal/tools/syft/go.mod internal/tools/syft/go.sum
 	go -C internal/tools/syft build -ldflags "-s -w" -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft
+
+# cosign gets its version from the linker.
+$(TOOLS)/cosign: internal/tools/cosign/go.mod internal/tools/cosign/go.sum
+	go -C internal/tools/cosign build -o $(CURDIR)/$@ -ldflags "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=$$( \
+		go -C internal/tools/cosign list -m -f '{{.Version}}' github.com/sigstore/cosign/v2)" github.com/sigstore/cosign/v2/cmd/cosign

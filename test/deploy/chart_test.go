@@ -48,6 +48,7 @@ var presets = map[string]string{
 	"operator":   "operator.enabled=true",
 	"everything": everything,
 	"replicas":   "gateway.replicas=2,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write",
+	"routing":    routing,
 	"volume":     "gateway.queue.storage=persistentVolumeClaim,agent.queue.storage=emptyDir",
 	"memory":     "gateway.queue.storage=memory,agent.queue.storage=memory",
 	"monitoring": "monitoring.serviceMonitor=true,monitoring.podMonitor=true,monitoring.rules=true,monitoring.workloadRules=true,monitoring.costRules=true,monitoring.dashboards.enabled=true,agent.telemetry.scrape=true,monitoring.labels.release=prometheus",
@@ -55,6 +56,9 @@ var presets = map[string]string{
 	"directory":  directory,
 	"external":   "gateway.enabled=false,agent.endpoint=otlp.example:4317,agent.tls.insecure=false",
 }
+
+// routing spreads the nodes over several gateways.
+const routing = "gateway.routing=node,gateway.replicas=3,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write"
 
 // directory names the ends of connections in the gateway, for agents without rights.
 const directory = "directory.enabled=true,gateway.prometheus.scrape=false,gateway.prometheus.remoteWrite=http://prometheus:9090/api/v1/write"
@@ -265,6 +269,38 @@ func TestAgentsSendToTheGatewayThatTheChartMakes(t *testing.T) {
 		"the service must not select agents")
 }
 
+// A node stays with one of the gateways, which it finds by a Service without an address of its own.
+func TestRoutingByNode(t *testing.T) {
+	all := render(t, routing+",agent.tls.insecure=false,gateway.debug=true")
+	service := as[corev1.Service](t, find(all, "Service", gateway+"-replicas"))
+	require.Equal(t, corev1.ClusterIPNone, service.Spec.ClusterIP)
+	require.Equal(t, as[corev1.Service](t, find(all, "Service", gateway)).Spec.Selector, service.Spec.Selector)
+	require.False(t, service.Spec.PublishNotReadyAddresses)
+	require.EqualValues(t, 3, *as[appsv1.Deployment](t, find(all, "Deployment", gateway)).Spec.Replicas)
+
+	config := configuration(t, all, release)
+	exporters := config["exporters"].(map[string]any)
+	require.Len(t, exporters, 1)
+	exporter := exporters["load_balancing"].(map[string]any)
+	require.Equal(t, "resource", exporter["routing_key"])
+	require.Equal(t, map[string]any{"dns": map[string]any{"hostname": service.Name + "." + namespace + ".svc", "port": "4317"}}, exporter["resolver"])
+	off := map[string]any{"enabled": false}
+	require.Equal(t, map[string]any{"otlp": map[string]any{"tls": map[string]any{"insecure": false}, "sending_queue": off, "retry_on_failure": off}},
+		exporter["protocol"], "one queue for all gateways")
+	for signal, pipeline := range pipelines(t, config) {
+		require.Equal(t, []any{"load_balancing"}, pipeline.(map[string]any)["exporters"], signal)
+	}
+
+	// The queue and the retries are those of one address, where they have a default there.
+	one := configuration(t, render(t, ""), release)["exporters"].(map[string]any)["otlp_grpc"].(map[string]any)
+	require.Equal(t, one["sending_queue"], exporter["sending_queue"])
+	for key, value := range one["retry_on_failure"].(map[string]any) {
+		require.Equal(t, value, exporter["retry_on_failure"].(map[string]any)[key], key)
+	}
+	require.Equal(t, true, exporter["retry_on_failure"].(map[string]any)["enabled"])
+	require.Nil(t, find(render(t, ""), "Service", gateway+"-replicas"))
+}
+
 // An access log that nobody stores is not sent, and the notes say so.
 func TestAccessLogNeedsAnExporter(t *testing.T) {
 	for values, want := range map[string]bool{
@@ -468,6 +504,9 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		"gateway.replicas=2,gateway.prometheus.scrape=false,gateway.debug=true,gateway.queue.storage=persistentVolumeClaim": "cannot share a queue",
 		"gateway.replicas=2,gateway.prometheus.scrape=false,map.enabled=true":                                               "a part of the map",
 		"monitoring.serviceMonitor=true,gateway.enabled=false,agent.endpoint=a:1":                                           "needs gateway.enabled",
+		"gateway.routing=node,agent.endpoint=a:1":                                                                           "leave agent.endpoint empty",
+		"gateway.routing=node,gateway.enabled=false,agent.endpoint=a:1":                                                     "set gateway.enabled",
+		"gateway.routing=random": "routing",
 		"directory.enabled=true": "Set gateway.prometheus.scrape=false and gateway.prometheus.remoteWrite",
 		"directory.enabled=true,gateway.enabled=false,gateway.prometheus.scrape=false,agent.endpoint=a:1": "needs gateway.enabled",
 		directory + ",identity=istio":       "the agents ask istiod",

@@ -10,7 +10,58 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
+
+// What goreleaser would notice after minutes only. TestRelease examines the release itself.
+func TestReleaseNamesFilesThatExist(t *testing.T) {
+	var config struct {
+		Builds []struct {
+			Goarch []string
+			Hooks  struct{ Post []string }
+		}
+		Archives []struct{ Files []struct{ Src string } }
+		SBOMs    []struct{ Args []string }
+		Checksum struct {
+			Extra []map[string]string `yaml:"extra_files"`
+		}
+		Release struct {
+			Extra []map[string]string `yaml:"extra_files"`
+		}
+	}
+	content, err := os.ReadFile("../../deploy/release/goreleaser.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &config))
+	require.Len(t, config.Builds, 1)
+	require.Equal(t, []string{"amd64", "arm64"}, config.Builds[0].Goarch)
+	archived := map[string]bool{}
+	for _, file := range config.Archives[0].Files {
+		found, err := filepath.Glob(filepath.Join("../..", file.Src))
+		require.NoError(t, err)
+		require.NotEmpty(t, found, file.Src)
+		archived[file.Src] = true
+	}
+
+	// An archive has what a package installs, and the packages come from the description that there is.
+	var description struct{ Contents []struct{ Src string } }
+	content, err = os.ReadFile("../../deploy/package/nfpm.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(content, &description))
+	for _, file := range description.Contents {
+		if file.Src != "${BINARY}" {
+			require.True(t, archived[file.Src], file.Src)
+		}
+	}
+	require.Len(t, config.Builds[0].Hooks.Post, 1)
+	script, arguments, _ := strings.Cut(config.Builds[0].Hooks.Post[0], " ")
+	require.FileExists(t, filepath.Join("../..", script))
+	require.Equal(t, "release {{ .Path }} {{ .Arch }} {{ .Version }}", arguments)
+
+	require.Equal(t, []map[string]string{{"glob": ".release/otelcol-kmesh-*.tgz"}, {"glob": "release/*.deb"}, {"glob": "release/*.rpm"}}, config.Checksum.Extra)
+	require.Equal(t, config.Checksum.Extra, config.Release.Extra)
+	require.Len(t, config.SBOMs, 1)
+	require.NotEmpty(t, config.SBOMs[0].Args, "the default asks the network")
+}
 
 // The notes of a release are its section of the CHANGELOG, and a version that has none is not released.
 func TestReleaseNotes(t *testing.T) {

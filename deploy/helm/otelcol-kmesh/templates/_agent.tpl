@@ -20,10 +20,28 @@ processors:
     limit_mib: {{ div (mul $agent.goMemLimitMiB 12) 10 }}
     spike_limit_mib: {{ div $agent.goMemLimitMiB 5 }}
 exporters:
-  otlp_grpc:
+  {{ include "kmesh.agentExporter" . }}:
+    {{- if eq (include "kmesh.agentExporter" .) "load_balancing" }}
+    # By the agent's resource, so a node stays with one gateway while the list of them is the same.
+    routing_key: resource
+    resolver:
+      dns:
+        hostname: {{ include "kmesh.gatewayName" . }}-replicas.{{ .Release.Namespace }}.svc
+        port: "4317"
+    # The queue and the retries below are for all gateways: what one does not take goes to the one in its place.
+    protocol:
+      otlp:
+        tls:
+          {{- toYaml $agent.tls | nindent 10 }}
+        sending_queue:
+          enabled: false
+        retry_on_failure:
+          enabled: false
+    {{- else }}
     endpoint: ${env:GATEWAY}
     tls:
       {{- toYaml $agent.tls | nindent 6 }}
+    {{- end }}
     sending_queue:
       sizer: bytes
       # One after the other: Prometheus rejects a point that arrives after a later one, and with it an agent's
@@ -36,6 +54,14 @@ exporters:
       queue_size: {{ mul $agent.queue.memoryMiB 1048576 }}
       {{- end }}
     retry_on_failure:
+      {{- if eq (include "kmesh.agentExporter" .) "load_balancing" }}
+      # This exporter has no defaults for them.
+      enabled: true
+      initial_interval: 5s
+      randomization_factor: 0.5
+      multiplier: 1.5
+      max_interval: 30s
+      {{- end }}
       max_elapsed_time: 0s
 extensions:
   # Red when the receiver does not run: takes the feature gate in the arguments.
@@ -99,12 +125,12 @@ service:
     metrics:
       receivers: [kmesh]
       processors: [memory_limiter]
-      exporters: [otlp_grpc]
+      exporters: [{{ include "kmesh.agentExporter" . }}]
     {{- if include "kmesh.agentSendsLogs" . }}
     logs:
       receivers: [kmesh]
       processors: [memory_limiter]
-      exporters: [otlp_grpc]
+      exporters: [{{ include "kmesh.agentExporter" . }}]
     {{- end }}
 {{- end }}
 

@@ -35,6 +35,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .Values.directory.enabled }}{{ max 2 (int .Values.gateway.replicas) }}{{ else }}{{ .Values.gateway.replicas }}{{ end -}}
 {{- end }}
 
+{{/* The agents' exporter: to one address, or to the gateway that is the node's. */}}
+{{- define "kmesh.agentExporter" -}}
+{{- if eq .Values.gateway.routing "node" }}load_balancing{{ else }}otlp_grpc{{ end -}}
+{{- end }}
+
 {{/* Where the agents ask for names with directory.enabled, host:port. */}}
 {{- define "kmesh.directoryEndpoint" -}}
 {{ include "kmesh.gatewayName" . }}.{{ .Release.Namespace }}.svc:{{ .Values.directory.port }}
@@ -80,6 +85,9 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if and (gt $replicas 1) .map.enabled }}
 {{- fail "gateway.replicas: with map.enabled only 1; each replica would show a part of the map" }}
 {{- end }}
+{{- end }}
+{{- if and (eq .gateway.routing "node") (or .agent.endpoint (not .gateway.enabled)) }}
+{{- fail "gateway.routing: node is for the gateways of this chart; set gateway.enabled, and leave agent.endpoint empty" }}
 {{- end }}
 {{- if .directory.enabled }}
 {{- if not .gateway.enabled }}
