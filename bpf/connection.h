@@ -32,9 +32,10 @@ struct connection {
 	__u64 number; /* in the place of a cookie where there is none */
 	struct owners owners;
 	__u8 late;
+	__u8 handed; /* 1: the process is one that was started for it */
 	struct counters before; /* of an older connection: what it had counted when it was found */
 	struct process process;
-	struct endpoint original;
+	struct endpoint original; /* as in struct record */
 };
 
 /* By the address of the socket. A socket's own storage would need no key, but costs

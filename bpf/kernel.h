@@ -155,6 +155,7 @@ struct inet_sock {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u8 icsk_retransmits;
+	void *icsk_ulp_data;
 };
 
 struct tcp_sock {
@@ -208,19 +209,49 @@ struct tcp_sock {
 		__u32 space;
 	} rcvq_space;
 	__u8 repair : 1;
+	bool is_mptcp;
 };
 
-struct task_struct {
-	int tgid;
-	struct task_struct *group_leader;
-	char comm[16];
+struct mptcp_sock {
+	struct sock *first; /* its subflow that was there first */
+};
+
+struct mptcp_subflow_context {
+	struct sock *conn;
 };
 
 struct socket {
 	struct sock *sk;
 };
 
-struct file;
+struct proto_accept_arg {
+	int flags;
+};
+
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	int tgid;
+	unsigned int flags;
+	struct task_struct *group_leader;
+	struct files_struct *files;
+	char comm[16];
+};
 
 struct seq_file;
 
@@ -279,6 +310,9 @@ enum sock_flags {
 
 /* include/net/sock.h: both ways are shut, as close(2) does first of all. */
 #define SHUTDOWN_MASK 3
+
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
 
 #define EEXIST 17
 #define ECONNABORTED 103

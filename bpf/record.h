@@ -90,7 +90,7 @@ struct record {
 	struct process process;
 	struct endpoint source; /* the side that opened the connection */
 	struct endpoint destination;
-	struct endpoint original; /* what connect(2) asked for; port 0: unknown */
+	struct endpoint original; /* what connect(2) asked for, or SO_ORIGINAL_DST told the server; port 0: unknown */
 	enum record_kind kind;
 	enum direction direction;
 	enum tcp_state state; /* the one before CLOSE; the present one while open */

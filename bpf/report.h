@@ -164,6 +164,16 @@ static __always_inline void report_end(struct sock *sk, struct tcp_sock *tp, str
 	bpf_ringbuf_submit(r, ring_wakeup(&ends, wakeup_ends));
 }
 
+/* How long a process has to accept a connection, and to ask where it was going: until then a record
+ * would have other names than the later ones. In ns.
+ */
+const volatile __u64 youth = 50000000;
+
+static __always_inline bool conn_is_young(const struct connection *conn)
+{
+	return conn->direction == INBOUND && !conn->older && !conn->reported_at && conn->start + youth > sweep_began;
+}
+
 static __always_inline bool counters_differ(const struct counters *total, const __u64 reported[COUNTERS])
 {
 	bool differ = false;
@@ -215,7 +225,7 @@ static __always_inline void report_open(const struct sock *sk, struct connection
 	conn_fence(conn);
 	if (!conn_moved(tp, conn, reported, typed) && (!sweep_all || conn->reported_at >= sweep_began))
 		return;
-	if (!conn_still_open(sk, conn, typed))
+	if (!conn_still_open(sk, conn, typed) || (!sweep_all && conn_is_young(conn)))
 		return;
 
 	start = conn->start;

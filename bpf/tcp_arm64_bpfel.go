@@ -52,7 +52,8 @@ type TCPConnection struct {
 		User   uint16
 	}
 	Late     uint8
-	_        [3]byte
+	Handed   uint8
+	_        [2]byte
 	Before   TCPCounters
 	Process  TCPProcess
 	Original TCPEndpoint
@@ -261,12 +262,15 @@ const (
 	TCPMapSpilling              = "spilling"
 	TCPMapSpills                = "spills"
 	TCPMapTallies               = "tallies"
+	TCPProgAccepted             = "accepted"
 	TCPProgConnect4             = "connect4"
 	TCPProgConnect6             = "connect6"
 	TCPProgDestroySock          = "destroy_sock"
+	TCPProgHandedOver           = "handed_over"
 	TCPProgIterateConnections   = "iterate_connections"
 	TCPProgListLocks            = "list_locks"
 	TCPProgOlderSockets         = "older_sockets"
+	TCPProgOriginalDestination  = "original_destination"
 	TCPProgScanSockets          = "scan_sockets"
 	TCPProgSetState             = "set_state"
 	TCPProgWalkConnections      = "walk_connections"
@@ -306,6 +310,7 @@ const (
 	TCPVarWakeupEnds            = "wakeup_ends"
 	TCPVarWakeupOpens           = "wakeup_opens"
 	TCPVarWithDetail            = "with_detail"
+	TCPVarYouth                 = "youth"
 )
 
 // LoadTCP returns the embedded CollectionSpec for TCP.
@@ -350,15 +355,18 @@ type TCPSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TCPProgramSpecs struct {
-	Connect4           *ebpf.ProgramSpec `ebpf:"connect4"`
-	Connect6           *ebpf.ProgramSpec `ebpf:"connect6"`
-	DestroySock        *ebpf.ProgramSpec `ebpf:"destroy_sock"`
-	IterateConnections *ebpf.ProgramSpec `ebpf:"iterate_connections"`
-	ListLocks          *ebpf.ProgramSpec `ebpf:"list_locks"`
-	OlderSockets       *ebpf.ProgramSpec `ebpf:"older_sockets"`
-	ScanSockets        *ebpf.ProgramSpec `ebpf:"scan_sockets"`
-	SetState           *ebpf.ProgramSpec `ebpf:"set_state"`
-	WalkConnections    *ebpf.ProgramSpec `ebpf:"walk_connections"`
+	Accepted            *ebpf.ProgramSpec `ebpf:"accepted"`
+	Connect4            *ebpf.ProgramSpec `ebpf:"connect4"`
+	Connect6            *ebpf.ProgramSpec `ebpf:"connect6"`
+	DestroySock         *ebpf.ProgramSpec `ebpf:"destroy_sock"`
+	HandedOver          *ebpf.ProgramSpec `ebpf:"handed_over"`
+	IterateConnections  *ebpf.ProgramSpec `ebpf:"iterate_connections"`
+	ListLocks           *ebpf.ProgramSpec `ebpf:"list_locks"`
+	OlderSockets        *ebpf.ProgramSpec `ebpf:"older_sockets"`
+	OriginalDestination *ebpf.ProgramSpec `ebpf:"original_destination"`
+	ScanSockets         *ebpf.ProgramSpec `ebpf:"scan_sockets"`
+	SetState            *ebpf.ProgramSpec `ebpf:"set_state"`
+	WalkConnections     *ebpf.ProgramSpec `ebpf:"walk_connections"`
 }
 
 // TCPMapSpecs contains maps before they are loaded into the kernel.
@@ -418,6 +426,7 @@ type TCPVariableSpecs struct {
 	WakeupEnds            *ebpf.VariableSpec `ebpf:"wakeup_ends"`
 	WakeupOpens           *ebpf.VariableSpec `ebpf:"wakeup_opens"`
 	WithDetail            *ebpf.VariableSpec `ebpf:"with_detail"`
+	Youth                 *ebpf.VariableSpec `ebpf:"youth"`
 }
 
 // TCPObjects contains all objects after they have been loaded into the kernel.
@@ -509,31 +518,38 @@ type TCPVariables struct {
 	WakeupEnds            *ebpf.Variable `ebpf:"wakeup_ends"`
 	WakeupOpens           *ebpf.Variable `ebpf:"wakeup_opens"`
 	WithDetail            *ebpf.Variable `ebpf:"with_detail"`
+	Youth                 *ebpf.Variable `ebpf:"youth"`
 }
 
 // TCPPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadTCPObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TCPPrograms struct {
-	Connect4           *ebpf.Program `ebpf:"connect4"`
-	Connect6           *ebpf.Program `ebpf:"connect6"`
-	DestroySock        *ebpf.Program `ebpf:"destroy_sock"`
-	IterateConnections *ebpf.Program `ebpf:"iterate_connections"`
-	ListLocks          *ebpf.Program `ebpf:"list_locks"`
-	OlderSockets       *ebpf.Program `ebpf:"older_sockets"`
-	ScanSockets        *ebpf.Program `ebpf:"scan_sockets"`
-	SetState           *ebpf.Program `ebpf:"set_state"`
-	WalkConnections    *ebpf.Program `ebpf:"walk_connections"`
+	Accepted            *ebpf.Program `ebpf:"accepted"`
+	Connect4            *ebpf.Program `ebpf:"connect4"`
+	Connect6            *ebpf.Program `ebpf:"connect6"`
+	DestroySock         *ebpf.Program `ebpf:"destroy_sock"`
+	HandedOver          *ebpf.Program `ebpf:"handed_over"`
+	IterateConnections  *ebpf.Program `ebpf:"iterate_connections"`
+	ListLocks           *ebpf.Program `ebpf:"list_locks"`
+	OlderSockets        *ebpf.Program `ebpf:"older_sockets"`
+	OriginalDestination *ebpf.Program `ebpf:"original_destination"`
+	ScanSockets         *ebpf.Program `ebpf:"scan_sockets"`
+	SetState            *ebpf.Program `ebpf:"set_state"`
+	WalkConnections     *ebpf.Program `ebpf:"walk_connections"`
 }
 
 func (p *TCPPrograms) Close() error {
 	return _TCPClose(
+		p.Accepted,
 		p.Connect4,
 		p.Connect6,
 		p.DestroySock,
+		p.HandedOver,
 		p.IterateConnections,
 		p.ListLocks,
 		p.OlderSockets,
+		p.OriginalDestination,
 		p.ScanSockets,
 		p.SetState,
 		p.WalkConnections,

@@ -57,7 +57,7 @@ func (s *Sink) Start() {
 
 // Needs returns what the selected events need.
 func (s *Sink) Needs() sink.Needs {
-	needs := sink.Needs{TCPInfo: s.settings.TCPInfo}
+	needs := sink.Needs{TCPInfo: s.settings.TCPInfo, Trace: true}
 	if s.settings.Periodic {
 		needs.Period = s.settings.Period
 	}

@@ -118,8 +118,8 @@ func TestOnlyPeriodicRecordsNeedIdleConnections(t *testing.T) {
 	needs := func(change func(*Config)) sink.Needs {
 		return newSink(change, consumertest.NewNop(), &tally{}, nil).Needs()
 	}
-	require.Equal(t, sink.Needs{}, needs(nil))
-	require.Equal(t, sink.Needs{TCPInfo: true, Period: time.Minute}, needs(func(c *Config) {
+	require.Equal(t, sink.Needs{Trace: true}, needs(nil))
+	require.Equal(t, sink.Needs{TCPInfo: true, Trace: true, Period: time.Minute}, needs(func(c *Config) {
 		c.TCPInfo, c.Events, c.Period = true, []string{"periodic"}, time.Minute
 	}))
 }

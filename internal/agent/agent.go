@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/naming"
 	"github.com/kmesh-net/otelcol-kmesh/internal/probe"
@@ -35,11 +36,13 @@ type Agent struct {
 	sinks       []namedSink // of the signals that have a pipeline
 	needs       sink.Needs  // of all sinks
 
+	readAt   time.Time // the newest reading of the clock for records that were read
 	interval time.Duration
 	holdAt   time.Time     // when the addresses of idle connections are held again
 	holdFor  time.Duration // how long the source holds an address
 	// sweepFirst lets the first collection report all connections: those that are open are counted, idle or not.
 	sweepFirst bool
+	recount    recount
 
 	status func(part string, err error)
 	logger *zap.Logger
@@ -71,6 +74,7 @@ func (r *Agent) loop(ctx context.Context) {
 		if collectAt.Before(until) {
 			until = collectAt
 		}
+		r.readAt = time.Time{}
 		err := r.probe.Read(until, r.add)
 		now = time.Now()
 		if r.ends(ctx, now, err) {
@@ -84,13 +88,15 @@ func (r *Agent) loop(ctx context.Context) {
 		r.namer.Settle(now)
 		r.flush(now)
 		if !now.Before(collectAt) {
-			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst))
+			r.beginRecount()
+			err = errors.Join(err, r.collect(now, r.needs.Idle || r.sweepFirst || r.recount.underWay()))
 			r.sweepFirst = false
 			err = errors.Join(err, r.hold(now))
 			for _, s := range r.sinks {
 				s.Collect(now)
 			}
 			r.observe()
+			r.endRecount(now, err)
 			collectAt = later(collectAt, r.interval, now)
 		}
 		if (err == nil) != (failed == nil) { // not each time that it fails: another part of it may do so first
@@ -126,7 +132,17 @@ func pause(ctx context.Context, until time.Time) {
 }
 
 func (r *Agent) add(record *probe.Record) {
-	r.namer.Add(r.decoder.record(record, r.probe.Clock()), time.Now())
+	c := r.decoder.record(record, r.probe.Clock())
+	r.namer.Add(c, r.observed(c))
+}
+
+// observed returns when a record was read. One reading of the clock is for all records that were written before it: a reading costs
+// more than to name an end.
+func (r *Agent) observed(c *flow.Connection) time.Time {
+	if r.readAt.IsZero() || c.At.After(r.readAt) {
+		r.readAt = time.Now()
+	}
+	return r.readAt
 }
 
 // collect reads what is still in the kernel: totals that found the ring full, and those of open connections.

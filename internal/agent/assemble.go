@@ -187,6 +187,7 @@ func newAgent(settings *Settings, source identity.Source, sinks []namedSink, p P
 	}
 	r.setSinks(sinks)
 	r.sweepFirst = r.needs.First
+	r.recount.settle = settings.Identity.Settle
 	last := make([]naming.Sink, len(sinks))
 	for i, s := range sinks {
 		last[i] = s.Sink
@@ -201,4 +202,5 @@ func (r *Agent) setSinks(sinks []namedSink) {
 	for _, s := range sinks {
 		r.needs.Add(s.Needs())
 	}
+	r.decoder.untraced = !r.needs.Trace
 }

@@ -7,6 +7,7 @@ package agent
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type decoder struct {
 	connection flow.Connection // the one at hand: its reader keeps nothing of it
 	names      map[[16]byte]string
 	tracer     flow.Tracer // the zero one unless there is a salt
+	untraced   bool        // nobody uses the traces
 }
 
 // maxNames bounds the kept process names; a host has some hundreds.
@@ -58,6 +60,7 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 		Connect:     time.Duration(r.Connect),
 		TCPInfo:     tcpInfo(&r.Detail),
 	}
+	toldToServer(c)
 	if r.MinRttUs != ^uint32(0) {
 		c.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
 	}
@@ -80,8 +83,18 @@ func (d *decoder) record(r *probe.Record, clock probe.Clock) *flow.Connection {
 	return c
 }
 
+// toldToServer separates what a server was told from what a client asked for: the probe has one place for both.
+func toldToServer(c *flow.Connection) {
+	if c.Direction == flow.Inbound {
+		c.Redirected, c.Original = c.Original, netip.AddrPort{}
+	}
+}
+
 // trace returns a failed connect's own trace, as there is no other end; its records are one.
 func (d *decoder) trace(r *probe.Record) flow.Trace {
+	if d.untraced {
+		return flow.Trace{}
+	}
 	if r.ClientIsn == 0 && r.ServerIsn == 0 {
 		return flow.RandomTrace(rand.Uint64()) // #nosec G404 -- no secret
 	}
@@ -114,6 +127,7 @@ func (d *decoder) spilled(s *probe.Spilled, clock probe.Clock, now time.Time) *f
 		Delta:       deltas(&s.Totals.Delta),
 		State:       flow.StateClose,
 	}
+	toldToServer(c)
 	if s.Key.Failed != 0 {
 		c.Delta[flow.Failed] = int64(s.Totals.Ends)
 	} else {

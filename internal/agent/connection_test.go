@@ -5,11 +5,13 @@
 package agent
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -103,6 +105,25 @@ func TestTotalsThatCameByTheSpillMapCountTheirEnds(t *testing.T) {
 	assert.Equal(t, flow.Counters{flow.Failed: 12}, d.spilled(spilled, probe.Clock{}, now).Delta)
 }
 
+// The probe has one place for what connect(2) was asked for and for what a server was told of a redirect.
+func TestWhatAServerWasToldIsNotWhatAClientAskedFor(t *testing.T) {
+	asked := netip.MustParseAddrPort("10.244.0.11:80")
+	d := newDecoder()
+	for _, direction := range []probe.Direction{probe.Outbound, probe.Inbound} {
+		r := &probe.Record{Direction: direction, Kind: probe.KindClosed, Original: endpoint(asked.String())}
+		s := &probe.Spilled{}
+		s.Key.Direction, s.Key.Original = direction, r.Original
+		want := [2]netip.AddrPort{asked, {}}
+		if direction == probe.Inbound {
+			want = [2]netip.AddrPort{{}, asked}
+		}
+		c := d.record(r, probe.Clock{})
+		assert.Equal(t, want, [2]netip.AddrPort{c.Original, c.Redirected})
+		c = d.spilled(s, probe.Clock{}, time.Now())
+		assert.Equal(t, want, [2]netip.AddrPort{c.Original, c.Redirected})
+	}
+}
+
 func TestWhyAConnectionClosed(t *testing.T) {
 	const established, finWait1, closeWait = 1, 4, 8
 	for _, test := range []struct {
@@ -154,6 +175,25 @@ func TestProcessNamesAreKeptWithinABound(t *testing.T) {
 		d.record(&r, probe.Clock{})
 	}
 	assert.LessOrEqual(t, len(d.names), maxNames)
+}
+
+func TestTracesAreComputedWhereASinkNeedsThem(t *testing.T) {
+	d := newDecoder()
+	r := &probe.Record{ClientIsn: 1, ServerIsn: 2}
+	assert.Equal(t, flow.NewTrace(1, 2), d.record(r, probe.Clock{}).Trace)
+	d.untraced = true
+	assert.Zero(t, d.record(r, probe.Clock{}).Trace)
+}
+
+func TestARecordIsReadAfterItWasWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, began := &Agent{}, time.Now()
+		assert.Equal(t, began, r.observed(&flow.Connection{At: began.Add(-time.Second)}))
+		time.Sleep(time.Millisecond)
+		assert.Equal(t, began, r.observed(&flow.Connection{At: began}), "it was there when the clock was read")
+		written := began.Add(time.Millisecond)
+		assert.Equal(t, written, r.observed(&flow.Connection{At: written}))
+	})
 }
 
 func TestDecodingAllocatesNothing(t *testing.T) {

@@ -22,6 +22,7 @@ type fakeProbe struct {
 	mu      sync.Mutex
 	ends    []*probe.Record  // for the next reading
 	opens   []*probe.Record  // for the next sweep
+	idle    []*probe.Record  // for each sweep of all
 	spills  []*probe.Spilled // for the next collection
 	failure error            // of every reading
 	sweeps  []bool           // what each sweep was asked for: all?
@@ -80,6 +81,14 @@ func (p *fakeProbe) Sweep(all bool, handle func(*probe.Record)) error {
 	p.opens = nil
 	p.sweeps = append(p.sweeps, all)
 	err := p.failure
+	for _, record := range p.idle {
+		if all {
+			again := *record
+			again.Previous, again.Now, again.Delta = record.Now, uint64(time.Now().UnixNano()), probe.Counters{}
+			record.Now = again.Now
+			opens = append(opens, &again)
+		}
+	}
 	p.mu.Unlock()
 	for _, record := range opens {
 		handle(record)
@@ -98,10 +107,14 @@ func (p *fakeProbe) Drain(handle func(*probe.Spilled)) error {
 	return nil
 }
 
-func (p *fakeProbe) Clock() probe.Clock          { return probe.Clock{} }
-func (p *fakeProbe) Stats() (probe.Stats, error) { return p.stats, nil }
-func (p *fakeProbe) FirstAtConnect() bool        { return !p.notFirst }
-func (p *fakeProbe) Missing() []probe.Missing    { return p.missing }
+func (p *fakeProbe) Clock() probe.Clock { return probe.Clock{} }
+func (p *fakeProbe) Stats() (probe.Stats, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats, nil
+}
+func (p *fakeProbe) FirstAtConnect() bool     { return !p.notFirst }
+func (p *fakeProbe) Missing() []probe.Missing { return p.missing }
 
 // open is probe.Open for a test.
 func (p *fakeProbe) open(o probe.Options) (Probe, error) {

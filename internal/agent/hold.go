@@ -25,7 +25,7 @@ func (r *Agent) hold(now time.Time) error {
 func (r *Agent) addOrHold(record *probe.Record) {
 	c := r.decoder.record(record, r.probe.Clock())
 	if c.Event != flow.EventOpen || c.Delta != (flow.Counters{}) {
-		r.namer.Add(c, time.Now())
+		r.namer.Add(c, r.observed(c))
 		return
 	}
 	r.asker.Hold(c.Source.Addr())

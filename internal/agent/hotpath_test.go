@@ -55,3 +55,16 @@ func BenchmarkFromRingToSeries(b *testing.B) {
 		r.add(record)
 	}
 }
+
+// BenchmarkBothEnds is a connection of which both ends are on this node.
+func BenchmarkBothEnds(b *testing.B) {
+	r, client := hotPath(b)
+	client.ClientIsn, client.ServerIsn = 7, 8
+	server := *client
+	server.Id, server.Direction = 2, probe.Inbound
+	b.ReportAllocs()
+	for b.Loop() {
+		r.add(client)
+		r.add(&server)
+	}
+}

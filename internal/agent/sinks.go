@@ -21,6 +21,10 @@ type Sink interface {
 	Flush(now time.Time)
 	// Collect follows each collection, when all open connections were read.
 	Collect(now time.Time)
+	// Recount begins to count the ends anew that are open at since, and Recounted ends it. In between, all that are open are
+	// reported at least once. If that is not complete, what was counted must not be used.
+	Recount(since time.Time)
+	Recounted(now time.Time, complete bool)
 	// Idle returns whether nothing waits for the next consumer.
 	Idle() bool
 	Stats() sink.Stats

@@ -45,7 +45,7 @@ func openCgroups(path string, logger *zap.Logger) *cgroup.Tree {
 		tree, err = cgroup.Open(root)
 	}
 	if err != nil {
-		logger.Warn("cannot tell all pods on the host's network apart: mount the host's /sys/fs/cgroup, and name it in cgroup_path",
+		logger.Warn("cannot distinguish all pods on the host's network: mount the host's /sys/fs/cgroup, and name it in cgroup_path",
 			zap.Error(err), zap.String("cgroup_path", root))
 	}
 	return tree

@@ -76,7 +76,7 @@ func TestTheKernelTellsThePodBehindAServicesAddress(t *testing.T) {
 		require.True(t, ok, "%+v", x.Stats())
 		require.Equal(t, pod, to.String())
 
-		// The pod ends it first, as servers do, and then the client: nobody is in TIME_WAIT but conntrack.
+		// The pod closes first, as servers do, and then the client: only conntrack is in TIME_WAIT.
 		accepted, err := listeners[i].Accept()
 		require.NoError(t, err)
 		require.NoError(t, accepted.Close())

@@ -23,7 +23,7 @@ const (
 	questionsAtOnce    = 500
 	// patience is the timeout of an answer. The kernel answers within the call, so only a lost answer takes longer.
 	patience = 5 * time.Millisecond
-	// firstPatience is that of the first answer, whose lack ends the start: a busy machine may be late with it.
+	// firstPatience is the timeout of the first answer, without which the start fails: a busy machine may be slow.
 	firstPatience = time.Second
 	// pause is the time without queries after a failure.
 	pause = time.Second

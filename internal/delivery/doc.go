@@ -4,5 +4,5 @@
 // consumer never blocks the goroutine that reads the kernel's records.
 package delivery
 
-// Format names our data to the collector's own metrics of receivers.
+// Format is the name of our data in the collector's own metrics of receivers.
 const Format = "kmesh"

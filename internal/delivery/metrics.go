@@ -17,8 +17,8 @@ import (
 // Snapshot is the state of all metrics at one moment. It must be readable on another goroutine.
 type Snapshot interface {
 	ID() uint64
-	// Batches returns the snapshot part by part, each with the number of its points, which is not 0. A part belongs to
-	// whoever receives it.
+	// Batches returns the snapshot part by part, each with the number of its points, which is not 0. The receiver of a part
+	// owns it.
 	Batches() iter.Seq2[pmetric.Metrics, int]
 }
 
@@ -106,7 +106,7 @@ func (d *Metrics) run() {
 		d.lastErr = result.Err
 		select {
 		case d.results <- result:
-		default: // only at the end: nobody receives the result of the snapshot before the last one any more
+		default: // only at the end: the result of the snapshot before the last one is no longer received
 		}
 		d.busy.Store(false)
 	}
@@ -136,7 +136,7 @@ func (d *Metrics) deliver(snapshot Snapshot) Result {
 func (d *Metrics) Shutdown(ctx context.Context, last Snapshot) error {
 	var err error
 	d.stop.Do(func() {
-		d.start.Do(func() {}) // never started: there is nobody to wait for
+		d.start.Do(func() {}) // never started: there is nothing to wait for
 		err = d.shutdown(ctx, last)
 	})
 	return err

@@ -172,7 +172,7 @@ func (q *Queue[T]) pop() {
 func (q *Queue[T]) Shutdown(ctx context.Context) error {
 	var err error
 	q.stop.Do(func() {
-		q.start.Do(func() {}) // never started: there is nobody to wait for
+		q.start.Do(func() {}) // never started: there is nothing to wait for
 		err = q.shutdown(ctx)
 	})
 	return err

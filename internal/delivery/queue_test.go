@@ -34,7 +34,7 @@ func bodies(logs plog.Logs) (all []int64) {
 	return all
 }
 
-// recordBytes is what a record is said to take.
+// recordBytes is the memory that the tests assign to a record.
 const recordBytes = 100
 
 // newLogs returns a queue of log records.

@@ -86,7 +86,7 @@ func (r *answer) address(a netip.Addr, sub *subscription, fresh bool, held map[s
 	sub.sent = present
 }
 
-// left sends what became of a resource that is not at an address any more.
+// left sends the present state of a resource that is no longer at an address.
 func (r *answer) left(name string) {
 	if resource := r.lookUp(name); resource != nil {
 		r.put[name] = resource // it is elsewhere

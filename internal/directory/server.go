@@ -17,13 +17,13 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// Server answers agents from an index. Each agent has a goroutine that sends, and at most one note for each of its
-// subscriptions of what has changed: an agent that does not read holds up nobody, and takes no more memory.
+// Server answers agents from an index. Each agent has a goroutine that sends, and at most one note of a change for each of
+// its subscriptions: an agent that does not read delays no other, and takes no more memory.
 type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
 	index  *identity.Index
 	bounds Bounds
-	// maxLocal bounds the workloads of a node that an agent has not been sent. One that reads so slowly begins anew.
+	// maxLocal bounds the workloads of a node that an agent has not been sent. An agent that is further behind must reconnect.
 	maxLocal int
 	logger   *zap.Logger
 	counts   counts
@@ -39,7 +39,7 @@ type Server struct {
 	serving chan struct{} // closed when it ends; nil: it has not begun
 }
 
-// Bounds are what an agent may take.
+// Bounds limit an agent.
 type Bounds struct {
 	Subscriptions int // of one agent
 }
@@ -74,8 +74,8 @@ func New(index *identity.Index, bounds Bounds, logger *zap.Logger) *Server {
 	return s
 }
 
-// Serve takes agents while the cluster is watched. When it is not, they are sent away, so that they look for another
-// directory, and know that what they know is not certain.
+// Serve accepts agents while the cluster is watched. When it is not, their streams end, so that they look for another
+// directory, and treat what they know as uncertain.
 func (s *Server) Serve(watched bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *Server) Serve(watched bool) {
 	}
 }
 
-// Close sends all agents away.
+// Close ends the streams of all agents.
 func (s *Server) Close() {
 	s.Serve(false)
 	s.mu.Lock()

@@ -43,7 +43,7 @@ func TestAnAgentIsSentWhatChanges(t *testing.T) {
 	a := w.agentOn("node-3", "/10.0.0.1", "/10.0.0.2")
 	a.hears([]string{uid("a")}, []string{"/10.0.0.2"})
 
-	// Nobody had it: unlike istiod, the directory reports who gets it.
+	// Nobody had the address: unlike istiod, the directory reports who gets it.
 	w.puts(pod("b", "", "10.0.0.2"))
 	a.hears([]string{uid("b")}, nil)
 

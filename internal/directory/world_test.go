@@ -60,7 +60,7 @@ func newWorldOver(t testing.TB, index *identity.Index) *world {
 	return w
 }
 
-// agent is a client that a test speaks for.
+// agent is a client that a test controls.
 type agent struct {
 	discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	t testing.TB

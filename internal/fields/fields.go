@@ -29,6 +29,8 @@ type field struct {
 	name string
 	use  Use
 	body func(*record) bool // whether the body has it, too; nil: never
+	// prefix is what is before the value in the body, the separator from the field before included.
+	prefix string
 	// optional fields are absent while their value is unknown.
 	optional bool
 
@@ -59,10 +61,10 @@ var fields = []field{
 	{name: "min_rtt", use: each, optional: true, format: func(to []byte, r *record) []byte { return appendMeasured(to, r.connection.MinRTT) }},
 	{name: "close_reason", use: every, optional: true, text: closeReason},
 	{name: "error.type", use: Log, body: always, optional: true, text: errorType},
-	{name: "src.identity", use: every, optional: true, text: func(r *record) string { return r.source.Principal }},
-	{name: "dst.identity", use: every, optional: true, text: func(r *record) string { return r.destination.Principal }},
-	{name: "src.cluster", use: every, optional: true, text: func(r *record) string { return r.source.Cluster }},
-	{name: "dst.cluster", use: every, optional: true, text: func(r *record) string { return r.destination.Cluster }},
+	{name: "src.identity", use: every, optional: true, text: func(r *record) string { return r.source.principal }},
+	{name: "dst.identity", use: every, optional: true, text: func(r *record) string { return r.destination.principal }},
+	{name: "src.cluster", use: every, optional: true, text: func(r *record) string { return r.source.cluster }},
+	{name: "dst.cluster", use: every, optional: true, text: func(r *record) string { return r.destination.cluster }},
 	{name: "connection.id", use: each, format: func(to []byte, r *record) []byte { return strconv.AppendUint(to, r.connection.ID, 16) }},
 	{name: "connect_duration", use: each, optional: true, format: connectDuration},
 	{name: "connections", use: Sum, body: always, number: func(r *record) int64 { return r.connection.Total[flow.Opened] + r.connection.Total[flow.Closed] }},
@@ -96,6 +98,9 @@ func detail(name string, of func(*flow.TCPInfo) uint32) field {
 	return field{name: name, use: TCPInfo, number: func(r *record) int64 { return int64(of(&r.connection.TCPInfo)) }}
 }
 
+// separator is between the fields of the body.
+const separator = ", "
+
 // used returns the fields of a use, in order.
 func used(use Use) (all []field) {
 	for _, f := range fields {
@@ -105,6 +110,7 @@ func used(use Use) (all []field) {
 		if use&(Log|Sum) == 0 {
 			f.body = nil
 		}
+		f.prefix = separator + f.name + "="
 		all = append(all, f)
 	}
 	return all

@@ -27,7 +27,8 @@ type Line struct {
 	shapes map[uint64]pcommon.Map
 }
 
-// value is a number, a string, or a string that the line has between from and to.
+// value is a number, a string, or a string that the line has between from and to. The field shows which; the others are of an earlier
+// record.
 type value struct {
 	number   int64
 	text     string
@@ -104,20 +105,20 @@ func (l *Line) add(i int, body bool) {
 		if f.optional && !known(text) {
 			return
 		}
-		*v = value{text: flow.Text(text)}
+		v.text = flow.Text(text)
 		if body {
-			l.name(f.name)
+			l.begin(f)
 			l.text = appendEscaped(l.text, v.text)
 		}
 	case f.number != nil:
-		*v = value{number: f.number(&l.record)}
+		v.number = f.number(&l.record)
 		if body {
-			l.name(f.name)
+			l.begin(f)
 			l.text = strconv.AppendInt(l.text, v.number, 10)
 		}
 	default:
 		if body {
-			l.name(f.name)
+			l.begin(f)
 		}
 		from := len(l.text)
 		l.text = f.format(l.text, &l.record)
@@ -125,18 +126,18 @@ func (l *Line) add(i int, body bool) {
 			l.text = l.text[:start]
 			return
 		}
-		*v = value{from: from, to: len(l.text)}
+		v.from, v.to = from, len(l.text)
 	}
 	l.present |= 1 << i
 }
 
-// name begins a field's part of the body.
-func (l *Line) name(name string) {
-	if len(l.text) > 0 {
-		l.text = append(l.text, ", "...)
+// begin begins a field's part of the body.
+func (l *Line) begin(f *field) {
+	prefix := f.prefix
+	if len(l.text) == 0 {
+		prefix = prefix[len(separator):]
 	}
-	l.text = append(l.text, name...)
-	l.text = append(l.text, '=')
+	l.text = append(l.text, prefix...)
 }
 
 // appendEscaped appends a value to the body. A process may be called anything: its name must not look like another field.

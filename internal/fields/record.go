@@ -20,11 +20,8 @@ type record struct {
 	seconds seconds
 }
 
-// end is one side of the connection.
-type end struct {
-	pod, namespace string
-	identity.Names // zero when unknown
-}
+// end is one side of the connection. What is not known is empty or identity.Unknown.
+type end struct{ pod, namespace, principal, cluster string }
 
 func (r *record) set(event Event, f *flow.Flow) {
 	r.event, r.flow, r.connection = event, f, f.Connection
@@ -38,7 +35,8 @@ func endOf(w *identity.Workload) end {
 	if w == nil {
 		return end{pod: identity.Unknown, namespace: identity.Unknown}
 	}
-	return end{pod: w.Name, namespace: w.Namespace(), Names: w.Names.Value()}
+	names := w.Names.Value()
+	return end{w.Name, w.Namespace(), names.Principal, names.Cluster}
 }
 
 func known(value string) bool { return value != "" && value != identity.Unknown }

@@ -21,6 +21,10 @@ type Connection struct {
 	Destination netip.AddrPort // where the packets go, as far as the socket knows: see naming.Translator
 	Original    netip.AddrPort // what the application asked for; invalid when nothing rewrote it
 
+	// Redirected is what an Inbound end's process was told that the client asked for, before a redirect on this host; invalid
+	// when it did not ask. It may be a lie of that process.
+	Redirected netip.AddrPort
+
 	Local identity.Process // of the end whose socket was read
 	Netns identity.Netns   // of that socket
 
@@ -49,7 +53,8 @@ type Connection struct {
 	// ClientISN and ServerISN are the initial sequence numbers, which both ends have in common: see Tracer.
 	// Both are 0 on EventFailed and EventRecovered.
 	ClientISN, ServerISN uint32
-	// Trace is made of them, or of random bits where they are not known. It is zero on EventRecovered.
+	// Trace is made of them, or of random bits where they are not known. It is zero on EventRecovered, and where no sink
+	// needs it.
 	Trace Trace
 
 	// Connect is the time from the first SYN to ESTABLISHED on an Outbound end; 0: not known.

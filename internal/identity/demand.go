@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Asker is a Resolver that asks for addresses when they are met, instead of knowing all of them.
+// Asker is a Resolver that asks for an address when a connection uses it, instead of knowing all addresses.
 type Asker interface {
 	// Answered returns whether a connection that began at the time at need not wait for the service at an address. An
-	// address that was not met before is asked for.
+	// address that is new is asked for.
 	Answered(address netip.Addr, at time.Time) bool
-	// Hold keeps an address of an open connection that nobody looks up while the connection rests.
+	// Hold keeps an address of an open connection, which is not looked up while the connection is idle.
 	Hold(address netip.Addr)
 	Demand() Demand
 }

@@ -8,8 +8,8 @@ type hostPort struct {
 	port uint16
 }
 
-// Declare says which ports of its node lead to a pod: those that it declares as host ports, and with the node's network those of its
-// containers. It must come before the pod is put, as a pod's ports never change. They are forgotten when it is gone.
+// Declare sets the ports of a node that lead to a pod: those that it declares as host ports and, if it is on the node's
+// network, those of its containers. It must come before the pod is put, as a pod's ports never change. They are forgotten when it is gone.
 func (x *Index) Declare(uid string, ports []uint16) {
 	if len(ports) == 0 {
 		return

@@ -228,7 +228,7 @@ func TestReadersAndWritersRace(t *testing.T) {
 				return
 			default:
 			}
-			// The address changes hands at a whole second, and is nobody's for no moment.
+			// The address changes hands at a whole second, and has a holder at every moment.
 			if got := who(x, "10.244.0.5:80", after(0)); got != "p0" && got != "nobody, yet" && got != "nobody" {
 				done <- got
 				return

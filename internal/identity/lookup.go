@@ -38,7 +38,7 @@ type question struct {
 	server  bool               // the port is that of a listener
 	local   bool               // it is an end of this node
 	netns   Netns              // of its socket
-	history *history[Workload] // of the address; nil: nobody ever had it
+	history *history[Workload] // of the address; nil: no workload ever had it
 	at      moment
 	time    time.Time // the same
 }
@@ -120,10 +120,10 @@ func (q *question) byPod(uid PodUID, moment moment, known bool) (w *Workload, se
 		return pod, true // it was gone before anybody reported its address, or is new
 	case owner != nil && (q.x.isElsewhere(owner) || residence == residenceOther):
 		return nil, true
-	case owner != nil: // a proxy speaks for it
+	case owner != nil: // the process is its proxy
 		return q.confirmed(owner)
 	}
-	// Where nobody is known to have the address, it may yet turn out to be a pod's that a proxy in another pod speaks for.
+	// An address without a known holder may turn out to be that of a pod whose proxy is in another pod.
 	return pod, known || q.address.IsLoopback()
 }
 
@@ -135,8 +135,8 @@ func (q *question) moment() (at moment, known, settled bool) {
 	return q.history.moment(q.at, q.x.lagAt(q.at))
 }
 
-// lagAt is how much older than its holder's beginning a connection may be. Before that, in a gap, somebody else may have had the
-// address whom nobody ever reported.
+// lagAt is how much older than its holder's beginning a connection may be. In a gap, an earlier holder of the address may never
+// have been reported.
 func (x *Index) lagAt(at moment) time.Duration {
 	if x.gap != nil && x.gap.was(at) {
 		return -1
@@ -179,8 +179,8 @@ func (q *question) elsewhere(owner *Workload, place Place) bool {
 	return q.x.isElsewhere(owner) || place == PlaceHost && q.x.locator.Present(owner.PodUID, q.time) == PresenceHere
 }
 
-// learn notes that a process of the pod has the pod's address in this network namespace. One that is over teaches nothing: the
-// number of its namespace may be another's by now.
+// learn notes that a process of the pod has the pod's address in this network namespace. One whose tenure is over shows nothing: the
+// number of its namespace may be another's now.
 func (q *question) learn(pod *Workload) {
 	if q.netns.Inode == 0 || pod.HostNetwork || q.netns == q.x.occupants.own || q.x.occupants.has(q.netns, pod.PodUID) {
 		return
@@ -194,25 +194,6 @@ func (q *question) learn(pod *Workload) {
 	}
 }
 
-// Untrusted implements Resolver.
-func (x *Index) Untrusted(at Netns) bool { return at.Nested && !x.occupants.knows(at) }
-
-// Impostor implements Resolver.
-func (x *Index) Impostor(end End, at time.Time) bool {
-	h := x.holders.read(addressOf(plainAddr(end.Address.Addr())))
-	if h == nil {
-		return false
-	}
-	moment, known, _ := h.moment(momentOf(at), x.lag)
-	if !known {
-		return false
-	}
-	if owner, _ := ownerOf(h, moment); owner != nil {
-		return x.occupants.residence(end.Netns, owner) == residenceOther
-	}
-	return x.Untrusted(end.Netns)
-}
-
 func (x *Index) isElsewhere(w *Workload) bool { return w.Elsewhere && x.placed.Load() }
 
 func (x *Index) gapInto(at moment) time.Duration {
@@ -220,216 +201,4 @@ func (x *Index) gapInto(at moment) time.Duration {
 		return -1
 	}
 	return x.gap.into(at)
-}
-
-// verdict is whether it is certain who had an address.
-type verdict uint8
-
-const (
-	undisputed  verdict = iota
-	disputed            // it was one of several, or somebody whom nobody saw
-	disputedYet         // likewise, and what is reported next may decide it
-)
-
-// ownerOf is the workload with an address of its own; nil: there is none, or it is disputed.
-func ownerOf(h *history[Workload], at moment) (*Workload, verdict) {
-	var newer *tenure[Workload] // which may not have begun yet
-	for t := range h.all {
-		switch {
-		case t.shares() || !t.covers(at):
-		case newer == nil && at < t.began():
-			newer = t
-		case newer == nil:
-			if t.ends.mark() && at >= t.ended() {
-				return nil, disputed
-			}
-			return t.holder, undisputed
-		case t.until <= newer.began() && at < t.ended():
-			return t.holder, undisputed // the newer one began after it
-		case t.open():
-			return nil, disputedYet
-		default:
-			return nil, disputed
-		}
-	}
-	if newer != nil {
-		return newer.holder, undisputed
-	}
-	return nil, undisputed
-}
-
-// sharerOf decides between the workloads that share an address; with noPod it is known to be none of the pods.
-func sharerOf(h *history[Workload], at moment, port uint16, noPod bool) *Workload {
-	var sharing, serving, node *Workload
-	var claim *tenure[Workload]
-	shared := 0
-	for t := range h.all {
-		w := t.holder
-		switch {
-		case !t.shares() || !t.covers(at) || noPod && w.PodUID != (PodUID{}):
-			continue
-		case w.Node:
-			node = w
-			continue
-		case w.Claimed: // whoever claimed it first
-			if w.serves(port) && (claim == nil || t.from < claim.from || t.from == claim.from && w.UID < claim.holder.UID) {
-				claim = t
-			}
-			continue
-		}
-		shared++
-		sharing = w
-		if w.serves(port) && (serving == nil || w.UID < serving.UID) {
-			serving = w
-		}
-	}
-	switch {
-	case serving != nil:
-		return serving
-	case node != nil:
-		return node
-	case shared == 1:
-		return sharing
-	case shared == 0 && claim != nil:
-		return claim.holder
-	}
-	return nil
-}
-
-// Service returns the destination's service.
-func (x *Index) Service(original, destination netip.AddrPort, w *Workload, at time.Time) *Service {
-	asked := original
-	if !asked.IsValid() {
-		asked = destination
-	}
-	moment := momentOf(at)
-	if s := x.serviceAt(asked, destination, moment); s != nil {
-		return s
-	}
-	if w == nil {
-		return nil
-	}
-	if s := x.serviceOf(w, destination.Port(), moment); s != nil {
-		return s
-	}
-	// A mesh that takes the connection to another port of the same workload hides the port that was meant.
-	if plainAddr(asked.Addr()) == plainAddr(destination.Addr()) && asked.Port() != destination.Port() {
-		if s := x.serviceOf(w, asked.Port(), moment); s != nil {
-			return s
-		}
-	}
-	if len(w.Services) == 1 {
-		return x.service(w.Services[0].Service, moment)
-	}
-	return nil
-}
-
-// serviceAt is the service that listens at an address. Anybody may list any address as an external one of his service: one that
-// is a workload's own, or another service's, counts only where the packets really went elsewhere.
-func (x *Index) serviceAt(asked, destination netip.AddrPort, at moment) *Service {
-	a := plainAddr(asked.Addr())
-	h := x.byAddress.read(addressOf(a))
-	if h == nil {
-		return x.nodePortAt(asked, at)
-	}
-	var own, external *Service
-	if former := h.former(at); former != nil && !former.covers(at) {
-		// kube-proxy's rules go after the service: the time until the next one has the address is the former one's.
-		if !former.holder.external(a) && former.holder.listens(asked.Port()) {
-			return former.holder
-		}
-	}
-	moment, ok, _ := h.moment(at, x.lag)
-	if !ok {
-		return x.nodePortAt(asked, at)
-	}
-	for t := range h.all {
-		switch {
-		case !t.covers(moment) || !t.holder.listens(asked.Port()):
-		case t.holder.external(a):
-			external = lower(external, t.holder)
-		default:
-			own = lower(own, t.holder)
-		}
-	}
-	translated := plainAddr(destination.Addr()) != a
-	switch {
-	case own != nil && (translated || !x.owned(a, at)):
-		return own
-	case external != nil && (translated || !x.owned(a, at)) && (own == nil && !x.clusterIP(h, a, moment)):
-		return external
-	}
-	return x.nodePortAt(asked, at)
-}
-
-// nodePortAt is the service behind a node's address and port.
-func (x *Index) nodePortAt(asked netip.AddrPort, at moment) *Service {
-	s := x.nodePort(asked.Port(), at)
-	if s == nil || x.nodeAt(addressOf(plainAddr(asked.Addr())), at) == nil {
-		return nil
-	}
-	return s
-}
-
-// clusterIP returns whether the address is a service's own, whatever its ports.
-func (x *Index) clusterIP(h *history[Service], a netip.Addr, at moment) bool {
-	for t := range h.all {
-		if t.covers(at) && !t.holder.external(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// owned returns whether a workload has the address for itself.
-func (x *Index) owned(a netip.Addr, at moment) bool {
-	h := x.holders.read(addressOf(a))
-	if h == nil {
-		return false
-	}
-	at, ok, _ := h.moment(at, x.lagAt(at))
-	if !ok {
-		return false
-	}
-	w, verdict := ownerOf(h, at)
-	return w != nil || verdict != undisputed
-}
-
-// serviceOf is the service of a workload that ends at the workload's port.
-func (x *Index) serviceOf(w *Workload, target uint16, at moment) *Service {
-	var best *Service
-	for i := range w.Services {
-		if !w.Services[i].serves(target) {
-			continue
-		}
-		if s := x.service(w.Services[i].Service, at); s != nil {
-			best = lower(best, s)
-		}
-	}
-	return best
-}
-
-func (x *Index) service(key ServiceKey, at moment) *Service {
-	h := x.byIdentity.read(key)
-	if h == nil {
-		return nil
-	}
-	at, ok, _ := h.moment(at, x.lag)
-	if !ok {
-		return nil
-	}
-	for t := range h.all {
-		if t.covers(at) {
-			return t.holder
-		}
-	}
-	return nil
-}
-
-// lower returns the one that wins a tie; a may be nil.
-func lower(a, b *Service) *Service {
-	if a == nil || b.Key().Compare(a.Key()) < 0 {
-		return b
-	}
-	return a
 }

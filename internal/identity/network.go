@@ -9,7 +9,7 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Networks are ranges of addresses outside that the user named. They answer for an address that nobody is known to have;
+// Networks are ranges of addresses outside that the user named. They name an address without a known holder;
 // of nested ones the narrowest does. They are immutable once they are in use; nil has none.
 type Networks struct {
 	ranges bart.Table[*Workload]

@@ -99,5 +99,5 @@ func (x *Index) Since(w *Workload) Span {
 	return Span{}
 }
 
-// Doubted returns whether nobody knows what happened to the addresses at the time: there is no watch.
+// Doubted returns whether it is unknown what happened to the addresses at the time: there was no watch.
 func (x *Index) Doubted(now time.Time) bool { return x.gapInto(momentOf(now)) >= 0 }

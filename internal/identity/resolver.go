@@ -35,7 +35,7 @@ type Process struct {
 type Resolver interface {
 	// Resolve returns who had the end at the time at, which is when the connection began. With settled false a later call
 	// may know better: the caller waits, and takes the last answer when it has waited long enough.
-	// nil: nobody who is known.
+	// nil: no known workload.
 	Resolve(end End, at time.Time) (w *Workload, settled bool)
 	// Service returns the service of a destination whose workload (which may be nil) is w: that at the address which was
 	// asked for (original, or destination when original is invalid), else that of w whose target port is the

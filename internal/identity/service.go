@@ -9,13 +9,13 @@ import (
 )
 
 // Service is immutable once it is published. A series should be keyed by its three names, not by its pointer: a service
-// that is published anew has another one.
+// that is published again has another one.
 type Service struct {
 	Host      string // `httpbin.default.svc.cluster.local`
 	Name      string // short; [Unknown], never empty
 	Namespace string // [Unknown], never empty
 	Addresses []netip.Addr
-	External  []netip.Addr // of these, which anybody could list
+	External  []netip.Addr // of these, those that any user can list
 	Ports     []Port       // none: the ports are not known, any may be the service's
 	NodePorts []NodePort   // of these, those that every node listens for
 }
@@ -51,7 +51,7 @@ func (s *Service) onNodes() []uint16 {
 	return all
 }
 
-// external returns whether the address is one that anybody could list.
+// external returns whether the address is one that any user can list.
 func (s *Service) external(a netip.Addr) bool { return slices.Contains(s.External, a) }
 
 func (s *Service) equal(o *Service) bool {

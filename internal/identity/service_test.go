@@ -54,12 +54,12 @@ func TestTheServiceOfADestination(t *testing.T) {
 		{"it wins over the workload's service", "10.96.5.7:80", "10.244.0.12:9000", several, "other.shared"},
 		{"a target port of the workload", "", "10.244.0.12:9000", several, "admin"},
 		{"of two services: the lowest host name", "", "10.244.0.12:8080", several, "y.headless"},
-		{"of two services, one of which was never heard of", "", "10.244.0.12:8080", stray, "z.headless"},
+		{"of two services, one of which was never reported", "", "10.244.0.12:8080", stray, "z.headless"},
 		{"no target port, several services", "", "10.244.0.12:1", several, ""},
 		{"no target port, one service", "", "10.244.0.11:1", single, "httpbin"},
 		{"a tunnel's port in place of the one that was meant", "10.244.0.12:9000", "10.244.0.12:15008", several, "admin"},
 		{"an address in place of the one that was meant", "192.0.2.1:9000", "10.244.0.12:15008", several, ""},
-		{"nobody's", "", "192.0.2.1:80", nil, ""},
+		{"an address without a holder", "", "192.0.2.1:80", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var original netip.AddrPort

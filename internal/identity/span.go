@@ -12,7 +12,7 @@ type Span struct {
 	Last, Until time.Time
 	// Reported: From is when it was reported, as nothing shows when it began. Its first connections may be older.
 	Reported bool
-	// Unwatched: between Last and Until anybody may have had the addresses.
+	// Unwatched: between Last and Until other workloads may have had the addresses.
 	Unwatched bool
 }
 
@@ -47,7 +47,7 @@ type tenure[T any] struct {
 	holder      *T
 	from, until moment
 	begins      vagueness // after from; marked: from is when it was reported
-	ends        vagueness // before until; marked: nobody watched
+	ends        vagueness // before until; marked: there was no watch
 }
 
 func tenureOf[T any](holder *T, s Span, now time.Time) tenure[T] {

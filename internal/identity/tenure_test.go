@@ -135,7 +135,7 @@ func TestAGap(t *testing.T) {
 	require.Zero(t, gap.Lasts(after(120)))
 	require.Equal(t, "remote", who(x, "10.244.1.5:80", after(120)))
 
-	// Somebody may have come and gone meanwhile: who has an address next had it no earlier.
+	// Others may have come and gone meanwhile: the next holder of an address had it no earlier.
 	began := time.Now()
 	gap.Begin(began)
 	gap.End()
@@ -146,7 +146,7 @@ func TestAGap(t *testing.T) {
 	w, _ = x.Resolve(End{Address: netip.MustParseAddrPort("10.244.1.9:80")}, ended.Add(time.Millisecond))
 	require.NotNil(t, w)
 
-	// Who was found to be gone, went at a time that nobody knows; others may have had the address since.
+	// A workload that was found to be gone ended at an unknown time; others may have had the address since.
 	x.RemoveAt("remote", Span{Last: after(100), Until: after(160), Unwatched: true}, after(160))
 	require.Equal(t, "remote", who(x, "10.244.1.5:80", after(99)))
 	require.Equal(t, "nobody", who(x, "10.244.1.5:80", after(100)))

@@ -23,8 +23,8 @@ type Kind uint8
 // The kinds.
 const (
 	KindWorkload Kind = iota
-	KindNetwork       // nobody is known at the address; the network that it is in is
-	KindAddress       // nobody is known at the address, which is the name
+	KindNetwork       // the holder of the address is not known, but its network is
+	KindAddress       // the holder of the address is not known: the address is the name
 )
 
 // Workload is a pod, a VM or a process, or what stands for one that is not known: see its Kind. It is shared by pointer,
@@ -41,8 +41,8 @@ type Workload struct {
 	Kind        Kind
 	Tunnel      Tunnel
 	HostNetwork bool // its addresses are the node's, which it shares with others
-	Node        bool // it is the node, which answers where nobody is known who is on its network; HostNetwork too
-	Claimed     bool // somebody listed its address behind a service, and nothing shows that it is there; HostNetwork too
+	Node        bool // it is the node, which answers for unknown processes on its network; HostNetwork is set too
+	Claimed     bool // its address was listed behind a service, and nothing shows that it is there; HostNetwork is set too
 	Elsewhere   bool // it is known to be on another node: no process here has its address
 }
 

@@ -105,7 +105,7 @@ func (n *Namer) hop(f *flow.Flow) {
 // behindRedirect returns the address that a client asked for before the server's own network namespace changed its port, if that is
 // what happened.
 func behindRedirect(server, asked netip.AddrPort, w *identity.Workload) (netip.AddrPort, bool) {
-	if isShared(w) || asked.Addr() != server.Addr() || asked.Port() == server.Port() || asked.Addr().IsLoopback() {
+	if !asked.IsValid() || isShared(w) || asked.Addr() != server.Addr() || asked.Port() == server.Port() || asked.Addr().IsLoopback() {
 		return server, false
 	}
 	return asked, true

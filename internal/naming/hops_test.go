@@ -159,3 +159,30 @@ func TestTheServersProxyHasThePortThatWasAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// Its client is on another node, and the proxy asked the kernel.
+func TestTheServersProxyHasThePortThatTheKernelToldIt(t *testing.T) {
+	inbound := netip.AddrPortFrom(httpbinAddr.Addr(), 15006)
+	for name, tt := range map[string]struct{ told, want netip.AddrPort }{
+		"its own address":       {httpbinAddr, httpbinAddr},
+		"nothing":               {netip.AddrPort{}, inbound},
+		"another's address":     {strangeAddr, inbound},
+		"a hop's other address": {serviceAddr, inbound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, settings := joining()
+			out := &sink{}
+			n := New(settings, w, nil, out)
+			_, server := ends(1, 2)
+			server.Destination, server.Redirected = inbound, tt.told
+			n.Add(server, noon)
+			n.Settle(noon.Add(settings.Settle))
+			l := out.one(t)
+			require.Equal(t, tt.want, l.connection.Destination)
+			require.Same(t, httpbinPod, l.flow.Destination)
+			if tt.want == httpbinAddr {
+				require.Same(t, httpbinService, l.flow.Service)
+			}
+		})
+	}
+}

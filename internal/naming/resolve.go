@@ -26,6 +26,9 @@ func (n *Namer) resolve(f *flow.Flow) (settled, paired bool) {
 			return destinationSettled, true
 		}
 		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
+		if asked, ok := behindRedirect(c.Destination, c.Redirected, f.Destination); ok {
+			c.Destination = asked
+		}
 	} else {
 		f.Source, sourceSettled = n.resolver.Resolve(source, c.Start)
 		if n.astray(f) {
@@ -85,12 +88,16 @@ func (n *Namer) astray(f *flow.Flow) bool {
 // impostor returns whether the local end has the address of a workload, and is not that workload.
 func (n *Namer) impostor(f *flow.Flow) bool {
 	c := f.Connection
-	if c.Direction == flow.Inbound {
+	source, destination := f.Source, f.Destination
+	switch {
+	case c.Direction == flow.Outbound && source == nil:
+		local, _ := sides(c)
+		return n.resolver.Impostor(local, c.Start)
+	case c.Direction == flow.Inbound && destination == nil:
 		_, local := sides(c)
-		return f.Destination == nil && n.resolver.Impostor(local, c.Start)
+		return n.resolver.Impostor(local, c.Start)
 	}
-	local, _ := sides(c)
-	return f.Source == nil && n.resolver.Impostor(local, c.Start)
+	return false // somebody is known to be there
 }
 
 // mayBeTranslated returns whether something may send the packets of a client elsewhere: they go to the address of a service that

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -33,7 +34,7 @@ func sweep(t *testing.T, p *Probe, all bool, keep func(*Record) bool) []Record {
 }
 
 func TestAnOpenConnectionIsReportedOnlyWhenItMoved(t *testing.T) {
-	p := open(t, Options{})
+	p := open(t, Options{amend: atOnce})
 	sleep, httpbin := hosts(t)
 	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
 	sendAndRead(t, client, server, 5)
@@ -141,6 +142,30 @@ func TestAFailedConnectIsReportedWithItsReason(t *testing.T) {
 	}
 }
 
+// atOnce has accepted connections reported however young they are.
+func atOnce(spec *ebpf.CollectionSpec) {
+	if err := spec.Variables["youth"].Set(uint64(0)); err != nil {
+		panic(err)
+	}
+}
+
+// Until then it is not known who accepts, and where a proxy's client wanted to go.
+func TestAnAcceptedConnectionIsNotReportedBeforeItHadTimeToBeAccepted(t *testing.T) {
+	p := open(t, Options{amend: func(spec *ebpf.CollectionSpec) {
+		require.NoError(t, spec.Variables["youth"].Set(uint64(time.Hour)))
+	}})
+	sleep, httpbin := hosts(t)
+	client, server := pair(t, sleep, listen(t, httpbin, "10.244.0.11:80"))
+	sendAndRead(t, client, server, 5)
+	young := sweep(t, p, false, toPort(80))
+	require.Len(t, young, 1)
+	assert.Equal(t, Outbound, young[0].Direction)
+	assert.Len(t, sweep(t, p, true, toPort(80)), 2, "all")
+	exchange(t, client, server, 1, 1)
+	inbound := end(t, readUntil(t, p, toPort(80), atLeast(2)), uint32(Inbound), uint32(KindClosed))
+	assert.Equal(t, [2]uint64{1, 6}, [2]uint64{inbound.Total.Sent, inbound.Total.Received})
+}
+
 func TestAnAcceptedConnectionBelongsToItsListenersProcess(t *testing.T) {
 	p := open(t, Options{})
 	sleep, httpbin := hosts(t)
@@ -190,7 +215,7 @@ func TestAConnectionOlderThanTheProbeCountsFromItsStart(t *testing.T) {
 
 func TestASweepThatFindsNoRoomGoesOn(t *testing.T) {
 	const connections = 100
-	p := open(t, Options{OpensBytes: 4096})
+	p := open(t, Options{OpensBytes: 4096, amend: atOnce})
 	sleep, httpbin := hosts(t)
 	listener := listen(t, httpbin, "10.244.0.11:80")
 	for range connections {

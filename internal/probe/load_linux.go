@@ -28,6 +28,8 @@ type objects struct {
 
 	setState, destroySock        *ebpf.Program
 	connect4, connect6           *ebpf.Program
+	redirect                     *ebpf.Program
+	accepted, handedOver         *ebpf.Program // nil, unless processes are named
 	older, scan                  *ebpf.Program
 	walk                         *ebpf.Program // run once for each part, or nil
 	iterate                      *ebpf.Program // the other variant of the walk, or nil
@@ -172,16 +174,17 @@ func (p *Probe) load(options Options) error {
 	if err != nil {
 		return err
 	}
-	if options.NameListeners {
+	inherits := options.NameListeners
+	if inherits {
 		storage, err := ebpf.NewMap(spec.Maps["listeners"])
 		if err != nil {
 			p.lacks(partListeners, fmt.Errorf("create the socket storage: %w", err))
-			options.NameListeners = false
+			inherits = false
 		} else if err := storage.Close(); err != nil {
 			return err
 		}
 	}
-	if !options.NameListeners {
+	if !inherits {
 		if err := withoutListeners(spec); err != nil {
 			return err
 		}
@@ -215,7 +218,7 @@ func (p *Probe) load(options Options) error {
 	if err := exclude.fill(o.core.Maps); err != nil {
 		return err
 	}
-	p.loadOptional(&l, options.Walks)
+	p.loadOptional(&l, &options)
 	return nil
 }
 
@@ -233,19 +236,26 @@ func (o *objects) createConnections(spec *ebpf.MapSpec) error {
 	return nil
 }
 
-func (p *Probe) loadOptional(l *loader, walks []Walk) {
+func (p *Probe) loadOptional(l *loader, options *Options) {
 	o := &p.objects
 	o.named = make(map[string]*ebpf.Program)
 	for _, optional := range []struct {
-		part  Part
-		place **ebpf.Program
+		part   Part
+		place  **ebpf.Program
+		wanted bool
 	}{
-		{partDestroy, &o.destroySock},
-		{partConnect4, &o.connect4},
-		{partConnect6, &o.connect6},
-		{partOlder, &o.older},
-		{partScan, &o.scan},
+		{partDestroy, &o.destroySock, true},
+		{partConnect4, &o.connect4, true},
+		{partConnect6, &o.connect6, true},
+		{partRedirect, &o.redirect, true},
+		{partAccepted, &o.accepted, options.NameListeners},
+		{partHandedOver, &o.handedOver, options.NameListeners},
+		{partOlder, &o.older, true},
+		{partScan, &o.scan, true},
 	} {
+		if !optional.wanted {
+			continue
+		}
 		program, err := l.program(optional.part.Name)
 		if err != nil {
 			p.lacks(optional.part, err)
@@ -253,7 +263,7 @@ func (p *Probe) loadOptional(l *loader, walks []Walk) {
 		}
 		*optional.place, o.named[optional.part.Name] = program, program
 	}
-	if err := p.loadWalk(l, walks); err != nil {
+	if err := p.loadWalk(l, options.Walks); err != nil {
 		p.lacks(partWalk, err)
 	}
 }

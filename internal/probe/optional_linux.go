@@ -40,6 +40,18 @@ var (
 		Name: "connect6", Since: "5.15",
 		Loss: "the original destination of IPv6 connections, where a program rewrites it at connect",
 	}
+	partRedirect = Part{
+		Name: "original_destination", Since: "5.15",
+		Loss: "the port that clients of a sidecar's pod asked for, at the server's end, where no end on this node knows it",
+	}
+	partAccepted = Part{
+		Name: "accepted", Since: "5.15",
+		Loss: "which process accepted a connection, where that is not the one that listens",
+	}
+	partHandedOver = Part{
+		Name: "handed_over", Since: "5.15",
+		Loss: "which program inetd or systemd started for a connection",
+	}
 	partListeners = Part{
 		Name: "listeners", Since: "5.15",
 		Loss: "the process of connections accepted from listeners that are newer than the collector",
@@ -59,7 +71,7 @@ var (
 )
 
 // parts are all optional programs.
-var parts = []Part{partDestroy, partWalk, partOlder, partScan, partConnect4, partConnect6, partListeners}
+var parts = []Part{partDestroy, partWalk, partOlder, partScan, partConnect4, partConnect6, partListeners, partRedirect, partAccepted, partHandedOver}
 
 // Missing is an optional part that could not be had, and why.
 type Missing struct {

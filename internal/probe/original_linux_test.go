@@ -6,6 +6,7 @@ package probe
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -71,6 +72,12 @@ func mustPreorder(t *testing.T) bool {
 }
 
 func TestTheOriginalDestinationIsWhatTheApplicationAskedFor(t *testing.T) {
+	for name, multipath := range map[string]bool{"TCP": false, "MPTCP": true} {
+		t.Run(name, func(t *testing.T) { originalDestinationOf(t, multipath) })
+	}
+}
+
+func originalDestinationOf(t *testing.T, multipath bool) {
 	testhost.RequireRoot(t)
 	service, pod := netip.MustParseAddrPort("10.96.5.5:8000"), netip.MustParseAddrPort("10.244.0.11:80")
 	sleep, httpbin := hosts(t)
@@ -78,10 +85,15 @@ func TestTheOriginalDestinationIsWhatTheApplicationAskedFor(t *testing.T) {
 	balance(t, service, pod) // there before us, so that it would run before us
 	p := open(t, Options{})
 
-	client := dial(t, sleep, service.String())
+	var client net.Conn
+	var err error
+	dialer := net.Dialer{Timeout: within}
+	dialer.SetMultipathTCP(multipath) // nothing else, where the kernel has none
+	sleep.Do(func() { client, err = dialer.Dial("tcp", service.String()) })
+	require.NoError(t, err)
 	server, err := listener.AcceptTCP()
 	require.NoError(t, err)
-	exchange(t, client, server, 1, 1)
+	exchange(t, client.(*net.TCPConn), server, 1, 1)
 
 	records := readUntil(t, p, toPort(80), atLeast(2))
 	outbound := end(t, records, uint32(Outbound), uint32(KindClosed))

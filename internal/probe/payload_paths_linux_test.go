@@ -283,7 +283,7 @@ func TestPayloadOverTwoSubflowsCountsOnEach(t *testing.T) {
 	c.transfer(c.server, c.client, 1_000_000)
 	c.finish(c.client, c.server)
 
-	// A worker of the kernel's opens the second one: the client's process is not ours.
+	// A thread of the kernel opens the second one.
 	records := readUntil(t, p, func(r *Record) bool {
 		second := AddrPort(&r.Source).Addr() == netip.MustParseAddr("10.244.0.20")
 		return to(httpbinAddress)(r) || second && AddrPort(&r.Destination) == httpbinAddress
@@ -305,6 +305,11 @@ func TestPayloadOverTwoSubflowsCountsOnEach(t *testing.T) {
 		assert.Equal(t, ends[0], ends[1], source)
 	}
 	assert.Len(t, subflows, 2)
+	for _, r := range records {
+		if r.Direction == Inbound || version(t) >= 602 || AddrPort(&r.Source).Addr() == netip.MustParseAddr("10.244.0.10") {
+			assert.True(t, ours(&r), "the process of %s is %s", AddrPort(&r.Source), command(&r))
+		}
+	}
 	assert.GreaterOrEqual(t, sums[Outbound].sent, c.server.read)
 	assert.GreaterOrEqual(t, sums[Outbound].received, c.client.read)
 }

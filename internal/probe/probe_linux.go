@@ -23,8 +23,9 @@ type Options struct {
 	CgroupPath string
 	// IncludeLoopback follows connections to 127.0.0.0/8 and ::1 too.
 	IncludeLoopback bool
-	// NameListeners reports of an accepted end the process that listened for it. It makes every accepted connection
-	// dearer, so ask for it only where a process is who the end is.
+	// NameListeners reports of an accepted end the process that serves it: the one that listens, the one that accepts, or
+	// the one that was started for it, the last that is known. It makes every accepted connection dearer, so ask for it
+	// only where a process is who the end is.
 	NameListeners bool
 	// Exclusive refuses to open beside another exclusive Probe on the same node: two would report
 	// everything twice.
@@ -154,6 +155,7 @@ func (p *Probe) attach(cgroup string) error {
 			p.lacks(partDestroy, fmt.Errorf("attach to the tracepoint tcp_destroy_sock: %w", err))
 		}
 	}
+	p.attachServers()
 	p.attachConnect(cgroup)
 	if p.noCgroup != nil {
 		// the connect hooks say so
@@ -173,6 +175,29 @@ func (p *Probe) attach(cgroup string) error {
 		}
 	}
 	return nil
+}
+
+// attachServers takes the hooks that know more of an accepted end than its socket.
+func (p *Probe) attachServers() {
+	for _, hook := range []struct {
+		part    Part
+		to      string
+		program *ebpf.Program
+	}{
+		{partRedirect, "the return of nf_getsockopt", p.objects.redirect},
+		{partAccepted, "the return of inet_csk_accept", p.objects.accepted},
+		{partHandedOver, "the tracepoint sched_process_exec", p.objects.handedOver},
+	} {
+		if hook.program == nil {
+			continue
+		}
+		l, err := link.AttachTracing(link.TracingOptions{Program: hook.program})
+		if err != nil {
+			p.lacks(hook.part, fmt.Errorf("attach to %s: %w", hook.to, err))
+			continue
+		}
+		p.links = append(p.links, l)
+	}
 }
 
 func (p *Probe) attachConnect(cgroup string) {

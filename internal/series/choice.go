@@ -64,6 +64,10 @@ type choice struct {
 	count               int
 	istio               bool // the values are Istio's
 	source, destination namesChoice
+
+	// What keys have of the services and pods that were met, so that a record costs a lookup.
+	services map[*identity.Service]unique.Handle[serviceNames]
+	pods     map[*identity.Workload]unique.Handle[podNames]
 }
 
 // newChoice returns that of a set, whose names CheckAttributes accepts.
@@ -75,6 +79,8 @@ func newChoice(set Set, names []string) *choice {
 		count:       bits.OnesCount64(uint64(chosen)),
 		source:      newNamesChoice(chosen >> labelSourceWorkload),
 		destination: newNamesChoice(chosen >> labelDestinationWorkload),
+		services:    make(map[*identity.Service]unique.Handle[serviceNames]),
+		pods:        make(map[*identity.Workload]unique.Handle[podNames]),
 	}
 }
 
@@ -84,7 +90,7 @@ func (c *choice) reduce(t traits) traits {
 		t.direction = 0
 	}
 	if !c.labels.has(labelFlags) {
-		t.flags = unknown
+		t.flags = noFlags
 	}
 	if !c.labels.has(labelPolicy) {
 		t.mutualTLS = false
@@ -113,6 +119,47 @@ func (c *choice) reduceTopology(both unique.Handle[topologies]) (none unique.Han
 		}
 	}
 	return unique.Make(t)
+}
+
+// maxMet bounds the services, and the pods, that are kept with their names. Some are gone, or were published anew.
+const maxMet = 4096
+
+// serviceOf returns the names of a service; nil: unknown.
+func (c *choice) serviceOf(s *identity.Service) unique.Handle[serviceNames] {
+	names, met := c.services[s]
+	if !met {
+		n := serviceNames{unknown, unknown, unknown}
+		if s != nil {
+			n = serviceNames{s.Host, s.Name, s.Namespace}
+		}
+		names = c.reduceService(n)
+		if len(c.services) >= maxMet {
+			clear(c.services)
+		}
+		c.services[s] = names
+	}
+	return names
+}
+
+// podOf returns the names of an end; nil: unknown.
+func (c *choice) podOf(w *identity.Workload) unique.Handle[podNames] {
+	names, met := c.pods[w]
+	if !met {
+		n := unknownPod
+		switch {
+		case w == nil:
+		case w.Kind == identity.KindNetwork:
+			n = networkPod
+		default:
+			n = podNames{w.Name, w.Namespace(), ""}
+		}
+		names = c.reducePod(n)
+		if len(c.pods) >= maxMet {
+			clear(c.pods)
+		}
+		c.pods[w] = names
+	}
+	return names
 }
 
 func (c *choice) reduceService(n serviceNames) unique.Handle[serviceNames] {

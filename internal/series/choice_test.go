@@ -279,3 +279,17 @@ func TestTheLabelsWithMostValuesAreCounted(t *testing.T) {
 	require.Zero(t, a.Stats().Service.Series)
 	require.Empty(t, a.Stats().Labels)
 }
+
+func TestTheNamesOfMetServicesAndPodsAreKeptWithinABound(t *testing.T) {
+	c := newChoice(Service, nil)
+	pods := newChoice(Workload, nil)
+	for i := range 2*maxMet + 1 {
+		name := fmt.Sprint("name-", i)
+		require.Equal(t, serviceNames{name + ".host", name, "ns"}, c.serviceOf(&identity.Service{Host: name + ".host", Name: name, Namespace: "ns"}).Value())
+		require.Equal(t, name, pods.podOf(&identity.Workload{Name: name, Names: sleepPod.Names}).Value().name)
+	}
+	require.LessOrEqual(t, len(c.services), maxMet)
+	require.LessOrEqual(t, len(pods.pods), maxMet)
+	require.Equal(t, serviceNames{unknown, unknown, unknown}, c.serviceOf(nil).Value())
+	require.Equal(t, unknownPod, pods.podOf(nil).Value())
+}

@@ -28,7 +28,7 @@ func (s *Sets) addConnection(f *flow.Flow, now time.Time) {
 	switch {
 	case one != nil:
 	case !s.connection.full(ownerOf(f)):
-		one = s.connection.insert(key, connectionAttributes(f, s.traits(f, unknown), s.connection.choice, s.settings.SecurityPolicy))
+		one = s.connection.insert(key, connectionAttributes(f, s.traits(f, noFlags), s.connection.choice, s.settings.SecurityPolicy))
 		s.connection.own(key, ownerOf(f))
 		one.hidden = wait > 0
 		one.visible = now.Add(wait).Sub(s.epoch)

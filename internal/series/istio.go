@@ -2,22 +2,26 @@
 
 package series
 
-import "github.com/kmesh-net/otelcol-kmesh/internal/flow"
+import (
+	"unique"
+
+	"github.com/kmesh-net/otelcol-kmesh/internal/flow"
+)
 
 // Envoy's response flags of a connect that failed.
-const (
-	flagUpstreamFailure = "UF"
-	flagUpstreamTimeout = "UT"
+var (
+	flagsUpstreamFailure = unique.Make("UF")
+	flagsUpstreamTimeout = unique.Make("UT")
 )
 
 // istioTraits returns traits with the flag that Envoy would report.
 func istioTraits(t traits, c *flow.Connection) traits {
 	switch {
-	case t.flags == unknown:
+	case t.flags == noFlags:
 	case c.ErrorType == flow.ErrorTimedOut:
-		t.flags = flagUpstreamTimeout
+		t.flags = flagsUpstreamTimeout
 	default:
-		t.flags = flagUpstreamFailure
+		t.flags = flagsUpstreamFailure
 	}
 	return t
 }

@@ -18,15 +18,18 @@ var unknownNames = unique.Make(identity.Names{
 	Namespace: unknown, Principal: unknown, Cluster: unknown,
 })
 
-// flagConnect is in response_flags of failed connects, unless reasons are asked for or known.
-const flagConnect = "CONNECT"
+// The values of response_flags without a reason.
+var (
+	noFlags      = unique.Make(unknown)
+	flagsConnect = unique.Make("CONNECT") // of failed connects, unless reasons are asked for or known
+)
 
-// traits are the labels that distinguish flows between the same ends.
+// traits are the labels that distinguish flows between the same ends. A record hashes them with its key, so texts are handles.
 type traits struct {
-	direction flow.Direction
-	flags     string // [unknown] unless the connect failed
-	mutualTLS bool
+	flags     unique.Handle[string]     // [noFlags] unless the connect failed
 	topology  unique.Handle[topologies] // zero unless labels show it
+	direction flow.Direction
+	mutualTLS bool
 }
 
 // topologies are those of both ends.
@@ -77,11 +80,11 @@ func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey 
 	requested := f.Requested().Addr()
 	switch {
 	case f.Service != nil:
-		key.service = c.reduceService(serviceNames{f.Service.Host, f.Service.Name, f.Service.Namespace})
+		key.service = c.serviceOf(f.Service)
 	case f.RequestedNetwork != nil:
 		key.service = c.reduceService(serviceNames{f.RequestedNetwork.Name, unknown, unknown})
 	case c.istio, !c.labels.has(labelService):
-		key.service = c.reduceService(serviceNames{unknown, unknown, unknown})
+		key.service = c.serviceOf(nil)
 	// The address of a workload is bounded as workloads are.
 	case f.Destination.Known() && requested == f.Connection.Destination.Addr(), r.reserve(requested):
 		key.address = requested
@@ -93,23 +96,18 @@ func serviceKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) serviceKey 
 
 func workloadKeyOf(f *flow.Flow, t traits, c *choice, r *reservation) workloadKey {
 	key := workloadKey{source: r.names(f.Source, c, &c.source), destination: r.names(f.Destination, c, &c.destination), traits: t}
-	w, pod, address := f.Destination, unknownPod, f.Connection.Destination.Addr()
+	w, address := f.Destination, f.Connection.Destination.Addr()
+	key.pod = c.podOf(w)
 	switch {
 	case w.Known():
-		pod = podNames{w.Name, w.Namespace(), ""}
 	case w != nil && w.Kind == identity.KindNetwork:
-		pod, address = networkPod, netip.Addr{}
-	case !c.showsPodAddress(w) || r.reserve(address):
-		if w != nil {
-			pod = podNames{w.Name, w.Namespace(), ""}
-		}
-	default:
-		pod, address = otherPod, netip.Addr{}
+		address = netip.Addr{}
+	case c.showsPodAddress(w) && !r.reserve(address):
+		key.pod, address = c.reducePod(otherPod), netip.Addr{}
 	}
 	if c.labels.has(labelPodAddress) {
 		key.address = address
 	}
-	key.pod = c.reducePod(pod)
 	return key
 }
 

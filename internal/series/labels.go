@@ -124,7 +124,7 @@ func (w labelWriter) names(t traits, policy string, source, destination identity
 	target()
 	w.end(labelDestinationWorkload, destination)
 	w.put(labelProtocol, "tcp")
-	w.put(labelFlags, t.flags)
+	w.put(labelFlags, t.flags.Value())
 	w.put(labelPolicy, securityPolicy(policy, t))
 	if t.topology != (unique.Handle[topologies]{}) {
 		both := t.topology.Value()

@@ -80,10 +80,11 @@ func (s *Sets) addLatency(f *flow.Flow, now time.Time) {
 	if c.Event == flow.EventFailed {
 		return
 	}
-	active := c.Delta[flow.Opened] - c.Delta[flow.Closed]
+	opened, closes := c.Delta[flow.Opened], c.Delta[flow.Closed]
 	if c.ID != 0 && !c.Opened && c.Previous.Before(s.began) { // of an end that was open before, and that is new here
-		active++
+		opened++
 	}
+	active := opened - closes
 	var values [numHistograms]time.Duration
 	if c.Opened && c.Direction == flow.Outbound {
 		values[connectDuration] = c.Connect
@@ -95,20 +96,27 @@ func (s *Sets) addLatency(f *flow.Flow, now time.Time) {
 	if closed || c.Event == flow.EventOpen && c.Delta != (flow.Counters{}) {
 		values[roundTrip] = c.SRTT
 	}
-	if active == 0 && values == ([numHistograms]time.Duration{}) {
+	idle := active == 0 && values == ([numHistograms]time.Duration{})
+	if idle && s.recount.change(opened, closes) == 0 {
 		return
 	}
-	traits := s.latency.choice.reduce(s.traits(f, unknown))
+	traits := s.latency.choice.reduce(s.traits(f, noFlags))
 	reserved := reservation{addresses: s.addresses, owner: ownerOf(f)}
 	key := serviceKeyOf(f, traits, s.latency.choice, &reserved)
+	if idle {
+		s.latency.see(key)
+		return
+	}
 	one := get(&s.latency, key, &reserved, traits, s.settings.SecurityPolicy)
-	s.touch(one, flow.Counters{}, now)
+	s.use(one, now)
 	if one.latency == nil {
 		one.latency = new(latency)
 	}
-	active += s.closedPastTheLimit(one, active, now)
-	one.latency.active += active
-	one.open += active
+	moved := s.closedPastTheLimit(one, active, now)
+	one.latency.active += active + moved
+	s.countOpen(one, opened, closes)
+	one.open += moved
+	one.missed -= moved
 	for i, d := range values {
 		if d > 0 {
 			one.latency.histograms[i].observe(d, c, s.settings.HistogramSize)
@@ -127,8 +135,9 @@ func (s *Sets) closedPastTheLimit(own *series, active int64, now time.Time) int6
 	if n <= 0 {
 		return 0
 	}
-	s.touch(&e.series, flow.Counters{}, now)
+	s.use(&e.series, now)
 	e.latency.active -= n
 	e.open -= n
+	e.missed += n
 	return n
 }

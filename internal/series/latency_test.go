@@ -34,7 +34,11 @@ func written(s *Snapshot) map[string]pmetric.Metric {
 }
 
 func active(s *Snapshot) (all []int64) {
-	for _, p := range written(s)["kmesh.tcp.connections.active"].Sum().DataPoints().All() {
+	m, found := written(s)["kmesh.tcp.connections.active"]
+	if !found {
+		return nil
+	}
+	for _, p := range m.Sum().DataPoints().All() {
 		all = append(all, p.IntValue())
 	}
 	return all

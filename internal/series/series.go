@@ -30,6 +30,7 @@ type series struct {
 	owner unique.Handle[identity.Names] // the workload whose end it was made for
 
 	open   int64  // connections of it that are open, as far as their reports show
+	missed int64  // of a recount: the ends that were seen open less those that open has
 	zeroed uint64 // the first snapshot with the zero that it starts at; 0: none yet
 
 	fresh   uint64        // the first snapshot that contains, or will contain, the present sum

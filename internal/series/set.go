@@ -67,7 +67,7 @@ func get[K labelled](s *set[K], key K, reserved *reservation, t traits, policy s
 		return s.overflowSeries()
 	}
 	made := s.insert(key, key.attributes(s.choice, policy))
-	made.failure = t.flags != unknown
+	made.failure = t.flags != noFlags
 	made.held = reserved.held()
 	s.addresses.hold(made.held, reserved.owner)
 	s.own(key, reserved.owner)

@@ -28,12 +28,15 @@ type Sets struct {
 	latency    set[serviceKey]
 	topology   bool // a set shows where the ends are
 	clock      stamps
-	addresses  *addresses        // in the labels of the service and workload set
-	reasons    map[string]string // response_flags by error.type, so that a record costs no allocation
+	addresses  *addresses // in the labels of the service and workload set
+	// reasons are response_flags by error.type, so that a record costs no allocation.
+	reasons map[string]unique.Handle[string]
 
 	counted flow.Counters // all that series were given
 	pending flow.Counters // counted, as of the last snapshot
 	stats   sink.Series
+
+	recount recount
 }
 
 // New returns sets without series. Resource and scope are copied into every batch, and must not change.
@@ -60,7 +63,7 @@ func New(settings Settings, resource pcommon.Resource, scope pcommon.Instrumenta
 		latency:    newSet[serviceKey](labels(Latency), limit, unknown),
 		clock:      stamps{next: 1},
 		addresses:  unknown,
-		reasons:    make(map[string]string),
+		reasons:    make(map[string]unique.Handle[string]),
 	}
 	for _, c := range []*choice{made.service.choice, made.workload.choice, made.connection.choice, made.istio.choice, made.latency.choice} {
 		made.topology = made.topology || c.labels&optionalLabels != 0
@@ -89,6 +92,7 @@ func (s *Sets) Holds(set Set) bool {
 // It splits what failed from the rest: a failed connect counts in the series whose response_flags report it.
 func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	delta := f.Connection.Delta
+	s.recount.sight = s.recount.of(f.Connection)
 	s.counted.Add(delta)
 	if s.Holds(Connection) {
 		s.addConnection(f, now)
@@ -100,17 +104,20 @@ func (s *Sets) Add(f *flow.Flow, now time.Time) {
 	case f.Connection.Event == flow.EventFailed: // its SYNs may have been sent again: that stays with it
 		s.addDelta(f, s.failureFlags(f.Connection), delta, now)
 	case delta[flow.Failed] == 0:
-		s.addDelta(f, unknown, delta, now)
+		s.addDelta(f, noFlags, delta, now)
 	default: // an aggregate of failed and other ends
 		s.addDelta(f, s.failureFlags(f.Connection), flow.Counters{flow.Failed: delta[flow.Failed]}, now)
 		delta[flow.Failed] = 0
-		s.addDelta(f, unknown, delta, now)
+		s.addDelta(f, noFlags, delta, now)
 	}
 }
 
-func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now time.Time) {
-	if delta == (flow.Counters{}) {
-		return // an idle connection must not keep its series alive
+func (s *Sets) addDelta(f *flow.Flow, flags unique.Handle[string], delta flow.Counters, now time.Time) {
+	if delta == (flow.Counters{}) { // an idle connection must not keep its series alive
+		if s.recount.sight == sightOpen {
+			s.see(f)
+		}
+		return
 	}
 	all := s.traits(f, flags)
 	owner := ownerOf(f)
@@ -137,8 +144,21 @@ func (s *Sets) addDelta(f *flow.Flow, flags string, delta flow.Counters, now tim
 	}
 }
 
-// touch adds delta to a series, which the next snapshot will be the first to contain.
+// touch adds delta to a series.
 func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
+	s.use(one, now)
+	one.sum.Add(delta)
+	s.countOpen(one, delta[flow.Opened], delta[flow.Closed])
+}
+
+// countOpen counts the connections of a series that are open.
+func (s *Sets) countOpen(one *series, opened, closed int64) {
+	one.open += opened - closed
+	one.missed += s.recount.change(opened, closed)
+}
+
+// use notes that a series changes, which the next snapshot will be the first to contain.
+func (s *Sets) use(one *series, now time.Time) {
 	if one.start == 0 {
 		one.start = s.clock.begin(now)
 	}
@@ -146,8 +166,6 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 		one.began = s.clock.next
 	}
 	one.reused = one.reused || one.began != s.clock.next
-	one.sum.Add(delta)
-	one.open += delta[flow.Opened] - delta[flow.Closed]
 	one.fresh = s.clock.next
 	one.active = now.Sub(s.epoch)
 }
@@ -155,7 +173,7 @@ func (s *Sets) touch(one *series, delta flow.Counters, now time.Time) {
 // hbonePort is where a tunnel of an ambient mesh ends.
 const hbonePort = 15008
 
-func (s *Sets) traits(f *flow.Flow, flags string) traits {
+func (s *Sets) traits(f *flow.Flow, flags unique.Handle[string]) traits {
 	t := traits{direction: f.Connection.Direction, flags: flags}
 	if s.settings.SecurityPolicy == PolicyAuto && tunnelled(f) {
 		t.mutualTLS = true
@@ -167,13 +185,13 @@ func (s *Sets) traits(f *flow.Flow, flags string) traits {
 }
 
 // failureFlags returns response_flags of a failed connect. An aggregate of several has no reason.
-func (s *Sets) failureFlags(c *flow.Connection) string {
+func (s *Sets) failureFlags(c *flow.Connection) unique.Handle[string] {
 	if !s.settings.FailureReasons || c.ErrorType == "" {
-		return flagConnect
+		return flagsConnect
 	}
 	flags, found := s.reasons[c.ErrorType]
 	if !found { // errors are as many as the kernel has
-		flags = strings.ToUpper(c.ErrorType)
+		flags = unique.Make(strings.ToUpper(c.ErrorType))
 		s.reasons[c.ErrorType] = flags
 	}
 	return flags

@@ -49,9 +49,10 @@ func (s *Sink) Start() {
 	s.Metrics.Start()
 }
 
-// Needs returns what the enabled sets need. The latency set counts the connections that are open, idle or not.
+// Needs returns what the enabled sets need. The latency set counts the connections that are open, idle or not, and its exemplars
+// have traces. A series of any set does not expire while connections of it are open.
 func (s *Sink) Needs() sink.Needs {
-	return sink.Needs{Idle: s.Holds(Connection), First: s.Holds(Latency)}
+	return sink.Needs{Idle: s.Holds(Connection), First: s.Holds(Latency), Trace: s.Holds(Latency), Recount: len(s.settings.Enabled) > 0}
 }
 
 // Flush does nothing: see Collect.

@@ -41,6 +41,12 @@ func NewQueue[T any](settings *Settings, records Records, bytes int, weigh func(
 // Collect does nothing: records are flushed at every reading.
 func (*Queue[T]) Collect(time.Time) {}
 
+// Recount does nothing: records are not open.
+func (*Queue[T]) Recount(time.Time) {}
+
+// Recounted does nothing: see Recount.
+func (*Queue[T]) Recounted(time.Time, bool) {}
+
 // Stats returns the current numbers.
 func (q *Queue[T]) Stats() Stats { return Stats{Item: q.records.Item, Queue: q.Queue.Stats()} }
 

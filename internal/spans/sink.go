@@ -33,7 +33,7 @@ type Sink struct {
 
 // NewSink returns a sink that waits for Start.
 func NewSink(config Config, settings sink.Settings, next consumer.Traces, report Report) *Sink {
-	s := &Sink{needs: sink.Needs{TCPInfo: config.TCPInfo}}
+	s := &Sink{needs: sink.Needs{TCPInfo: config.TCPInfo, Trace: true}}
 	s.Queue = sink.NewQueue(&settings, sink.Records{Item: "span", Name: "spans"}, config.QueueBytes, weigh,
 		func(ctx context.Context, traces ptrace.Traces, spans int) error {
 			ctx = report.StartTracesOp(ctx)

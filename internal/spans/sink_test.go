@@ -52,7 +52,7 @@ func TestTheSinkDeliversAndReportsWhatItLost(t *testing.T) {
 			Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(),
 			Status: func(err error) { status = append(status, err) }, Logger: zap.NewNop(),
 		}, next, report)
-		require.Equal(t, sink.Needs{TCPInfo: true}, s.Needs())
+		require.Equal(t, sink.Needs{TCPInfo: true, Trace: true}, s.Needs())
 		s.Start()
 		for _, spans := range []int{3, 2} {
 			for range spans {

@@ -201,8 +201,8 @@ func TestEveryKeyReachesTheSeries(t *testing.T) {
 func TestEveryKeyOfASignalReachesItsSink(t *testing.T) {
 	config, _ := fromFile(t, "kmesh/all")
 	given, nop := sink.Settings{Resource: pcommon.NewResource(), Scope: pcommon.NewInstrumentationScope(), Logger: zap.NewNop()}, consumertest.NewNop()
-	assert.Equal(t, sink.Needs{TCPInfo: true}, newLogsSink(config, given, nop, nil).Needs())
-	assert.Equal(t, sink.Needs{TCPInfo: true}, newTracesSink(config, given, nop, nil).Needs())
+	assert.Equal(t, sink.Needs{TCPInfo: true, Trace: true}, newLogsSink(config, given, nop, nil).Needs())
+	assert.Equal(t, sink.Needs{TCPInfo: true, Trace: true}, newTracesSink(config, given, nop, nil).Needs())
 	assert.Equal(t, 8<<20, config.AccessLog.QueueBytes())
 }
 

@@ -206,7 +206,7 @@ func latency(ctx context.Context, b *bench) error {
 			a.name, pick(all[a.name], median).middle("%.1f"), tail.middle("%.1f"), fmt.Sprintf("%.3f", share(a)), tail.over(none).middle("%.3f"),
 		})
 	}
-	b.report.table("Latency", fmt.Sprintf("%.0f connections/s, half of the most: from the moment at which a connection was due to the end of its response. "+
+	b.report.table("Latency", fmt.Sprintf("%.0f connections/s, half of the maximum rate. A latency is from the moment at which a connection was due to the end of its response. "+
 		"%d rounds; in brackets is the middle half of them.", most/2, rounds), rows...)
 	b.report.row("p99 of connection latency at half the maximum rate", "≤ 1.1 of none",
 		fmt.Sprintf("%.3f; in each round %s", share(defaults), pick(all[defaults.name], p99).over(none).middle("%.3f")),

@@ -63,7 +63,7 @@ func openConnections(ctx context.Context, b *bench) error {
 		b.report.figure("one interval with 1,000,000 open ends, 1 % of them active, `max_connections: 1200000`",
 			fmt.Sprintf("%s; the connection maps take %s MiB", cost.cpu.text("%.0f ms"), mib(cost.maps)))
 	}
-	b.report.table("Open connections", "Both ends are on this host, so that each is two sockets to walk over. 1 in 100 sends a byte in each interval of 5 s. "+
+	b.report.table("Open connections", "Both ends are on this host, so each connection is two sockets to walk over. 1 in 100 sends a byte in each interval of 5 s. "+
 		"The CPU is that of the whole collector over the interval, the walk in the kernel included. The maps are as the kernel accounts for them.", rows...)
 	return nil
 }

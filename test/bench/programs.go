@@ -22,7 +22,7 @@ type ran struct {
 
 // ours and theirs tell the programs of the receiver and of tcplife by their names.
 func ours(name string) bool {
-	return slices.Contains([]string{"set_state", "destroy_sock", "connect4", "connect6"}, name)
+	return slices.Contains([]string{"set_state", "destroy_sock", "connect4", "connect6", "accepted", "handed_over", "original_destination"}, name)
 }
 
 func theirs(name string) bool {

@@ -49,7 +49,7 @@ func TestEveryMakeTargetThatIsNamedExists(t *testing.T) {
 }
 
 // invented are the folders of the recipes' examples.
-var invented = []string{"internal/identity/consul", "internal/events"}
+var invented = []string{"internal/identity/consul", "internal/profiles"}
 
 func TestEveryPathThatIsNamedExists(t *testing.T) {
 	for _, file := range files(t, ".md") {

@@ -34,7 +34,7 @@ const (
 	forgedClient, forgedServer = "10.244.7.10", "10.244.7.11"
 )
 
-// startAdversary runs this test binary as nobody, with a user and a network namespace of its own, as any user of a host
+// startAdversary runs this test binary as the user nobody, with a user and a network namespace of its own, as any user of a host
 // can. It ends with the test.
 func startAdversary(t *testing.T) {
 	t.Helper()
@@ -129,7 +129,7 @@ func forge(t *testing.T, to string) {
 	require.NoError(t, err)
 }
 
-// moody passes requests on to a server, and refuses them every second turn.
+// moody passes requests on to a server, and refuses every second one.
 func moody(t *testing.T, server string, turn time.Duration) (address string, refused *atomic.Int64) {
 	t.Helper()
 	target, err := url.Parse(server)

@@ -126,7 +126,7 @@ func serviceAccountKey(t testing.TB) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// kubeconfig names the API server, for whoever has the token that the file tokenFile will hold.
+// kubeconfig names the API server, for a client with the token in tokenFile.
 func (c *cluster) kubeconfig(t testing.TB, name string) (path, tokenFile string) {
 	t.Helper()
 	return c.kubeconfigFor(t, name, c.url)
@@ -176,7 +176,7 @@ func (c *cluster) apply(t testing.TB, manifest string) []runtime.Object {
 	}
 }
 
-// create makes an object; what its status says is patched into it, as whoever runs it would.
+// create makes an object, and patches its status into it, as a kubelet would.
 func (c *cluster) create(t testing.TB, objects ...runtime.Object) {
 	t.Helper()
 	ctx, options := context.Background(), metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}
@@ -229,7 +229,7 @@ func (c *cluster) deletePod(t testing.TB, name string) {
 	require.NoError(t, c.client.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 }
 
-// ready says of a pod, as its kubelet does to the second, since when it has its address.
+// ready sets since when a pod has its address, in whole seconds as a kubelet does.
 func ready(p *corev1.Pod, since time.Time) *corev1.Pod {
 	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
 		Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: since},

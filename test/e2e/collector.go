@@ -106,7 +106,7 @@ func startStack(t testing.TB, env ...string) *stack {
 	return &stack{prometheus: p, loki: l, collector: startCollector(t, p, l, env...)}
 }
 
-// validate asks the distribution whether a configuration is valid, and gives what it says.
+// validate asks the distribution whether a configuration is valid, and returns its output.
 func validate(configuration string, env ...string) (string, error) {
 	cmd := exec.Command(collectorPath, "validate", "--config", configuration,
 		"--feature-gates=+extension.healthcheck.useComponentStatus") // as the manifests start it

@@ -37,7 +37,7 @@ type ended struct {
 }
 
 // TestContract makes three connections from sleep to httpbin (one plain, one whose packets are dropped for a while,
-// one refused) and asks both servers for everything that the contract says of them.
+// one refused) and checks in both servers everything that the contract requires of them.
 func TestContract(t *testing.T) {
 	network := testhost.NewNetwork(t)
 	sleep := network.Host("sleep", "10.244.0.10/24")
@@ -103,7 +103,7 @@ func lossyConnection(t testing.TB, from, to *testhost.Host) ended {
 	return end(t, conn, &c, start)
 }
 
-// end closes the connection of a client and says what there was to know of it.
+// end closes the connection of a client and returns what the client knew of it.
 func end(t testing.TB, conn *net.TCPConn, c *count, start time.Time) ended {
 	t.Helper()
 	e := ended{
@@ -117,7 +117,7 @@ func end(t testing.TB, conn *net.TCPConn, c *count, start time.Time) ended {
 	return e
 }
 
-// refusedConnect connects where nobody listens.
+// refusedConnect connects to a port without a listener.
 func refusedConnect(t testing.TB, from *testhost.Host) {
 	t.Helper()
 	_, err := dial(from, "10.244.0.11:81")

@@ -40,7 +40,7 @@ func startDirectory(t testing.TB, address string) extension.Extension {
 	return d
 }
 
-// asker is a source that asks for addresses when they are met.
+// asker is a source that asks for addresses when connections use them.
 func asker(t testing.TB, endpoint, node string) *istio.Source {
 	t.Helper()
 	config := istio.NewDefaultConfig()
@@ -167,7 +167,7 @@ func TestDirectory(t *testing.T) {
 	load.Wait()
 	require.Zero(t, wrong)
 
-	// Without the API server nobody is served, and nothing that is known is given to anybody else.
+	// Without the API server no agent is served, and no known name passes to another workload.
 	c.apiServer.kill()
 	require.Eventually(t, func() bool { return !agent.InSync() }, time.Minute, 10*time.Millisecond)
 	require.Nil(t, workloadAt(agent, "10.244.0.78:80", time.Now()))
@@ -179,7 +179,7 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
-// TestIstioOnDemand asks a real istiod for the addresses that are met.
+// TestIstioOnDemand asks a real istiod for the addresses that connections use.
 func TestIstioOnDemand(t *testing.T) {
 	c := newCluster(t)
 	c.startAPIServer(t)
@@ -206,7 +206,7 @@ func TestIstioOnDemand(t *testing.T) {
 	require.Equal(t, "httpbin", s.Name)
 	require.EqualValues(t, 2, agent.Held().Workloads, "the node's own, and the one that was met")
 
-	// That nobody has an address is an answer. istiod does not report who gets it: it is asked again.
+	// "Nobody has this address" is an answer. istiod does not report who gets it, so it is asked again.
 	require.Nil(t, workloadAt(agent, laterAddress+":80", time.Now()))
 	require.Eventually(t, func() bool { return agent.Asker().Demand().Unknown == 1 }, time.Minute, 10*time.Millisecond)
 	later := podOf("later", "57b4c6d9f4", "k2j4h", nil, laterAddress)

@@ -27,7 +27,7 @@ const (
 	otherAddress = "10.244.9.2"
 )
 
-// TestKubernetesHostNetwork runs two pods and a static one on the node's network, and a process that is in none.  Their
+// TestKubernetesHostNetwork runs two pods and a static one on the node's network, and a process that is in none. Their
 // connections all have one address; their series have four names.
 func TestKubernetesHostNetwork(t *testing.T) {
 	network := testhost.NewNetwork(t)

@@ -84,7 +84,7 @@ func testIncrease(t *testing.T, w way, want int64) {
 	got := samples[0].value
 	t.Logf("applications: %d, increase(): %.0f, %d samples %v", want, got, len(values), values)
 	if w.blind {
-		// As docs/troubleshooting.md says.
+		// As in docs/troubleshooting.md.
 		require.Zero(t, got)
 		require.Zero(t, grown(values))
 		return

@@ -37,7 +37,7 @@ func startIstioSet(t testing.TB, p *prometheus, env ...string) *program {
 }
 
 // TestIstioDashboards asks what the panels on TCP of Istio's own dashboards ask, while a connection carries bytes at a
-// known rate. Istio's received are the request bytes and its sent the response bytes, whoever reports them.
+// known rate. Istio's received are the request bytes and its sent the response bytes, whichever end reports them.
 func TestIstioDashboards(t *testing.T) {
 	content, err := os.ReadFile("../../testdata/istio/dashboards.yaml")
 	require.NoError(t, err)

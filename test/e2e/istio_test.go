@@ -31,8 +31,8 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// TestIstio makes the contract's sample of the objects that TestKubernetes makes it of, sent by istiod, and goes on over an
-// istiod that is away while a pod is deleted and another one gets its address.
+// TestIstio makes the contract's sample from the same objects as TestKubernetes, but sent by istiod. Then istiod is away while
+// a pod is deleted and another one gets its address.
 func TestIstio(t *testing.T) {
 	network := testhost.NewNetwork(t)
 	sleep := network.Host("sleep", sleepAddress+"/24")
@@ -69,7 +69,7 @@ func TestIstio(t *testing.T) {
 	serve(t, later, laterAddress+":80", func(int64) int64 { return answerSize }, &server)
 	arrivesAt(t, s, sleep, laterAddress+":80", `destination_workload="later"`)
 
-	// While nobody reports it, the pod is deleted and another one gets its address: nobody's name is guessed meanwhile.
+	// While istiod is away, the pod is deleted and another one gets its address: no name is guessed meanwhile.
 	d.kill()
 	s.collector.inSync(t, false)
 	const atHttpbin = `sum(kmesh_tcp_connections_closed_total{destination_workload="httpbin"})`
@@ -80,7 +80,7 @@ func TestIstio(t *testing.T) {
 	outOfScope := s.collector.own(t, "otelcol_kmesh_records_out_of_scope")
 	plainConnection(t, sleep, httpbinTarget)
 	eventually(t, func(a *assert.CollectT) {
-		require.GreaterOrEqual(a, s.collector.own(a, "otelcol_kmesh_records_out_of_scope"), outOfScope+2, "both ends waited, and were nobody's")
+		require.GreaterOrEqual(a, s.collector.own(a, "otelcol_kmesh_records_out_of_scope"), outOfScope+2, "both ends waited, and got no name")
 	})
 	after, err := s.prometheus.query(atHttpbin)
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestIstio(t *testing.T) {
 	arrivesAt(t, s, sleep, httpbinTarget, `destination_workload="echo",destination_version="latest"`)
 	arrivesAt(t, s, sleep, laterAddress+":80", `destination_workload="later"`)
 
-	// And one whose address nobody gets: it is gone.
+	// And a pod whose address is not reused: it is gone.
 	d.kill()
 	s.collector.inSync(t, false)
 	c.deletePod(t, podOf("later", "57b4c6d9f4", "k2j4h", nil).Name)
@@ -99,8 +99,8 @@ func TestIstio(t *testing.T) {
 	arrivesAt(t, s, sleep, laterAddress+":80", `destination_workload="-"`)
 }
 
-// TestIstioCredentials has istiod check a service account's token and show its own certificate: what is amiss is named, and
-// needs no restart once it is mended.
+// TestIstioCredentials has istiod check a service account's token and present its own certificate. The error names what is
+// wrong, and the receiver recovers without a restart once it is corrected.
 func TestIstioCredentials(t *testing.T) {
 	c := newCluster(t)
 	c.startAPIServer(t)
@@ -162,7 +162,7 @@ func TestIstioCredentials(t *testing.T) {
 	require.Equal(t, sleepPod().Name, w.Name)
 }
 
-// selfSigned gives a certificate that signed nobody else's.
+// selfSigned returns a certificate that has signed no other.
 func selfSigned(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

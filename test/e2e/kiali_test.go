@@ -16,7 +16,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
-// TestKiali lets a pod and an address that nobody has carry bytes to another pod at a known rate. Kiali's graphs of the
+// TestKiali lets a pod and an address without a holder send bytes to another pod at a known rate. Kiali's graphs of the
 // namespace must have these edges with these rates, and no others.
 func TestKiali(t *testing.T) {
 	network := testhost.NewNetwork(t)

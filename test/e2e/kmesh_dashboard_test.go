@@ -134,7 +134,7 @@ func stream(t *testing.T, from, to *testhost.Host, address string) {
 	})
 }
 
-// pace writes at a rate: what is due by now, at each step.
+// pace writes at a rate: at each step what is due.
 func pace(to net.Conn, rate int, stop <-chan struct{}) {
 	ticker := time.NewTicker(streamStep)
 	defer ticker.Stop()

@@ -32,7 +32,7 @@ func movingPod(suffix string, since time.Time) *corev1.Pod {
 	return ready(podOf("moving", "5c5944c58c", suffix, nil, movingAddress), since)
 }
 
-// TestKubernetesFaults has what can happen to a watch happen to it: whoever is known stays known, and an address that is
+// TestKubernetesFaults makes a watch fail in every way that it can: known workloads stay known, and an address that is
 // given on meanwhile is never certain to be the former holder's.
 func TestKubernetesFaults(t *testing.T) {
 	ctx := context.Background()

@@ -123,7 +123,7 @@ func TestKubernetes(t *testing.T) {
 	require.NoError(t, err)
 	arrivesAt(t, s, sleep, httpbinTarget, `destination_version="v2",destination_service="httpbin.default.svc.cluster.local"`)
 
-	// While nobody can hear of it, the pod is deleted and another one gets its address.
+	// While the watch is away, the pod is deleted and another one gets its address.
 	c.apiServer.kill()
 	s.collector.inSync(t, false)
 	eventually(t, func(a *assert.CollectT) {

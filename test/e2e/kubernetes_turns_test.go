@@ -108,7 +108,7 @@ func barePod(name, address string, since time.Time) *corev1.Pod {
 	return p
 }
 
-// turn is the life of a pod, and the time after it in which nobody has its address.
+// turn is the life of a pod, and the time after it in which its address has no holder.
 func (w *turns) turn(p *tenant) {
 	w.mu.Lock()
 	w.at[p.address] = p

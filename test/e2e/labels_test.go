@@ -32,7 +32,7 @@ const (
 	labelsNetwork6 = "fd00:10:10::"
 )
 
-// party is what the labels say of one end.
+// party is the labels of one end.
 type party struct{ workload, app, version, namespace, cluster string }
 
 var (
@@ -55,7 +55,7 @@ type flow struct {
 	connections         int
 }
 
-// series gives the samples that the flow must make, in Prometheus' text format.
+// series returns the samples that the flow must make, in Prometheus' text format.
 func (f flow) series() []string {
 	host, namespace, name := f.service, "-", "-"
 	if !strings.ContainsAny(f.service, ".:") {
@@ -82,7 +82,7 @@ func (f flow) series() []string {
 	return texts
 }
 
-// requireFlows waits until there are the series of these flows, and no others that the selector takes.
+// requireFlows waits until the selector matches the series of these flows, and no others.
 func requireFlows(t *testing.T, s *stack, selector string, flows ...flow) {
 	t.Helper()
 	var want []string
@@ -100,10 +100,11 @@ func requireFlows(t *testing.T, s *stack, selector string, flows ...flow) {
 	})
 }
 
-// labelSource starts a source: the collector's environment, and what follows the cluster's changes where the source does not by itself.
+// labelSource starts a source. It returns the collector's environment, and what must follow the cluster's changes for a source
+// that does not watch the cluster.
 type labelSource func(_ *cluster, kubeconfig string) (environment []string, changed func())
 
-// TestLabels makes connections for each rule of the labels, with objects of a real API server, which all sources know alike.
+// TestLabels makes connections for each rule of the labels. All sources get the same objects, from a real API server.
 func TestLabels(t *testing.T) {
 	t.Run("kubernetes", func(t *testing.T) {
 		testLabels(t, theNode, func(_ *cluster, kubeconfig string) ([]string, func()) {
@@ -127,7 +128,7 @@ func TestLabels(t *testing.T) {
 	})
 }
 
-// writeLabels writes the file that says of the cluster what its objects say, and returns what writes it anew after each change.
+// writeLabels writes an identity file with the content of the cluster's objects, and returns what writes it after each change.
 func writeLabels(t *testing.T, path string) (changed func()) {
 	workload := func(last int, pod, name, app, version, services string) string {
 		return fmt.Sprintf("  - {uid: %s, name: %[1]s, namespace: default, addresses: [%[2]s, %[3]q], workload_name: %[4]s, canonical_name: %[5]s, "+
@@ -216,7 +217,7 @@ func testLabels(t *testing.T, node party, source labelSource) {
 	s := startStack(t, environment...)
 	s.collector.inSync(t, true)
 
-	// Before anybody has heard of the two pods: one becomes known while the record waits, the other too late.
+	// Before the two pods are reported: one becomes known while the record waits, the other too late.
 	plainConnection(t, sleep, labelsNetwork+"30:8080")
 	plainConnection(t, sleep, labelsNetwork+"31:8080")
 	eventually(t, func(a *assert.CollectT) {
@@ -226,7 +227,7 @@ func testLabels(t *testing.T, node party, source labelSource) {
 	c.create(t, podAt(30, owned("late", "", "")))
 	changed()
 
-	// The service's own address is the node's affair.
+	// Only the node translates the service's own address.
 	kubeProxy(t, network, labelsNetwork+"1/24", sleep, others, labelsNetwork+"10", "10.96.7.1:81", labelsNetwork+"11:8080")
 	for _, target := range []string{"10.96.7.1:81", "10.244.10.11:8080", "10.244.10.11:9090", "[fd00:10:10::11]:8080", "10.244.10.12:5432", "10.244.10.13:5432", "10.244.10.14:8080"} {
 		plainConnection(t, sleep, target)
@@ -257,14 +258,14 @@ func testLabels(t *testing.T, node party, source labelSource) {
 	}
 	requireFlows(t, s, "", flows...)
 
-	// Nobody's connection stays nobody's, and the next one has a name.
+	// A connection without a name stays without one, and the next one has a name.
 	c.create(t, podAt(31, owned("later", "", "")))
 	// A new version is another series; the old one stays as it was.
 	_, err := c.client.CoreV1().Pods("default").Patch(context.Background(), web.Name, types.MergePatchType,
 		[]byte(`{"metadata": {"labels": {"version": "v2"}}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
 	changed()
-	eventually(t, func(a *assert.CollectT) { // how many that takes is the watch's affair
+	eventually(t, func(a *assert.CollectT) { // how many that takes depends on the watch
 		plainConnection(t, sleep, labelsNetwork+"11:9090")
 		samples, err := s.prometheus.query(`kmesh_tcp_connections_closed_total{destination_service_name="gamma",destination_version="v2"}`)
 		require.NoError(a, err)
@@ -314,7 +315,7 @@ func labelled(p *corev1.Pod, keysAndValues ...string) *corev1.Pod {
 	return p
 }
 
-// service has a selector of one key and value, or none. The slices are the test's: nobody here makes them of it.
+// service has a selector of one key and value, or none. The test creates the slices, because no controller runs.
 func service(name, address string, port, target int32, selector ...string) *corev1.Service {
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
@@ -326,7 +327,7 @@ func service(name, address string, port, target int32, selector ...string) *core
 	return s
 }
 
-// sliceTo puts a pod, or without its name whoever has the address, behind a service.
+// sliceTo puts a pod behind a service or, without its name, the holder of the address.
 func sliceTo(service string, port int32, pod, address string) *discoveryv1.EndpointSlice {
 	name, endpoint := "", discoveryv1.Endpoint{Addresses: []string{address}}
 	if pod != "" {

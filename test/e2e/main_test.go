@@ -16,7 +16,7 @@ import (
 // adversaryVariable is in the environment of this binary where it is the adversary of the soak.
 const adversaryVariable = "KMESH_ADVERSARY"
 
-// TestMain fails, rather than skips, where the tests cannot run: who asks for them wants them run.
+// TestMain fails, rather than skips, where the tests cannot run, because whoever starts them wants them run.
 func TestMain(m *testing.M) {
 	if os.Getenv(adversaryVariable) != "" {
 		os.Exit(m.Run())
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// missing says what the tests need and do not find, and where it comes from.
+// missing returns what the tests need and do not find, and where it comes from.
 func missing() []string {
 	var what []string
 	if os.Geteuid() != 0 {

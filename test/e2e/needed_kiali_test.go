@@ -4,7 +4,7 @@
 
 package e2e
 
-// needed are the programs that the test of Kiali run, and what builds each.
+// needed are the programs that the Kiali test runs, and what builds each.
 var needed = map[string]string{
 	collectorPath:  "make build",
 	prometheusPath: "test/e2e/servers/build.sh prometheus (or make e2e-kiali)",

@@ -64,7 +64,7 @@ func (o *observer) last() string {
 	return o.heard[len(o.heard)-1]
 }
 
-// says waits until the status has the words.
+// says waits until the status contains the text.
 func (o *observer) says(words string) {
 	o.t.Helper()
 	require.EventuallyWithT(o.t, func(c *assert.CollectT) { require.Contains(c, o.last(), words) }, soon, 20*time.Millisecond)

@@ -35,7 +35,7 @@ type program struct {
 	path  string
 	args  []string
 	env   []string // beside the test's own
-	ready string   // URL that answers 200 when the program can be used; with https, whoever answers
+	ready string   // URL that answers 200 when the program can be used; with https, the certificate is not checked
 	log   string   // file with what it printed, over all its lives
 
 	cmd  *exec.Cmd

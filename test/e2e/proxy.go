@@ -54,7 +54,7 @@ func startProxy(t testing.TB, server string) *proxy {
 	return p
 }
 
-// setCut ends all connections, and refuses others as long as it is true.
+// setCut ends all connections, and refuses new ones while it is true.
 func (p *proxy) setCut(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *proxy) setCut(cut bool) {
 	clear(p.open)
 }
 
-// setDelay makes what the server says later by so much.
+// setDelay delays what the server sends by so much.
 func (p *proxy) setDelay(delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *proxy) delayed() time.Duration {
 	return p.delay
 }
 
-// keep says whether the connections may go on.
+// keep returns whether the connections may continue.
 func (p *proxy) keep(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *proxy) pass(client net.Conn) {
 	up.Wait()
 }
 
-// back passes on what the server says, each piece when its time has come.
+// back passes on what the server sends, each piece when its delay is over.
 func (p *proxy) back(client io.Writer, server io.Reader) {
 	type piece struct {
 		bytes []byte

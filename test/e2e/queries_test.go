@@ -17,7 +17,7 @@ import (
 // asQuery matches lines that must be part of a query, whatever finds those.
 var asQuery = regexp.MustCompile(`\bby \(\w+[,)]|_over_time\(|\b(?:rate|increase)\(\w|[\w:]+\{[a-z_]+=~?"|\{service_name=|\bquery: '`)
 
-// TestEveryQueryIsFound looks for lines that look like a query, in everything that a user reads, and that nobody runs.
+// TestEveryQueryIsFound looks for lines that look like a query, in everything that a user reads, and fails for those that no test runs.
 func TestEveryQueryIsFound(t *testing.T) {
 	collapse := func(text string) string { return strings.Join(strings.Fields(text), " ") }
 	var run strings.Builder

@@ -31,7 +31,7 @@ func TestRestart(t *testing.T) {
 	lasting := lastingConnection(t, client, targets[0], counted)
 
 	load := startLoad(t, client, targets, 2*time.Millisecond, atOnce, counted)
-	var gap int64 // connections that began between the word to end and the new start
+	var gap int64 // connections that began between the request to stop and the new start
 	for life, end := range []func(){s.collector.stop, s.collector.kill} {
 		lasting.send(1000)
 		arrives(t, s, counted, counted.client.connections.Load()/2)

@@ -19,13 +19,13 @@ import (
 const serviceAddress = "10.96.5.5:8000" // of httpbin, in the identity file
 
 // kubeProxy has the node, at an address of the network, send what the client sends from its address to a service's to the
-// pod, as kube-proxy does: the client's socket never hears of it.
+// pod, as kube-proxy does: the client's socket does not notice.
 func kubeProxy(t *testing.T, network *testhost.Network, node string, client, server *testhost.Host, from, service, pod string) {
 	t.Helper()
 	network.Node(node)
 	table := "kmesh-e2e"
 	nft := func(rules string) {
-		out, err := exec.Command("nft", rules).CombinedOutput() // #nosec G204 -- the test's own words
+		out, err := exec.Command("nft", rules).CombinedOutput() // #nosec G204 -- the test's own arguments
 		require.NoError(t, err, string(out))
 	}
 	address := netip.MustParseAddrPort(service)

@@ -71,7 +71,7 @@ var fieldsOfSums = map[string]func(*sums) *int64{
 	"received_bytes_total":     func(s *sums) *int64 { return &s.received },
 }
 
-// sums gives what a set says of the load's connections, by reporter. prefix is `workload_` or nothing. The last value
+// sums returns a set's sums over the load's connections, by reporter. prefix is `workload_` or nothing. The last value
 // of a series counts, also when the collector ended it since.
 func (p *prometheus) sums(prefix string) (map[string]sums, error) {
 	got := map[string]sums{}
@@ -89,7 +89,7 @@ func (p *prometheus) sums(prefix string) (map[string]sums, error) {
 	return got, nil
 }
 
-// reporters are the metrics' words for the access log's directions.
+// reporters are the metrics' names of the access log's directions.
 var reporters = map[string]string{"OUTBOUND": "source", "INBOUND": "destination"}
 
 // counted gives what the lines of the load's closed connections come to, by reporter. The access log has no line for

@@ -50,7 +50,7 @@ func listen(t testing.TB, host *testhost.Host, address string) (listener net.Lis
 	return listener
 }
 
-// accept serves until the listener is closed, each connection by a goroutine of running; by says where to count it.
+// accept serves until the listener is closed, each connection by a goroutine of running; by returns where to count it.
 func accept(t testing.TB, running *sync.WaitGroup, listener net.Listener, answer func(int64) int64, by func(from net.Addr) *count) {
 	for {
 		conn, err := listener.Accept()

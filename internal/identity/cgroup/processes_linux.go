@@ -45,8 +45,8 @@ func newProcesses(proc string) *processes {
 	return &processes{proc: proc, known: xsync.NewMap[uint32, *process](), asked: xsync.NewMap[uint32, time.Time]()}
 }
 
-// locate returns the place of the process that had the number at the time at. A number is used again: who was there before
-// that time and after it, is who is meant.
+// locate returns the place of the process that had the PID at the time at. PIDs are reused: the process that was there before
+// and after that time is the right one.
 func (s *processes) locate(pid uint32, at time.Time) (pod identity.PodUID, where identity.Place, ask bool) {
 	if p, ok := s.known.Load(pid); ok && !p.looked.Before(at) {
 		if p.gone || p.started.After(at) {
@@ -61,7 +61,7 @@ func (s *processes) locate(pid uint32, at time.Time) (pod identity.PodUID, where
 	return pod, identity.PlaceSought, true
 }
 
-// look reads those that were asked for, and forgets those that were not for long; true if any was.
+// look reads the processes that were asked for, and forgets those that were not asked for lately; true if any was.
 func (s *processes) look(now time.Time) bool {
 	found := false
 	for pid := range s.asked.All() {

@@ -58,7 +58,7 @@ func TestProcessesTellWhereCgroupsAreOfVersionOne(t *testing.T) {
 	want(44, rootID, now, identity.PlaceUnknown, none)
 	want(0, rootID, now, identity.PlaceUnknown, none)
 
-	// A service's cgroup of version 2 says nothing: its child may be in a pod by version 1.
+	// A service's cgroup of version 2 shows nothing: its child may be in a pod according to version 1.
 	service := tree.grow(t, "system.slice/containerd.service")
 	require.NoError(t, tree.walk(now))
 	want(42, service.Cgroup, now, identity.PlacePod, uidOf(t, dashed))

@@ -56,7 +56,7 @@ type Tree struct {
 	known      *xsync.Map[uint64, *place]
 	pods       *presences
 	asked      *xsync.Map[uint64, uint64] // the walk that will have found it if it is there
-	processes  *processes                 // nil: numbers of processes mean nothing here
+	processes  *processes                 // nil: PIDs mean nothing here
 	hybrid     bool                       // there are hierarchies of version 1 too, and those may be the pods'
 	begun      atomic.Uint64              // walks, as are
 	finished   atomic.Uint64
@@ -177,7 +177,7 @@ func (t *Tree) locateProcess(pid uint32, at time.Time) (identity.PodUID, identit
 func (t *Tree) rouse() {
 	select {
 	case t.wake <- struct{}{}:
-	default: // it will be looked anyway
+	default: // the look follows anyway
 	}
 }
 

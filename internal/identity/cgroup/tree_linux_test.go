@@ -166,7 +166,7 @@ func BenchmarkWalk(b *testing.B) {
 	b.ReportMetric(float64(tree.known.Size()), "cgroups")
 }
 
-// fell removes cgroups: their files cannot be removed, and need not be.
+// fell removes cgroups. Their files disappear with them.
 func fell(root string) {
 	entries, _ := os.ReadDir(root)
 	for _, e := range entries {

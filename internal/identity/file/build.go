@@ -48,11 +48,11 @@ func build(doc *document, at lines) (*Identities, error) {
 	return all, nil
 }
 
-// maxWarnings bounds what is said about one file.
+// maxWarnings bounds the warnings about one file.
 const maxWarnings = 10
 
 // sharedAddresses finds those that two workloads have which are not on the host's network: only the one with the lower uid is ever
-// met at it.
+// found at it.
 func sharedAddresses(workloads []*identity.Workload, at lines) []string {
 	var warnings []string
 	holders := make(map[netip.Addr]int, len(workloads))

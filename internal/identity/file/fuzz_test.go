@@ -9,7 +9,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 )
 
-// FuzzFile reads any text: it is refused, or what it says can be put into an index and taken out again.
+// FuzzFile reads any text: it is rejected, or its content can be put into an index and removed again.
 func FuzzFile(f *testing.F) {
 	for _, text := range []string{
 		podA, podB, bad, "", "workloads: []\n", "---\n---\n", "workloads: [&a {uid: a, name: n}, *a]\n",

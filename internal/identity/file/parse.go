@@ -19,7 +19,7 @@ import (
 type Identities struct {
 	Workloads []*identity.Workload
 	Services  []*identity.Service
-	Warnings  []string // what is valid, and hardly meant
+	Warnings  []string // what is valid, but probably a mistake
 }
 
 // Parse reads the text of an identity file. It is strict: a key that is not one of the workload API's is an error, as is
@@ -32,7 +32,7 @@ func Parse(text []byte) (*Identities, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("it is empty: write `workloads: []` if there are none")
 		}
-		return nil, inOurWords(err)
+		return nil, withoutTypes(err)
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("something follows the first YAML document: put all workloads and services into one, without `---` between them")
@@ -40,7 +40,7 @@ func Parse(text []byte) (*Identities, error) {
 	// The same again for the lines: entries decode strictly only without a decoder of their own.
 	var tree yaml.Node
 	if err := yaml.Unmarshal(text, &tree); err != nil {
-		return nil, inOurWords(err)
+		return nil, withoutTypes(err)
 	}
 	if line := emptyItem(&tree); line > 0 {
 		return nil, fmt.Errorf("line %d: a list's item is empty: remove its dash, or write what is missing", line)
@@ -53,8 +53,8 @@ var (
 	wrongType    = regexp.MustCompile("cannot unmarshal (\\S+)(?: `(.*)`)? into (\\S+)")
 )
 
-// inOurWords is the YAML package's error without the names of Go types.
-func inOurWords(err error) error {
+// withoutTypes is the YAML package's error without the names of Go types.
+func withoutTypes(err error) error {
 	var all *yaml.TypeError
 	if !errors.As(err, &all) {
 		return fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))

@@ -23,7 +23,7 @@ const (
 )
 
 // newCache returns a least-recently-used cache. freelru's takes all its memory at once and none per entry: at thousands of
-// connections a second an allocation for each would be the most that this package costs.
+// connections a second, an allocation for each would be the largest cost of this package.
 func newCache[K comparable, V any](capacity uint32, hash func(K) uint32) *freelru.LRU[K, V] {
 	cache, err := freelru.New[K, V](capacity, hash)
 	if err != nil {
@@ -32,7 +32,7 @@ func newCache[K comparable, V any](capacity uint32, hash func(K) uint32) *freelr
 	return cache
 }
 
-// seed keeps whoever chooses names or ports from choosing what collides.
+// seed makes collisions unpredictable for a user who chooses names or ports.
 var seed = maphash.MakeSeed()
 
 func hashBytes(b []byte) uint32 { return uint32(maphash.Bytes(seed, b)) }
@@ -57,7 +57,7 @@ func putAddrPort(b []byte, a netip.AddrPort) {
 }
 
 // route names one end of one connection: its own address first. In another network namespace a connection may have the same
-// two addresses, but nobody who does not see its packets knows its sequence numbers.
+// two addresses, but only a host that sees its packets knows its sequence numbers.
 type route struct {
 	own, peer netip.AddrPort
 	sequence  uint64

@@ -11,7 +11,7 @@ type listening struct {
 }
 
 // listen notes that a process listens at the end's address: for its own network namespace, and for others, unless a process in
-// another one was met at the same address. Then it is not certain which of them an end elsewhere means.
+// another one listens at the same address. Then it is not certain which of them an end elsewhere is connected to.
 func (s *Source) listen(end *identity.End, w *identity.Workload) {
 	own := listening{w, end.Netns.Inode}
 	if own.netns != 0 {

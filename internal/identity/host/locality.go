@@ -14,29 +14,29 @@ type locality struct {
 	interfaces map[netip.Addr]struct{}
 	// virtual are the ranges in which containers get their addresses.
 	virtual []netip.Prefix
-	// met are the addresses of ends whose sockets were read here: containers have theirs in other network namespaces.
-	met *freelru.LRU[netip.Addr, struct{}]
+	// seen are the addresses of ends whose sockets were read here: containers have theirs in other network namespaces.
+	seen *freelru.LRU[netip.Addr, struct{}]
 }
 
 func newLocality() locality {
-	return locality{met: newCache[netip.Addr, struct{}](maxAddresses, hashAddr)}
+	return locality{seen: newCache[netip.Addr, struct{}](maxAddresses, hashAddr)}
 }
 
 func (l *locality) has(a netip.Addr) bool {
-	if a.IsLoopback() || a.IsUnspecified() { // who connects to 0.0.0.0 connects to this host
+	if a.IsLoopback() || a.IsUnspecified() { // a connect to 0.0.0.0 leads to this host
 		return true
 	}
 	if _, ok := l.interfaces[a]; ok {
 		return true
 	}
-	_, ok := l.met.Get(a)
+	_, ok := l.seen.Get(a)
 	return ok
 }
 
 // meet notes the address of a local end.
 func (l *locality) meet(a netip.Addr) {
 	if a.IsValid() && !l.has(a) {
-		l.met.Add(a, struct{}{})
+		l.seen.Add(a, struct{}{})
 	}
 }
 

@@ -70,7 +70,7 @@ func (s *Source) learn(end identity.End, w *identity.Workload, at time.Time) {
 		s.listen(&end, w)
 	}
 	key := routeOf(&end)
-	// A record that waited must not replace what came of a later connection with the same addresses.
+	// A record that waited must not replace what is known from a later connection with the same addresses.
 	if seen, ok := s.ends.Get(key); ok && (seen.began.After(at) || seen.who == w && seen.began.Equal(at)) {
 		return
 	}

@@ -186,7 +186,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.Equal(t, maxEnds, s.ends.Len())
 	require.Equal(t, maxProcesses, s.processes.Len())
 	require.Equal(t, maxRemotes, s.remotes.Len())
-	require.Equal(t, maxAddresses, s.local.met.Len())
+	require.Equal(t, maxAddresses, s.local.seen.Len())
 }
 
 func TestTheHostsAddressesAreAskedAgain(t *testing.T) {
@@ -276,7 +276,7 @@ func TestANewContainerIsLookedFor(t *testing.T) {
 	require.Equal(t, "python3-7", w.Name)
 	require.True(t, settled)
 
-	// Nobody here has the address, as the look has shown that came after.
+	// No process here has the address, as the later look has shown.
 	end.Address = netip.MustParseAddrPort("172.17.0.10:80")
 	w, settled = s.Resolve(end, at)
 	require.Equal(t, "172.17.0.10", w.Name)

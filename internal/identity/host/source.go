@@ -20,7 +20,7 @@ import (
 const (
 	// refreshInterval is how often the host's addresses are asked for: they change with interfaces and containers.
 	refreshInterval = 15 * time.Second
-	// soonest is how soon that is done again for the sake of an address that is new.
+	// soonest is the least time between two reads, of which a new address causes the second.
 	soonest = time.Second
 )
 
@@ -39,7 +39,7 @@ type Source struct {
 	mu        sync.Mutex
 	local     locality
 	looked    time.Time // the beginning of the last look at the addresses
-	awaited   bool      // somebody waits for the next one
+	awaited   bool      // a record waits for the next one
 	processes *freelru.LRU[processKey, *identity.Workload]
 	remotes   *freelru.LRU[netip.Addr, *identity.Workload]
 	ends      *freelru.LRU[route, sighting]
@@ -63,7 +63,7 @@ func New(hostName string) *Source {
 	}
 }
 
-// Named returns true: nobody can list who may be at a remote address.
+// Named returns true: the workloads at remote addresses cannot be listed.
 func (*Source) Named(unique.Handle[identity.Names]) bool { return true }
 
 // Start asks for the host's addresses, and again from time to time until Close.

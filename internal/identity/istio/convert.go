@@ -48,7 +48,7 @@ func (e *entry) sameIdentity(o *entry) bool {
 	return false
 }
 
-// located is an address in a network. The same address of another network is somebody else's.
+// located is an address in a network. The same address in another network belongs to another workload.
 type located struct {
 	network string
 	address netip.Addr
@@ -57,7 +57,7 @@ type located struct {
 // mesh is what istiod leaves out.
 type mesh struct {
 	clusterID   string // of workloads that have none
-	trustDomain string // likewise: istiod leaves the mesh's default out
+	trustDomain string // the same: istiod leaves the mesh's default out
 }
 
 // convert makes an entry of a resource. The error says why it cannot be used.
@@ -86,7 +86,7 @@ func (m *mesh) workload(w *Workload) (*entry, error) {
 	}
 	name := w.Name
 	if strings.Contains(w.UID, ofSlice) && len(memberships) > 0 {
-		// It is no pod's, and istiod gives it the slice's name, which is generated anew with each slice.
+		// It belongs to no pod, and istiod names it after the slice, whose name is generated for each slice.
 		name, _, _ = strings.Cut(memberships[0].Service.Host, ".")
 	}
 	names := identity.Names{
@@ -138,7 +138,7 @@ func serviceOf(s *Service) (*entry, error) {
 	return e, nil
 }
 
-// add keeps an address that somebody can be at.
+// add keeps an address that a workload can have.
 func (e *entry) add(network string, address netip.Addr) {
 	if address.IsUnspecified() {
 		return

@@ -5,7 +5,6 @@ package istio
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
@@ -26,7 +25,7 @@ func (d *demand) apply(c *change, opening bool, now time.Time) {
 		}
 	}
 	d.end(c, touched, now)
-	// Whoever loses an address comes first: one that is handed on belongs to one only.
+	// Losses come first: an address that passes on has one holder only.
 	for name, e := range c.put {
 		if old := d.entries[name]; old != nil {
 			d.lose(old, e, c, touched, now)
@@ -234,188 +233,5 @@ func (d *demand) answered(a netip.Addr, vacant bool, now time.Time) {
 		w.vacant.Store(0)
 		w.times = 0
 		d.repeat(a, w, now)
-	}
-}
-
-// keeps returns whether there is a use for what the server has.
-func (d *demand) keeps(e *entry) bool {
-	if d.isLocal(e) || e.service != nil && d.byName(e.service.Key()) {
-		return true
-	}
-	return slices.ContainsFunc(e.addresses, func(at located) bool {
-		if at.network != d.network {
-			return false
-		}
-		w, held := d.wants.Load(at.address)
-		return held && !w.local
-	})
-}
-
-func (d *demand) isLocal(e *entry) bool {
-	return e.workload != nil && e.node != "" && e.node == d.nodeName
-}
-
-func (d *demand) isElsewhere(e *entry) bool {
-	return e.node != "" && d.nodeName != "" && e.node != d.nodeName
-}
-
-// owns returns whether the entry's addresses are those of a pod on this node, and of nobody else.
-func (d *demand) owns(e *entry) bool { return d.isLocal(e) && !e.workload.HostNetwork }
-
-// drop forgets what is held.
-func (d *demand) drop(e *entry, left identity.Span, now time.Time) {
-	d.unlist(e)
-	delete(d.entries, e.name)
-	if e.service != nil {
-		d.republish(e.service.Key(), now)
-		return
-	}
-	d.index.RemoveAt(e.workload.UID, left, now)
-	for i := range e.workload.Services {
-		d.unrefer(e.workload.Services[i].Service, now)
-	}
-}
-
-func (d *demand) unlist(e *entry) {
-	for _, a := range e.within(d.network) {
-		if left := slices.DeleteFunc(d.at[a], func(o *entry) bool { return o == e }); len(left) > 0 {
-			d.at[a] = left
-		} else {
-			delete(d.at, a)
-		}
-	}
-}
-
-func (d *demand) publish(e *entry, got identity.Span, now time.Time) {
-	if e.service != nil {
-		s := *e.service
-		s.Addresses = e.within(d.network)
-		d.index.UpsertService(&s, got.From, now)
-		return
-	}
-	w := *e.workload
-	w.Addresses, w.Elsewhere = e.within(d.network), d.isElsewhere(e)
-	d.index.Put(&w, got, now)
-}
-
-// refer counts the services that a workload is behind, in place of those of its version before.
-func (d *demand) refer(e, old *entry, now time.Time) {
-	if e.workload == nil {
-		return
-	}
-	for i := range e.workload.Services {
-		key := e.workload.Services[i].Service
-		if d.behind[key]++; d.behind[key] == 1 {
-			d.republish(key, now)
-		}
-	}
-	if old == nil {
-		return
-	}
-	for i := range old.workload.Services {
-		d.unrefer(old.workload.Services[i].Service, now)
-	}
-}
-
-func (d *demand) unrefer(key identity.ServiceKey, now time.Time) {
-	if d.behind[key]--; d.behind[key] > 0 {
-		return
-	}
-	delete(d.behind, key)
-	if e := d.entries[ServiceName(key)]; e != nil && !d.keeps(e) {
-		d.drop(e, identity.Span{Until: now}, now)
-		d.out.unsubscribe(e.name)
-	}
-	d.republish(key, now)
-}
-
-// republish publishes a service as far as it is known: whole if its address is held, else by its name, which the workloads
-// behind it tell. A name that is no Kubernetes service's is not enough: it is asked for.
-func (d *demand) republish(key identity.ServiceKey, now time.Time) {
-	name := ServiceName(key)
-	e := d.entries[name]
-	short, derived := shortName(key)
-	switch {
-	case e != nil:
-		d.publish(e, identity.Since(now, now), now)
-		return
-	case d.behind[key] == 0:
-		d.index.RemoveService(key, now)
-		if !derived {
-			d.out.unsubscribe(name)
-		}
-		return
-	case !derived:
-		d.out.subscribe(name)
-	}
-	d.index.UpsertService(&identity.Service{Host: key.Host, Name: short, Namespace: key.Namespace}, time.Time{}, now)
-}
-
-// byName returns whether a service is held for the workloads behind it.
-func (d *demand) byName(key identity.ServiceKey) bool {
-	_, derived := shortName(key)
-	return !derived && d.behind[key] > 0
-}
-
-// shortName returns the name of a Kubernetes service, whose host name is NAME.NAMESPACE.svc.DOMAIN; of any other one all
-// that is known is the host name.
-func shortName(key identity.ServiceKey) (name string, derived bool) {
-	name, rest, _ := strings.Cut(key.Host, ".")
-	if strings.HasPrefix(rest, key.Namespace+".svc.") && name != "" {
-		return name, true
-	}
-	return key.Host, false
-}
-
-// own returns the network that the node is in: the one that the settings name, else that of most pods on the node, else that
-// of most workloads that are held. Ties go to the lowest name.
-func (d *demand) own() string {
-	if d.config.Network != "" {
-		return d.config.Network
-	}
-	onNode, inCluster := make(map[string]int), make(map[string]int)
-	for _, e := range d.entries {
-		if e.workload == nil || e.cluster != d.config.ClusterID {
-			continue
-		}
-		inCluster[e.network]++
-		if d.isLocal(e) {
-			onNode[e.network]++
-		}
-	}
-	for _, tally := range []map[string]int{onNode, inCluster} {
-		if network, ok := most(tally); ok {
-			return network
-		}
-	}
-	return d.network
-}
-
-// rename has the addresses of another network asked for: the node turned out to be in it.
-func (d *demand) rename(network string, now time.Time) {
-	for _, e := range d.entries {
-		d.unlist(e)
-	}
-	d.wants.Range(func(a netip.Addr, w *want) bool {
-		if w.local {
-			d.wants.Delete(a)
-			return true
-		}
-		d.out.unsubscribe(AddressName(d.network, a))
-		d.out.subscribe(AddressName(network, a))
-		w.replied.Store(false)
-		w.vacant.Store(0)
-		w.againAt = now.Add(answerDue)
-		return true
-	})
-	d.network = network
-	for _, e := range d.entries {
-		for _, a := range e.within(network) {
-			d.at[a] = append(d.at[a], e)
-			if d.owns(e) {
-				d.pin(a, now)
-			}
-		}
-		d.publish(e, identity.Span{}, now)
 	}
 }

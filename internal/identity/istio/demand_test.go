@@ -220,7 +220,7 @@ func TestWhatIsNotInUseIsGivenUp(t *testing.T) {
 	require.True(t, w.Named(podNames("rests")), "it is not gone, and so its series are not")
 	w.is("10.244.0.11:80", "httpbin-5c5944c58c-v9mlk of "+httpbinHost)
 
-	// Met again, it has been there meanwhile.
+	// The address is used again: its holder was there meanwhile.
 	w.demand.seconds.Store(time.Now().Unix())
 	require.Equal(t, "rests", w.who("10.244.0.20:80", ofRests), "as long as it is retained")
 	c.asks("/10.244.0.20")
@@ -241,7 +241,7 @@ func TestThereIsABound(t *testing.T) {
 	c.says(resources("1", httpbin()))
 	w.becomes("10.244.0.11:80", "httpbin-5c5944c58c-v9mlk of "+httpbinHost)
 
-	// An address that has been nobody's for long makes room.
+	// An address that has had no holder for long makes room.
 	for range 3 {
 		c.says(removed("/192.0.2.1"))
 		c.asks("/192.0.2.1")
@@ -323,7 +323,7 @@ func TestALookupTakesNoLockAndNoMemory(t *testing.T) {
 	d := newDemand(NewDefaultConfig(), demandSettings(), identity.NewIndex(time.Minute), nil)
 	end := identity.End{Address: netip.MustParseAddrPort("10.244.0.11:80")}
 	now := time.Now()
-	d.mu.Lock() // that nobody waits for
+	d.mu.Lock() // that no record waits for
 	defer d.mu.Unlock()
 	miss := func() { _, _ = d.Resolve(end, now) }
 	require.Zero(t, testing.AllocsPerRun(1000, miss))
@@ -336,7 +336,7 @@ func TestALookupTakesNoLockAndNoMemory(t *testing.T) {
 func BenchmarkDemandLookup(b *testing.B) {
 	d := newDemand(NewDefaultConfig(), demandSettings(), identity.NewIndex(time.Minute), nil)
 	held := identity.End{Address: netip.MustParseAddrPort("10.244.0.11:80")}
-	d.met(miss{held.Address.Addr(), 0}, time.Now())
+	d.lookedUp(miss{held.Address.Addr(), 0}, time.Now())
 	now := time.Now()
 	b.Run("held", func(b *testing.B) {
 		b.ReportAllocs()

@@ -16,7 +16,7 @@ func (d *demand) run(ctx context.Context) {
 	ticker := time.NewTicker(demandTick)
 	defer ticker.Stop()
 	for {
-		for { // what came before asleep was set woke nobody
+		for { // what came before asleep was set woke no goroutine
 			d.asleep.Store(true)
 			if d.take(time.Now()) == 0 {
 				break
@@ -41,7 +41,7 @@ func (d *demand) take(now time.Time) int {
 			break
 		}
 		d.mu.Lock()
-		d.met(m, now)
+		d.lookedUp(m, now)
 		d.mu.Unlock()
 	}
 	if n > 0 {
@@ -50,8 +50,8 @@ func (d *demand) take(now time.Time) int {
 	return n
 }
 
-// met asks for an address that a connection has.
-func (d *demand) met(m miss, now time.Time) {
+// lookedUp asks for an address that a connection has.
+func (d *demand) lookedUp(m miss, now time.Time) {
 	began := time.Unix(0, m.at)
 	if w, held := d.wants.Load(m.address); held {
 		if began.Before(w.first) {

@@ -50,7 +50,7 @@ func (o *outbox) unsubscribe(name string) {
 	o.unsub[name] = struct{}{}
 }
 
-// repeat subscribes anew: the server answers no name that is subscribed to already.
+// repeat subscribes again: the server does not answer a name that is subscribed to already.
 func (o *outbox) repeat(name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -65,7 +65,7 @@ func (o *outbox) acknowledge(nonce string, refusal *spb.Status) {
 	o.send()
 }
 
-// clear drops what is there: the first request of a stream says it all.
+// clear drops what is there: the first request of a stream contains everything.
 func (o *outbox) clear() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -67,7 +67,7 @@ func (r *registry) apply(c *change, now time.Time) {
 		r.count(e, -1)
 		delete(r.entries, name)
 	}
-	// Whoever loses an address comes first: one that is handed on belongs to one only.
+	// Losses come first: an address that passes on has one holder only.
 	for name, e := range c.put {
 		old := r.entries[name]
 		if old == nil {
@@ -85,7 +85,7 @@ func (r *registry) apply(c *change, now time.Time) {
 		r.entries[name] = e
 	}
 	if network := r.own(); network != r.network {
-		// What was published as another network's is met here after all, and the other way round.
+		// What was published as another network's is in this one after all, and vice versa.
 		r.network = network
 		for _, e := range r.entries {
 			r.publish(e, got, now)
@@ -128,8 +128,8 @@ func (r *registry) release(e *entry, loses func(netip.Addr) bool, left identity.
 	}
 }
 
-// publish puts an entry into the index. One that has no address here can be met by nobody: only services are named by
-// others too, by the workloads behind them.
+// publish puts an entry into the index. No connection can meet one that has no address here. Only services are
+// needed all the same, because the workloads behind them name them.
 func (r *registry) publish(e *entry, got identity.Span, now time.Time) {
 	here := e.within(r.network)
 	switch {

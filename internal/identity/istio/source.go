@@ -138,7 +138,7 @@ func (s *Source) Named(names unique.Handle[identity.Names]) bool {
 	return s.index.Named(names)
 }
 
-// Asker returns what asks for addresses when they are met; nil: everything is subscribed to.
+// Asker returns what asks for addresses when connections use them; nil: everything is subscribed to.
 func (s *Source) Asker() identity.Asker {
 	if s.demand == nil {
 		return nil

@@ -98,7 +98,7 @@ func (s *Source) listen(ctx context.Context) error {
 	}
 }
 
-// connect makes the connection, which gRPC does not do: it would log each failure in words of its own.
+// connect makes the connection. If gRPC did, it would log each failure itself.
 func (s *Source) connect(ctx context.Context, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()

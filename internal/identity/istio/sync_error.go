@@ -60,7 +60,7 @@ func connectionError(endpoint string, encrypted bool, err error) *syncError {
 	return e
 }
 
-// Error says what to do.
+// Error names the remedy.
 func (e *syncError) Error() string {
 	switch e.kind {
 	case waiting:

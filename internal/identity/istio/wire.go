@@ -54,7 +54,7 @@ type Port struct{ Service, Target uint32 }
 func Decode(message []byte) (*Address, error) {
 	a := &Address{}
 	err := fields(message, func(f field) error {
-		// Of a oneof the last one counts, and a second part of the same one is merged: nobody sends that, but it is legal.
+		// Of a oneof the last one counts, and a second part of the same one is merged: that is legal, though no server sends it.
 		switch {
 		case f.kind != protowire.BytesType:
 		case f.number == 1:

@@ -130,7 +130,7 @@ func startBig(b *testing.B, server *httptest.Server, count int) *Source {
 	b.Helper()
 	client, err := newClient(&rest.Config{Host: server.URL}, server.Client())
 	require.NoError(b, err)
-	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, NodeName: "node-1"}, client, neverHeard)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, NodeName: "node-1"}, client, neverReported)
 	require.NoError(b, source.Start(context.Background()))
 	for !source.InSync() {
 		time.Sleep(time.Millisecond)
@@ -141,7 +141,7 @@ func startBig(b *testing.B, server *httptest.Server, count int) *Source {
 
 func heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what finalizers let go
+	runtime.GC() // deleted when the finalizers are gone
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

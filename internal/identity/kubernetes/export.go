@@ -4,5 +4,5 @@ package kubernetes
 
 import "github.com/kmesh-net/otelcol-kmesh/internal/identity"
 
-// Index returns what the source knows, for whoever serves it to others.
+// Index returns what the source knows, for a directory that serves it.
 func (s *Source) Index() *identity.Index { return s.index }

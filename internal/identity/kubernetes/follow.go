@@ -38,7 +38,7 @@ const (
 
 // follower keeps one kind of object in the registry. It lists all, and watches from there. A watch that ends before its time was
 // lost: everything is listed again, because what the new connection leads to may not know of what the old one's server had
-// reported: an API server that is behind, or an etcd that was restored from a backup and counts its versions anew.
+// reported: an API server that is behind, or an etcd that was restored from a backup and starts its versions again.
 type follower struct {
 	kindOf
 	canStream bool                  // the client can ask for the list as a part of the watch
@@ -74,7 +74,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// lose notes that nobody watches.
+// lose notes that there is no watch.
 func (f *follower) lose(now time.Time) {
 	if !f.listed.Load() {
 		return // nothing is known that could be wrong

@@ -73,7 +73,7 @@ func (s *server) follow(t *testing.T, stream bool) (*follower, *registry) {
 			remove: func(o metav1.Object, now time.Time) { r.removePod(o.GetNamespace()+"/"+o.GetName(), now) },
 			sweep:  r.sweepPods,
 		},
-		canStream: stream, lastHeard: neverHeard, gap: gap, onBack: func(uint64, uint64) {}, onListed: func() {},
+		canStream: stream, lastHeard: neverReported, gap: gap, onBack: func(uint64, uint64) {}, onListed: func() {},
 		pauses: pauses{random: func(time.Duration) time.Duration { return 0 }},
 	}
 	return f, r

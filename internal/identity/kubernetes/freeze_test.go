@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// freeze has a server's connections give it nothing any more, once the channel is closed: it is as good as stopped.
+// freeze stops a server's connections once the channel is closed, as if the server were stopped.
 func freeze(t *testing.T, server *httptest.Server) chan struct{} {
 	t.Helper()
 	frozen := make(chan struct{})

@@ -15,7 +15,7 @@ import (
 const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = 30 * time.Second
-	// steady is how long it must have gone well for the pauses to begin anew.
+	// steady is the time without an error after which the pauses start from the first one again.
 	steady = 30 * time.Second
 )
 
@@ -25,7 +25,7 @@ type pauses struct {
 	random func(time.Duration) time.Duration // nil: rand.N
 }
 
-// next returns the pause after something that went well for a time, and ended with err.
+// next returns the pause after a phase that worked for a time, and ended with err.
 func (p *pauses) next(went time.Duration, err error) time.Duration {
 	if p.last == 0 || went >= steady {
 		p.last = firstPause

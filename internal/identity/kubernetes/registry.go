@@ -50,7 +50,7 @@ func (e *podEntry) key() string { return e.workload.UID[len(uidOfPod):] }
 // list is one listing of all objects of a kind.
 type list struct {
 	round uint32
-	lost  time.Time // since when nobody watched; zero: always
+	lost  time.Time // since when there was no watch; zero: always
 }
 
 func newRegistry(c cluster, nodeName string, retain time.Duration, index *identity.Index) *registry {
@@ -67,7 +67,7 @@ func newRegistry(c cluster, nodeName string, retain time.Duration, index *identi
 	}
 }
 
-// missed is the end of what a list does not have any more: it may have gone at any time since nobody watched.
+// missed is the end of what a list does not have any more: it may have ended at any time since the watch was lost.
 func (l *list) missed(now time.Time) identity.Span {
 	if l == nil || l.lost.IsZero() {
 		return identity.Span{Until: now}
@@ -267,7 +267,7 @@ func compareMembership(m identity.Membership, key identity.ServiceKey) int {
 	return m.Service.Compare(key)
 }
 
-// linger returns the memberships with those that the pod had, until their time has come.
+// linger returns the memberships together with the former ones that still linger.
 func (r *registry) linger(e *podEntry, had, has []identity.Membership, now time.Time) []identity.Membership {
 	var lost []identity.Membership
 	for _, m := range had {

@@ -58,7 +58,7 @@ func TestASliceWithoutTargetsIsOfThePodsOfItsNamespace(t *testing.T) {
 		require.Equal(t, "manual of manual", serviceOfPod(r, "192.0.2.9:80", after(1)), "%v", order)
 		require.Equal(t, identity.Held{Workloads: 2, Services: 2}, r.index.Held())
 
-		// The pod goes, and its address is somebody else's, of whom nobody knows; then a pod of another namespace has it.
+		// The pod is deleted, and its address passes to an unknown holder; then a pod of another namespace has it.
 		r.removePod("default/web-0", after(10))
 		require.Equal(t, "manual of manual", serviceOfPod(r, "10.244.0.5:80", after(11)), "%v", order)
 		stranger := podOf("stranger", "10.244.0.5")
@@ -76,7 +76,7 @@ func TestASliceWithoutTargetsIsOfThePodsOfItsNamespace(t *testing.T) {
 	}
 }
 
-// Whoever may write services and slices in his own namespace gets nobody else's labels with them.
+// A user who may write services and slices in one namespace cannot get the labels of workloads in others.
 func TestNoLabelsAreTakenOverFromAnotherNamespace(t *testing.T) {
 	r := newTestRegistry()
 	r.setNode(testCluster.node(&corev1.Node{

@@ -149,7 +149,7 @@ func (r *registry) podAt(namespace string, a netip.Addr) *podEntry {
 	return e
 }
 
-// claim puts an address that a slice lists where it belongs: to a pod, or into the index as nobody's who is known.
+// claim puts an address that a slice lists where it belongs: to a pod, or into the index as the address of an unknown holder.
 func (r *registry) claim(s *slice, c *claim, since identity.Span, now time.Time) {
 	if c.pod != nil {
 		c.pod.behind = s.with(c.pod.behind)

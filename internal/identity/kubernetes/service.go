@@ -66,7 +66,7 @@ func (c *cluster) service(s *corev1.Service) *service {
 }
 
 // serviceAddresses are all that a client may ask for. The API server gives a service its own ones, which no other has; a
-// headless service has none. Whoever may write a service can list any address as an external one.
+// headless service has none. A user who may write services can list any address as an external one.
 func serviceAddresses(s *corev1.Service) (own, external []netip.Addr) {
 	texts := s.Spec.ClusterIPs
 	if len(texts) == 0 {

@@ -38,7 +38,7 @@ type sliceSet *[]*slice
 // claim is an address behind a service for which the slice names no pod of its own namespace.
 type claim struct {
 	address netip.Addr
-	pod     *podEntry // whose address it is, of the slice's namespace; nil: nobody's who is known
+	pod     *podEntry // whose address it is, of the slice's namespace; nil: no known pod's
 }
 
 // namedPort is a port of the pods, by the name that the service's port has.

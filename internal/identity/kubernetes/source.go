@@ -95,7 +95,7 @@ func (s *Source) Start(context.Context) error {
 		missing.Add(1)
 		f.onListed = sync.OnceFunc(missing.Done)
 		s.done.Go(func() {
-			defer f.onListed() // whoever waits goes on when it ends
+			defer f.onListed() // what waits continues when it ends
 			if pause(ctx, later) {
 				f.run(ctx)
 			}

@@ -72,7 +72,7 @@ func toAddress(addresses ...string) discoveryv1.Endpoint {
 	return discoveryv1.Endpoint{Addresses: addresses}
 }
 
-func neverHeard() time.Time { return time.Time{} }
+func neverReported() time.Time { return time.Time{} }
 
 func noInterfaces() ([]netip.Addr, error) { return nil, nil }
 
@@ -106,7 +106,7 @@ type world struct {
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
 	t.Helper()
 	w := &world{t: t, client: fake.NewClientset(objects...)}
-	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, OnStatus: w.hear, Interfaces: noInterfaces}, w.client, neverHeard)
+	source := newSource(NewDefaultConfig(), identity.SourceSettings{Retain: time.Minute, OnStatus: w.hear, Interfaces: noInterfaces}, w.client, neverReported)
 	w.Source = source
 	t.Cleanup(func() { require.NoError(t, source.Close()) })
 	return w
@@ -336,7 +336,7 @@ func TestAnAddressIsGivenOn(t *testing.T) {
 	w.do(pods.Create(ctx, failed, metav1.CreateOptions{}))
 	w.do(pods.Create(ctx, podOf("fourth", "10.244.0.6"), metav1.CreateOptions{}))
 	w.becomes("10.244.0.6:80", "fourth")
-	require.Equal(t, "nobody", w.who("10.244.0.5:80"), "it was terminated before anybody heard of it")
+	require.Equal(t, "nobody", w.who("10.244.0.5:80"), "it was terminated before it was reported")
 }
 
 func forbid(client *fake.Clientset, verb, resource string) {

@@ -28,7 +28,7 @@ func TestTheFirstListsAreSpread(t *testing.T) {
 				begun[i].CompareAndSwap(0, int64(time.Since(start))+1)
 				return false, nil, nil
 			})
-			s := newSource(NewDefaultConfig(), identity.SourceSettings{Spread: spread, Interfaces: noInterfaces}, client, neverHeard)
+			s := newSource(NewDefaultConfig(), identity.SourceSettings{Spread: spread, Interfaces: noInterfaces}, client, neverReported)
 			require.NoError(t, s.Start(t.Context()))
 			defer func() { require.NoError(t, s.Close()) }()
 		}

@@ -93,7 +93,7 @@ func (e *syncError) names() string {
 	return strings.Join(names, ", ")
 }
 
-// Error says what to do.
+// Error names the remedy.
 func (e *syncError) Error() string {
 	cause := e.cause
 	var request *url.Error

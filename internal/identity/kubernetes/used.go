@@ -8,7 +8,7 @@ import (
 )
 
 // What is used of each kind of object, by the field numbers of k8s.io/api's generated.proto. A pod's manifest is a few KiB of
-// which this is a tenth. Whoever reads another field of an object adds it here; TestNothingThatIsUsedIsLeftOut compares.
+// which this is a tenth. A field that is read must be listed here; TestNothingThatIsUsedIsLeftOut compares.
 var (
 	usedMetadata = &part{fields: fields{
 		1: nil, 3: nil, 5: nil, 6: nil, 8: nil, // name, namespace, uid, resourceVersion, creationTimestamp

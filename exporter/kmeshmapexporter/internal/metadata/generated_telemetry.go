@@ -223,7 +223,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshMapRecordsUnmatched, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_map_records_unmatched",
-		metric.WithDescription("Access log records of whose edge no metric arrived within 30 s. [Alpha]"),
+		metric.WithDescription("Access log records for whose edge no metric arrived within 30 s. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)

@@ -86,7 +86,7 @@ func AssertEqualKmeshMapRecords(t *testing.T, tt *componenttest.Telemetry, dps [
 func AssertEqualKmeshMapRecordsUnmatched(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_map_records_unmatched",
-		Description: "Access log records of whose edge no metric arrived within 30 s. [Alpha]",
+		Description: "Access log records for whose edge no metric arrived within 30 s. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

@@ -237,7 +237,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshDirectoryEventsBehind, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_directory_events_behind",
-		metric.WithDescription("Objects that the API server has sent, and that are not in use yet. [Alpha]"),
+		metric.WithDescription("Objects that the API server has sent, but that are not applied yet. [Alpha]"),
 		metric.WithUnit("{object}"),
 	)
 	errs = errors.Join(errs, err)
@@ -255,7 +255,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshDirectoryRefused, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_directory_refused",
-		metric.WithDescription("Agents that were sent away: the cluster was not watched, or they asked for too much. [Alpha]"),
+		metric.WithDescription("Agents that were disconnected: the cluster was not watched, or they asked for too much. [Alpha]"),
 		metric.WithUnit("{agent}"),
 	)
 	errs = errors.Join(errs, err)

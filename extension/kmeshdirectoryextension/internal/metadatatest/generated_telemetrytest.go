@@ -38,7 +38,7 @@ func AssertEqualKmeshDirectoryAgents(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualKmeshDirectoryEventsBehind(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_directory_events_behind",
-		Description: "Objects that the API server has sent, and that are not in use yet. [Alpha]",
+		Description: "Objects that the API server has sent, but that are not applied yet. [Alpha]",
 		Unit:        "{object}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -80,7 +80,7 @@ func AssertEqualKmeshDirectoryInSync(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualKmeshDirectoryRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_directory_refused",
-		Description: "Agents that were sent away: the cluster was not watched, or they asked for too much. [Alpha]",
+		Description: "Agents that were disconnected: the cluster was not watched, or they asked for too much. [Alpha]",
 		Unit:        "{agent}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

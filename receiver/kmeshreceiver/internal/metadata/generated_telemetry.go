@@ -769,7 +769,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshIdentityEventsBehind, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_identity_events_behind",
-		metric.WithDescription("Changes of identities that were received and are not in use yet. [Alpha]"),
+		metric.WithDescription("Changes of identities that were received but not applied yet. [Alpha]"),
 		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
@@ -799,13 +799,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshPairs, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_pairs",
-		metric.WithDescription("Connections of which what one end knows is kept for the other end on this node. [Alpha]"),
+		metric.WithDescription("Connections for which the names known at one end are kept for the other end on this node. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.KmeshPairsForgotten, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_pairs_forgotten",
-		metric.WithDescription("Connections of which that was forgotten for want of room. [Alpha]"),
+		metric.WithDescription("Connections whose kept names were forgotten to make room. [Alpha]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
@@ -817,7 +817,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshRecordsJoined, err = builder.meter.Int64ObservableCounter(
 		"otelcol_kmesh_records_joined",
-		metric.WithDescription("Records whose other end may have known more, by kind: joined (its record came), alone (they waited for it in vain). [Alpha]"),
+		metric.WithDescription("Records whose other end may have known more, by kind: joined (its record came), alone (its record did not come in time). [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
@@ -865,7 +865,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.KmeshSeriesLabelValues, err = builder.meter.Int64ObservableGauge(
 		"otelcol_kmesh_series_label_values",
-		metric.WithDescription("Values that a label has in the series held, by set: for each set the ten labels with most. [Alpha]"),
+		metric.WithDescription("Values that a label has in the series held, by set: for each set the ten labels with the most values. [Alpha]"),
 		metric.WithUnit("{value}"),
 	)
 	errs = errors.Join(errs, err)

@@ -252,7 +252,7 @@ func AssertEqualKmeshIdentityAddresses(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualKmeshIdentityEventsBehind(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_identity_events_behind",
-		Description: "Changes of identities that were received and are not in use yet. [Alpha]",
+		Description: "Changes of identities that were received but not applied yet. [Alpha]",
 		Unit:        "{event}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -324,7 +324,7 @@ func AssertEqualKmeshLookupsUnknown(t *testing.T, tt *componenttest.Telemetry, d
 func AssertEqualKmeshPairs(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_pairs",
-		Description: "Connections of which what one end knows is kept for the other end on this node. [Alpha]",
+		Description: "Connections for which the names known at one end are kept for the other end on this node. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -338,7 +338,7 @@ func AssertEqualKmeshPairs(t *testing.T, tt *componenttest.Telemetry, dps []metr
 func AssertEqualKmeshPairsForgotten(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_pairs_forgotten",
-		Description: "Connections of which that was forgotten for want of room. [Alpha]",
+		Description: "Connections whose kept names were forgotten to make room. [Alpha]",
 		Unit:        "{connection}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -370,7 +370,7 @@ func AssertEqualKmeshRecordsImpostor(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualKmeshRecordsJoined(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_records_joined",
-		Description: "Records whose other end may have known more, by kind: joined (its record came), alone (they waited for it in vain). [Alpha]",
+		Description: "Records whose other end may have known more, by kind: joined (its record came), alone (its record did not come in time). [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -494,7 +494,7 @@ func AssertEqualKmeshSeriesEvicted(t *testing.T, tt *componenttest.Telemetry, dp
 func AssertEqualKmeshSeriesLabelValues(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_kmesh_series_label_values",
-		Description: "Values that a label has in the series held, by set: for each set the ten labels with most. [Alpha]",
+		Description: "Values that a label has in the series held, by set: for each set the ten labels with the most values. [Alpha]",
 		Unit:        "{value}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
