@@ -21,8 +21,9 @@ const (
 	// most 10 ms at once.
 	questionsPerSecond = 2000
 	questionsAtOnce    = 500
-	// patience is the timeout of an answer. The kernel answers within the call, so only a lost answer takes longer.
-	patience = 5 * time.Millisecond
+	// patience is the timeout of an answer. The kernel answers within the call, so only a lost answer takes longer, or a CPU
+	// that others have meanwhile: a shorter one would take that for a failure, and then pause.
+	patience = 50 * time.Millisecond
 	// firstPatience is the timeout of the first answer, without which the start fails: a busy machine may be slow.
 	firstPatience = time.Second
 	// pause is the time without queries after a failure.
