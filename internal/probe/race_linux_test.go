@@ -72,6 +72,7 @@ func TestTheCloseAndTheIteratorNeverReportTheSameByte(t *testing.T) {
 	}
 	p := open(t, Options{})
 	host := testhost.NewNetwork(t).Host("both", "10.244.0.11/24")
+	withheld := watchWithheld(t, p)
 	// Without TIME_WAIT the ports do not run out.
 	host.Run("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=0")
 
@@ -126,18 +127,32 @@ func TestTheCloseAndTheIteratorNeverReportTheSameByte(t *testing.T) {
 	tally, err := p.Tally()
 	require.NoError(t, err)
 	require.Zero(t, tally.Lost, "the reader was too slow: this shows nothing of the race")
-	assert.Equal(t, 2*connections, l.closed)
+	// Where the kernel showed a change to no program, as much may be missing, and nothing may be there twice.
+	hidden := withheld()
+	assert.LessOrEqual(t, l.closed, 2*connections)
+	assert.GreaterOrEqual(t, int64(l.closed), int64(2*connections)-hidden)
 	assert.Empty(t, l.open, "ends whose differences do not add up to their total")
 	for direction, sum := range l.sums {
 		sum.Retransmits, sum.Lost = 0, 0 // a machine that is slow to answer is asked again
 		l.sums[direction] = sum
 	}
 	n := uint64(connections)
-	assert.Equal(t, Counters{Opened: n, Sent: result.up, Received: result.down}, l.sums[Outbound])
-	assert.Equal(t, Counters{Opened: n, Sent: result.down, Received: result.up}, l.sums[Inbound])
+	for direction, want := range map[Direction]Counters{
+		Outbound: {Opened: n, Sent: result.up, Received: result.down},
+		Inbound:  {Opened: n, Sent: result.down, Received: result.up},
+	} {
+		got := l.sums[direction]
+		if hidden == 0 {
+			assert.Equal(t, want, got)
+		}
+		assert.LessOrEqual(t, got.Opened, want.Opened)
+		assert.LessOrEqual(t, got.Sent, want.Sent)
+		assert.LessOrEqual(t, got.Received, want.Received)
+	}
 	reported := p.counts.Read - uint64(l.closed)
 	assert.Positive(t, reported, "the iterator never met an open connection: this shows nothing")
-	t.Logf("%d connections under %d passes of the iterator, which reported %d open ends", connections, walked, reported)
+	t.Logf("%d connections under %d passes of the iterator, which reported %d open ends; the kernel showed %d changes to no program",
+		connections, walked, reported, hidden)
 }
 
 // churn opens, uses and closes connections on one thread, and counts the bytes. Every
