@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const binary = "dist/otelcol-kmesh"
@@ -79,7 +80,7 @@ func (b *bench) begin(ctx context.Context, a arm, env ...string) (*watcher, erro
 		}
 		return w, attached(ctx, a.name)
 	}
-	health, err := freePort(ctx)
+	health, err := freePort()
 	if err != nil {
 		return nil, err
 	}
@@ -222,11 +223,7 @@ func answers(ctx context.Context, url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func freePort(ctx context.Context) (string, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+func freePort() (string, error) {
+	port, err := testhost.Port()
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }

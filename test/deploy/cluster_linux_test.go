@@ -16,7 +16,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,6 +34,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const (
@@ -84,13 +85,13 @@ type cluster struct {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "these tests need root")
-	c := &cluster{dir: t.TempDir(), port: freePort(t)}
+	c := &cluster{dir: t.TempDir(), port: testhost.FreePort(t)}
 	write := func(name, content string) string {
 		path := filepath.Join(c.dir, name)
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		return path
 	}
-	etcdURL, peerURL := fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	etcdURL, peerURL := fmt.Sprintf("http://127.0.0.1:%d", testhost.FreePort(t)), fmt.Sprintf("http://127.0.0.1:%d", testhost.FreePort(t))
 	start(t, etcdURL+"/health", "../../.tools/etcd", "--data-dir="+filepath.Join(c.dir, "etcd"), "--log-level=warn", "--unsafe-no-fsync",
 		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster=default="+peerURL)
@@ -262,12 +263,4 @@ func fetch(url string) (int, string) {
 func status(url string) int {
 	code, _ := fetch(url)
 	return code
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
 }

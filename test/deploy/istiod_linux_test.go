@@ -43,7 +43,7 @@ func (c *cluster) startIstiod(t *testing.T) string {
 		ObjectMeta: metav1.ObjectMeta{Name: "istio"}, Data: map[string]string{"mesh": "{}", "meshNetworks": "networks: {}"},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	address := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+	address := func() string { return fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t)) }
 	secure, health := address(), address()
 	start(t, "http://"+health+"/ready", "/usr/bin/env",
 		"PILOT_ENABLE_AMBIENT=true", "CLUSTER_ID=Kubernetes", "POD_NAMESPACE="+istioSystem, "POD_NAME=istiod", "ROOT_CA_DIR="+c.dir, "JWT_POLICY=third-party-jwt",

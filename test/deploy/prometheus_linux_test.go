@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // prometheus is a real Prometheus that takes remote writes, and scrapes what its configuration names.
@@ -25,7 +27,7 @@ type prometheus struct {
 
 func startPrometheus(t *testing.T, configuration string) *prometheus {
 	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), testhost.FreePort(t)
 	path := filepath.Join(dir, "prometheus.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(configuration), 0o600))
 	p := &prometheus{

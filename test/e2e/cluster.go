@@ -36,6 +36,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const (
@@ -61,8 +63,8 @@ type cluster struct {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{dir: t.TempDir()}
-	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-	peerURL := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", testhost.FreePort(t))
+	peerURL := fmt.Sprintf("http://127.0.0.1:%d", testhost.FreePort(t))
 	c.etcd = program{
 		name: "etcd",
 		path: etcdPath,
@@ -75,7 +77,7 @@ func newCluster(t testing.TB) *cluster {
 	}
 	c.etcd.start(t)
 
-	port := freePort(t)
+	port := testhost.FreePort(t)
 	c.url = fmt.Sprintf("https://127.0.0.1:%d", port)
 	key := c.write(t, "service-account.key", serviceAccountKey(t))
 	tokens := c.write(t, "tokens.csv", []byte(adminToken+`,admin,admin,"system:masters"`+"\n"))

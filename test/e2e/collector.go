@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // collector is the distribution, watching the whole machine.
@@ -28,7 +30,7 @@ type collector struct {
 // environment. The probe is attached when it returns.
 func startCollector(t testing.TB, p *prometheus, l *loki, env ...string) *collector {
 	t.Helper()
-	health, telemetry, pprof := freePort(t), freePort(t), freePort(t)
+	health, telemetry, pprof := testhost.FreePort(t), testhost.FreePort(t), testhost.FreePort(t)
 	c := &collector{
 		telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry),
 		pprof:     fmt.Sprintf("http://127.0.0.1:%d", pprof),

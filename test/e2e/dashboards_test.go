@@ -42,7 +42,7 @@ func startDashboards(t *testing.T) *stack {
 	}
 	p := startPrometheusWith(t, "global: {evaluation_interval: 1s}\nrule_files: ["+rules+"/*.yaml]\n", "--enable-feature=exemplar-storage")
 	l := startLoki(t)
-	health, otlp := freePort(t), freePort(t)
+	health, otlp := testhost.FreePort(t), testhost.FreePort(t)
 	c := &collector{program: program{
 		name: "otelcol-kmesh",
 		path: collectorPath,

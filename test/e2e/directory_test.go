@@ -24,6 +24,7 @@ import (
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/istio"
 	"github.com/kmesh-net/otelcol-kmesh/internal/identity/kubernetes"
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // startDirectory starts a directory of the cluster that KUBECONFIG names, and returns where agents connect to.
@@ -98,7 +99,7 @@ func TestDirectory(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, all.Close()) })
 	require.Eventually(t, all.InSync, time.Minute, 10*time.Millisecond)
 
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t))
 	d := startDirectory(t, address)
 	agent := asker(t, address, "e2e-node")
 	require.Eventually(t, agent.InSync, time.Minute, 10*time.Millisecond)

@@ -110,13 +110,13 @@ func grown(values []float64) (sum float64) {
 // startIncrease starts a collector and a Prometheus for each way.
 func startIncrease(t *testing.T) []way {
 	t.Helper()
-	scraped := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	scraped := fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t))
 	scrape := fmt.Sprintf("scrape_configs: [{job_name: kmesh, scrape_interval: 1s, static_configs: [{targets: [%q]}]}]\n", scraped)
 	written := startPrometheus(t)
 	written2 := startPrometheus(t)
 	otlp := startPrometheusWith(t, "", otlpReceiver)
 	created := startPrometheusWith(t, "", otlpReceiver, createdZeros)
-	health := freePort(t)
+	health := testhost.FreePort(t)
 	c := program{
 		name: "otelcol-kmesh",
 		path: collectorPath,

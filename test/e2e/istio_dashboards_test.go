@@ -21,7 +21,7 @@ import (
 // startIstioSet runs the collector with the Istio set only.
 func startIstioSet(t testing.TB, p *prometheus, env ...string) *program {
 	t.Helper()
-	health := freePort(t)
+	health := testhost.FreePort(t)
 	c := &program{
 		name: "otelcol-kmesh",
 		path: collectorPath,

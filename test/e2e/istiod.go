@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const (
@@ -43,10 +45,10 @@ func newIstiod(t testing.TB, c *cluster) *istiod {
 	kubeconfig, token := c.kubeconfig(t, "istiod")
 	require.NoError(t, os.WriteFile(token, []byte(adminToken), 0o600))
 	d := &istiod{
-		plain:  fmt.Sprintf("127.0.0.1:%d", freePort(t)),
-		secure: fmt.Sprintf("127.0.0.1:%d", freePort(t)),
+		plain:  fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t)),
+		secure: fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t)),
 	}
-	health := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	health := fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t))
 	d.program = program{
 		name: "istiod",
 		path: istiodPath,

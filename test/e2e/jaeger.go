@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const jaegerPath = "../../.tools/jaeger"
@@ -28,7 +30,7 @@ type jaeger struct {
 
 func startJaeger(t testing.TB) *jaeger {
 	t.Helper()
-	port, otlp := freePort(t), freePort(t)
+	port, otlp := testhost.FreePort(t), testhost.FreePort(t)
 	j := &jaeger{url: fmt.Sprintf("http://127.0.0.1:%d", port), otlp: fmt.Sprintf("127.0.0.1:%d", otlp)}
 	j.program = program{
 		name: "jaeger",
@@ -36,7 +38,7 @@ func startJaeger(t testing.TB) *jaeger {
 		args: []string{"--config", filepath.Join(configurations, "jaeger.yaml")},
 		env: []string{
 			fmt.Sprintf("E2E_PORT=%d", port),
-			fmt.Sprintf("E2E_GRPC_PORT=%d", freePort(t)),
+			fmt.Sprintf("E2E_GRPC_PORT=%d", testhost.FreePort(t)),
 			fmt.Sprintf("E2E_OTLP_PORT=%d", otlp),
 		},
 		ready: j.url + "/api/services",

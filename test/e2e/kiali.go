@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 const kialiPath = "../../.tools/kiali"
@@ -29,7 +31,7 @@ func startKiali(t testing.TB, c *cluster, p *prometheus) *kiali {
 	t.Helper()
 	kubeconfig, token := c.kubeconfig(t, "kiali")
 	require.NoError(t, os.WriteFile(token, []byte(adminToken), 0o600))
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), testhost.FreePort(t)
 	path := filepath.Join(dir, "kiali.yaml")
 	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `
 auth: {strategy: anonymous}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // What make builds, and what the tests configure it with; relative to this folder, where `go test` runs.
@@ -37,7 +39,7 @@ func startPrometheusWith(t testing.TB, content string, args ...string) *promethe
 	dir := t.TempDir()
 	configuration := filepath.Join(dir, "prometheus.yaml")
 	require.NoError(t, os.WriteFile(configuration, []byte(content), 0o600))
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t))
 	p := &prometheus{url: "http://" + address}
 	p.program = program{
 		name: "prometheus",
@@ -70,7 +72,7 @@ func startLoki(t testing.TB) *loki {
 
 func startLokiWith(t testing.TB, configuration string, entries int) *loki {
 	t.Helper()
-	port := freePort(t)
+	port := testhost.FreePort(t)
 	l := &loki{url: fmt.Sprintf("http://127.0.0.1:%d", port), entries: entries}
 	l.program = program{
 		name: "loki",
@@ -79,7 +81,7 @@ func startLokiWith(t testing.TB, configuration string, entries int) *loki {
 		env: []string{
 			"E2E_DIR=" + t.TempDir(),
 			fmt.Sprintf("E2E_PORT=%d", port),
-			fmt.Sprintf("E2E_GRPC_PORT=%d", freePort(t)),
+			fmt.Sprintf("E2E_GRPC_PORT=%d", testhost.FreePort(t)),
 		},
 		ready: l.url + "/ready",
 	}

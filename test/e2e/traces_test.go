@@ -138,7 +138,7 @@ func reset(t *testing.T, host *testhost.Host, address string) {
 // startGateway runs the example of a gateway, and gives where it listens.
 func startGateway(t *testing.T, number int, p *prometheus, j *jaeger) (address string) {
 	t.Helper()
-	address = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address = fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t))
 	startExample(t, fmt.Sprint("gateway-", number), "traces-gateway.yaml", nil,
 		"LISTEN="+address, fmt.Sprint("GATEWAY_NAME=gateway-", number), "PROMETHEUS="+p.url, "TRACES="+j.otlp, "FLUSH=1s", "PAIR_WITHIN=20s")
 	return address
@@ -154,7 +154,7 @@ func startTracesAgent(t *testing.T, gateways [2]string, p *prometheus, l *loki, 
 // startExample runs the distribution with an example, whose ports are the test's.
 func startExample(t *testing.T, name, example string, more []string, env ...string) *collector {
 	t.Helper()
-	health, telemetry := fmt.Sprintf("127.0.0.1:%d", freePort(t)), freePort(t)
+	health, telemetry := fmt.Sprintf("127.0.0.1:%d", testhost.FreePort(t)), testhost.FreePort(t)
 	c := &collector{telemetry: fmt.Sprintf("http://127.0.0.1:%d/metrics", telemetry)}
 	c.program = program{
 		name: name,

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // collector is the distribution with a configuration of testdata/map.
@@ -34,7 +35,7 @@ type collector struct {
 
 func startCollector(t testing.TB, config string) *collector {
 	t.Helper()
-	page, otlp := freePort(t), freePort(t)
+	page, otlp := testhost.FreePort(t), testhost.FreePort(t)
 	c := &collector{
 		t: t, config: "../../testdata/map/" + config,
 		url: fmt.Sprintf("http://127.0.0.1:%d", page), otlp: fmt.Sprintf("http://127.0.0.1:%d", otlp),
@@ -102,14 +103,6 @@ func (c *collector) stop() {
 		<-c.done
 		c.t.Error("the collector did not stop")
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // output keeps what a process writes; it can be read while the process runs.

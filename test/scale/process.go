@@ -9,13 +9,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/kmesh-net/otelcol-kmesh/test/testhost"
 )
 
 // process is a server that can be killed and started again with the same arguments.
@@ -103,12 +104,8 @@ func get(ctx context.Context, url string) ([]byte, error) {
 
 // freeAddress is one of 127.0.0.1 that was free a moment ago.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String(), nil
+	port, err := testhost.Port()
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
 func logIn(work, name string) string { return filepath.Join(work, name+".log") }
