@@ -160,8 +160,8 @@ func TestTheServersProxyHasThePortThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// Its client is on another node, and the proxy asked the kernel.
-func TestTheServersProxyHasThePortThatTheKernelToldIt(t *testing.T) {
+// Its client is on another node, and the proxy queried the kernel.
+func TestTheServersProxyHasThePortThatTheKernelReported(t *testing.T) {
 	inbound := netip.AddrPortFrom(httpbinAddr.Addr(), 15006)
 	for name, tt := range map[string]struct{ told, want netip.AddrPort }{
 		"its own address":       {httpbinAddr, httpbinAddr},
