@@ -26,8 +26,8 @@ type recount struct {
 	failed      bool // a reading failed
 }
 
-// tally is what the programs had counted at the last collection before the recount.
-type tally struct{ vanished, lost uint64 }
+// tally is what had been counted at the last collection before the recount.
+type tally struct{ vanished, lost, unfinished uint64 }
 
 func (r *recount) underWay() bool { return !r.since.IsZero() }
 
@@ -48,7 +48,7 @@ func (r *Agent) beginRecount() {
 }
 
 // endRecount ends the recount when all that was read of it has passed naming. It is not complete if a record was lost: its
-// totals arrive, but not which end closed when.
+// totals arrive, but not which end closed when. Nor is it if a walk left out ends because the ring had no room for them.
 func (r *Agent) endRecount(now time.Time, err error) {
 	c := &r.recount
 	if !c.underWay() {
@@ -59,7 +59,8 @@ func (r *Agent) endRecount(now time.Time, err error) {
 	if c.collections < recountCollections || now.Sub(c.since) <= c.settle {
 		return
 	}
-	complete := !c.failed && r.tallied().lost == c.began.lost
+	counted := r.tallied()
+	complete := !c.failed && counted.lost == c.began.lost && counted.unfinished == c.began.unfinished
 	if complete {
 		c.vanished = c.began.vanished
 	}
@@ -69,8 +70,8 @@ func (r *Agent) endRecount(now time.Time, err error) {
 	}
 }
 
-// tallied returns what the programs had counted at the last collection.
+// tallied returns what had been counted at the last collection.
 func (r *Agent) tallied() tally {
-	t := &r.newest.Load().Probe.Tally
-	return tally{vanished: t.Vanished, lost: t.Lost}
+	stats := &r.newest.Load().Probe
+	return tally{vanished: stats.Tally.Vanished, lost: stats.Tally.Lost, unfinished: stats.Counts.Unfinished}
 }

@@ -25,6 +25,16 @@ func (p *fakeProbe) hide() {
 }
 
 func TestOpenConnectionsAreCountedAnewWhenTheKernelHidSome(t *testing.T) {
+	for name, spoil := range map[string]func(*probe.Stats){
+		"a record is lost":            func(s *probe.Stats) { s.Tally.Lost++ },
+		"a walk leaves out open ends": func(s *probe.Stats) { s.Counts.Unfinished++ },
+	} {
+		t.Run(name, func(t *testing.T) { countsAnewUnless(t, spoil) })
+	}
+}
+
+func countsAnewUnless(t *testing.T, spoil func(*probe.Stats)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		metrics := new(consumertest.MetricsSink)
 		s := newSubject(t, func(s *configured) {
@@ -65,7 +75,7 @@ func TestOpenConnectionsAreCountedAnewWhenTheKernelHidSome(t *testing.T) {
 		s.kernel.hide()
 		after(8 * time.Second) // it is under way
 		s.kernel.mu.Lock()
-		s.kernel.stats.Tally.Lost++
+		spoil(&s.kernel.stats)
 		s.kernel.mu.Unlock()
 		after(time.Minute)
 		active(1)

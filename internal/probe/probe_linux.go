@@ -90,6 +90,8 @@ type Counts struct {
 	Read      uint64 // records of both rings
 	Malformed uint64 // records that were skipped because nothing could be made of them
 	Spilled   uint64 // ends whose totals came by the spill map
+	// Unfinished are sweeps that ended while open ends still found no room for their reports.
+	Unfinished uint64
 	// ListenersRefused are older listeners that no process could be kept of.
 	ListenersRefused uint64
 	// Walk is how long the last walk over the maps of connections took, LongestWalk how long it

@@ -69,6 +69,7 @@ func (p *Probe) Sweep(all bool, handle func(*Record)) error {
 			return nil
 		}
 	}
+	p.counts.Unfinished++
 	return nil
 }
 
